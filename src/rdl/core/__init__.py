@@ -1,0 +1,1 @@
+"""The heart: pure values and decisions. No file, socket, clock, thread, random or logging."""

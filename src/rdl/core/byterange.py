@@ -1,0 +1,51 @@
+"""Ranges of bytes are half-open, `[start, stop)`, everywhere inside rdl.
+
+First-pos and last-pos (RFC 9110 section 14) exist only on the wire and on the screen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ByteRange:
+    """The bytes `start <= i < stop`; empty when the two are equal."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop:
+            raise ValueError(f"not a range: [{self.start}, {self.stop})")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __bool__(self) -> bool:
+        return self.stop > self.start
+
+    def __contains__(self, offset: int) -> bool:
+        return self.start <= offset < self.stop
+
+    def clip(self, other: ByteRange) -> ByteRange:
+        """The part of this range that lies in `other`; empty where they do not meet."""
+        start = min(max(self.start, other.start), self.stop)
+        return ByteRange(start, max(start, min(self.stop, other.stop)))
+
+    def covers(self, other: ByteRange) -> bool:
+        """Whether every byte of `other` is in this range."""
+        return self.start <= other.start and other.stop <= self.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A run of present bytes, at most a MiB, with the checksum (xxh3-64) of what was written."""
+
+    start: int
+    stop: int
+    checksum: int
+
+    @property
+    def range(self) -> ByteRange:
+        return ByteRange(self.start, self.stop)

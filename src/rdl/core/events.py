@@ -1,0 +1,114 @@
+"""Facts for displays: what a transfer tells, and its result. Values only, no text for people.
+
+The JSON form of each is in docs/json-events.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What --dry-run prints and what a start knows: JSON event `plan`."""
+
+    url: str
+    path: str
+    bytes_total: int | None
+    bytes_present: int
+    ranges: bool | None
+    trust: str
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first response was accepted: JSON event `start`."""
+
+    url: str
+    path: str
+    bytes_total: int | None
+    bytes_reused: int
+    trust: str
+    parallel: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """At most ten a second: JSON event `progress`. `coverage`: present share, 0..1, of equal
+    slices of the row (for the block map); `speed` in bytes a second; `eta` in seconds."""
+
+    path: str
+    bytes_total: int | None
+    bytes_present: int
+    bytes_downloaded: int
+    speed: float
+    eta: float | None
+    connections: int
+    coverage: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """A request failed and will be made again after `delay` seconds: JSON event `retry`."""
+
+    path: str
+    why: str
+    attempt: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The remote file is another one now; what was here is fetched anew: event `changed`."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verifying:
+    """All bytes are here and digests are being finished: JSON event `verify`."""
+
+    path: str
+    bytes_total: int
+    bytes_hashed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the user should know that stops nothing; goes to stderr as a line."""
+
+    path: str
+    message: str
+
+
+Fact = Planned | Started | Progress | Retrying | Changed | Verifying | Warned
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The end of one download; the result object of CLI.md. `digests`: algorithm to hex.
+
+    `reason` is a stable word: complete, unchanged, dry-run, or the error's reason.
+    `error` and `hint` are text for people, empty on success.
+    """
+
+    url: str
+    path: str
+    exit_code: int = 0
+    reason: str = "complete"
+    resumable: bool = False
+    bytes_total: int | None = None
+    bytes_present: int = 0
+    bytes_downloaded: int = 0
+    bytes_reused: int = 0
+    seconds: float = 0.0
+    connections: int = 0
+    retries: int = 0
+    digests: dict[str, str] = field(default_factory=dict)
+    verified_by: tuple[str, ...] = ()
+    trust: str = "T0"
+    completeness: str = "confirmed"
+    error: str = ""
+    hint: str = ""

@@ -1,0 +1,71 @@
+"""What the server selected now: its length and validators, and how far these can be trusted.
+
+RFC 9110 sections 3.2 and 8.8. Only a strong validator may join parts (section 13.1.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Trust(StrEnum):
+    """How sure one can be that two parts belong to the same bytes; docs/reliability.md."""
+
+    T0 = "T0"
+    T1 = "T1"
+    T2 = "T2"
+    T3 = "T3"
+    T4 = "T4"
+
+
+class Match(StrEnum):
+    """The outcome of comparing two representations."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """`total` is the complete-length in bytes, None when the server does not say.
+
+    `etag` is kept exactly as sent, with quotes and W/; `last_modified` likewise.
+    `modified_strong`: Last-Modified is strong by RFC 9110 section 8.8.2.2.
+    """
+
+    total: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    modified_strong: bool = False
+    media_type: str | None = None
+
+    @property
+    def strong_etag(self) -> str | None:
+        return self.etag if self.etag and not self.etag.startswith("W/") else None
+
+    @property
+    def trust(self) -> Trust:
+        """T2 by a strong ETag, T1 by a strong Last-Modified, both with a total; else T0."""
+        if self.total is None:
+            return Trust.T0
+        if self.strong_etag:
+            return Trust.T2
+        return Trust.T1 if self.last_modified and self.modified_strong else Trust.T0
+
+    def compare(self, other: Representation) -> Match:
+        """Whether `other` is the same bytes, as far as totals and strong validators tell."""
+        if None not in (self.total, other.total) and self.total != other.total:
+            return Match.DIFFERENT
+        if self.strong_etag or other.strong_etag:
+            if self.strong_etag is None or other.strong_etag is None:
+                return Match.UNKNOWN
+            return Match.SAME if self.etag == other.etag else Match.DIFFERENT
+        if self.etag != other.etag and self.etag and other.etag:
+            return Match.DIFFERENT
+        if self.last_modified != other.last_modified:
+            both = self.last_modified and other.last_modified
+            return Match.DIFFERENT if both else Match.UNKNOWN
+        strong = self.modified_strong and self.last_modified is not None
+        return Match.SAME if strong else Match.UNKNOWN

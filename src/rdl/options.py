@@ -1,0 +1,103 @@
+"""What a caller may ask for, as frozen values; each floor takes the one that concerns it.
+
+Sizes are bytes, times seconds. Defaults are those of the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+MiB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """How to reach a server. Credentials belong to the origin of the URL they come with."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    password: str | None = None
+    netrc: bool = True
+    netrc_file: Path | None = None
+    user_agent: str | None = None
+    proxy: str | None = None
+    """None: from the environment; an empty string: none at all."""
+    noproxy: tuple[str, ...] = ()
+    cacert: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    insecure: bool = False
+    family: Literal[4, 6] | None = None
+    connect_timeout: float = 10.0
+    timeout: float = 30.0
+    """No byte for so long is a stall; also the deadline for a response head."""
+    allow_insecure_redirect: bool = False
+    allow_private_redirect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A digest as lower-case hex, with hashlib's name of its algorithm."""
+
+    algorithm: str
+    hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSpec:
+    """A range as asked for: `[start, stop)`, stop None: to the end; or the last `suffix` bytes."""
+
+    start: int = 0
+    stop: int | None = None
+    suffix: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOptions:
+    """How a row of blocks is filled."""
+
+    connections: int | None = None
+    """At most so many; None: found by measuring, 8 at most."""
+    min_split: int = 8 * MiB
+    retry: int = 10
+    retry_max_time: float = 600.0
+    max_time: float | None = None
+    on_change: Literal["restart", "fail"] = "restart"
+    strict: bool = False
+    max_filesize: int | None = None
+    range: RangeSpec | None = None
+    digests: tuple[Digest, ...] = ()
+    allow_html: bool = False
+    block_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What happens to the files on disk."""
+
+    restart: bool = False
+    no_clobber: bool = False
+    adopt: bool = False
+    preallocate: Literal["auto", "none"] = "auto"
+    keep_time: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything about one download."""
+
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    transfer: TransferOptions = field(default_factory=TransferOptions)
+    file: FileOptions = field(default_factory=FileOptions)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What all downloads of a session share."""
+
+    limit_rate: int | None = None
+    limit_requests: float | None = None
+    parallel: int = 4

@@ -1,0 +1,1 @@
+"""The edge towards the disk. Nothing here knows of the network."""

@@ -1,0 +1,98 @@
+"""What the engine knows of a disk: a part file and the index that says what of it is here.
+
+Order is the caller's: write, record, checkpoint, publish. A store raises rdl.errors only
+(LocalFileError, NoSpaceError, TargetExists, BusyError).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rdl.core.byterange import ByteRange, Extent
+from rdl.core.representation import Representation
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a part file is a part of. `url` is redacted. `span`: the bytes of the
+    representation that the file holds (None: all of it); file offset 0 is span.start."""
+
+    url: str
+    representation: Representation
+    block_size: int
+    span: ByteRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an earlier run left: its header and the extents to believe, checked against the
+    data (offsets are those of the representation). `damaged` counts extents dropped because
+    the bytes on disk no longer agree."""
+
+    header: Header
+    extents: tuple[Extent, ...]
+    damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How to publish: mode bits come from the umask; `mtime` in seconds since the epoch."""
+
+    no_clobber: bool = False
+    mtime: float | None = None
+    representation: Representation | None = None
+
+
+class Store(Protocol):
+    """One target's part file and index. All offsets are those of the representation.
+
+    write_at, read_into and record may be called from several threads at once; the others
+    by one thread at a time.
+    """
+
+    def open(self) -> Saved | None:
+        """Lock the part file and read the index; None when nothing usable is there."""
+        ...
+
+    def begin(self, header: Header) -> None:
+        """Start the index anew for this representation; nothing is present after it."""
+        ...
+
+    def reserve(self, size: int) -> None:
+        """Make `size` bytes of room for sure, or raise NoSpaceError before any is used."""
+        ...
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        """Write all of `data`."""
+        ...
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Read at most len(view) bytes; 0 at the end of the file."""
+        ...
+
+    def record(self, extents: Sequence[Extent]) -> None:
+        """Append soft records: believed after a kill, not after a power cut."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Sync the data, then make every extent recorded before this call durable."""
+        ...
+
+    def forget(self, ranges: Sequence[ByteRange]) -> None:
+        """Append that these bytes are not present."""
+        ...
+
+    def publish(self, finish: Finish) -> Path:
+        """Give the synced part file its final name; the index goes. Returns that name."""
+        ...
+
+    def quarantine(self) -> Path:
+        """Rename the part file to FILE.part.bad (one is kept) and remove the index."""
+        ...
+
+    def close(self, *, discard: bool = False) -> None:
+        """Let go; with `discard` remove part file and index."""
+        ...

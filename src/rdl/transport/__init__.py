@@ -1,0 +1,1 @@
+"""The edge towards the network. Nothing here knows of files."""
