@@ -6,13 +6,31 @@ Only this module names concrete transports and stores.
 from __future__ import annotations
 
 import os
+import secrets
+import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
+from rdl.core.digest import parse_digest
 from rdl.core.events import Fact, Result
-from rdl.options import Options, SessionOptions
+from rdl.core.names import name_from_url
+from rdl.core.text import redact_url
+from rdl.core.transfer import Spec, Transfer
+from rdl.engine.driver import Driver
+from rdl.engine.reception import Edges
+from rdl.engine.throttle import RequestLimit, Throttle
+from rdl.errors import Interrupted, RdlError, exit_code_of
+from rdl.landing import Landing
+from rdl.options import NetworkOptions, Options, SessionOptions
+from rdl.storage.part_file import PartStore
+from rdl.transport.base import Transport
+from rdl.transport.client import HttpTransport
+from rdl.transport.urls import split_userinfo
+
+Teller = Callable[[Fact], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +50,65 @@ class Session:
 
     def __init__(self, options: SessionOptions | None = None) -> None:
         self.options = options or SessionOptions()
+        rate = self.options.limit_rate
+        self._rate = Throttle(rate, burst=rate / 16 if rate else 0.0)
+        self._requests = RequestLimit(self.options.limit_requests)
+        self._transports: dict[NetworkOptions, Transport] = {}
+        self._drivers: set[Driver] = set()
+        self._lock = threading.Lock()
+        self._interrupted: str | None = None
 
-    def get(self, target: Target, tell: Callable[[Fact], None] | None = None) -> Result:
+    def get(self, target: Target, tell: Teller | None = None) -> Result:
         """Download one target to its end. Raises RdlError; `tell` hears facts meanwhile
         (called from the thread that called get)."""
-        raise NotImplementedError
+        result, error = self._run(target, tell)
+        if error is not None:
+            raise error
+        return result
 
     def get_all(
         self,
         targets: Iterable[Target],
-        tell: Callable[[Fact], None] | None = None,
+        tell: Teller | None = None,
         done: Callable[[Result], None] | None = None,
     ) -> list[Result]:
         """Download many, `options.parallel` at a time. Never raises for one target: failures
         are results with an exit code and `error`. `tell` and `done` may be called from
         several threads, one at a time. After interrupt(), unstarted targets are results
         with reason "interrupted". Results come in the order of the targets."""
-        raise NotImplementedError
+        lock = threading.Lock()
+
+        def tell_one(fact: Fact) -> None:
+            if tell is not None:
+                with lock:
+                    tell(fact)
+
+        def run(target: Target) -> Result:
+            result = self._outcome(target, tell_one)
+            if done is not None:
+                with lock:
+                    done(result)
+            return result
+
+        wanted = list(targets)
+        if len(wanted) == 1:
+            return [run(wanted[0])]
+        with ThreadPoolExecutor(max(1, self.options.parallel), "download") as pool:
+            futures: list[Future[Result]] = [pool.submit(run, target) for target in wanted]
+            return [future.result() for future in futures]
 
     def interrupt(self, signal: str) -> None:
         """Ask every running download to save its state and end ("SIGINT", "SIGTERM",
         "SIGHUP"); may be called from a signal handler."""
-        raise NotImplementedError
+        self._interrupted = signal
+        for driver in tuple(self._drivers):
+            driver.signal(signal)
 
     def close(self) -> None:
         """Close every connection."""
+        for transport in self._transports.values():
+            transport.close()
+        self._transports.clear()
 
     def __enter__(self) -> Session:
         return self
@@ -69,6 +121,86 @@ class Session:
     ) -> None:
         self.close()
 
+    def _outcome(self, target: Target, tell: Teller) -> Result:
+        """What became of a target, whatever happened."""
+        shown = Result(redact_url(target.url), str(target.path))
+        try:
+            if self._interrupted is not None:
+                raise Interrupted(self._interrupted)
+            result, error = self._run(target, tell)
+        except RdlError as early:
+            result, error = shown, early
+        except Exception as bug:
+            result, error = shown, RdlError("internal error", repr(bug))
+            error.__cause__ = bug
+        if error is None:
+            return result
+        return replace(
+            result,
+            exit_code=int(exit_code_of(error)),
+            reason=error.reason,
+            resumable=error.resumable,
+            error=str(error),
+            hint=error.hint,
+        )
+
+    def _run(self, target: Target, tell: Teller | None) -> tuple[Result, RdlError | None]:
+        url, network = _without_userinfo(target.url, target.options.network)
+        options = replace(target.options, network=network)
+        landing = Landing(target.path, redact_url(url), options)
+        if (early := landing.already_there()) is not None:
+            return early, None
+        store = PartStore(
+            target.path,
+            adopt=options.file.adopt,
+            preallocate=options.file.preallocate,
+            warn=lambda text: landing.warn(text, tell),
+        )
+        try:
+            remembered = landing.open(store, tell)
+            transfer = Transfer(
+                Spec(
+                    redact_url(url),
+                    str(target.path),
+                    options.transfer,
+                    secrets.randbits(32),
+                    landing.page_name(url),
+                    remembered,
+                    landing.existing,
+                    options.dry_run,
+                )
+            )
+            edges = Edges(url, self._transport(network), store, self._rate, self._requests.of(url))
+            result, error = self._drive(Driver(transfer, edges, options.file, tell))
+        except BaseException:
+            store.close()
+            raise
+        store.close(discard=remembered is None and result.bytes_present == 0)
+        return result, error
+
+    def _drive(self, driver: Driver) -> tuple[Result, RdlError | None]:
+        self._drivers.add(driver)
+        try:
+            if self._interrupted is not None:
+                driver.signal(self._interrupted)
+            return driver.run()
+        finally:
+            self._drivers.discard(driver)
+
+    def _transport(self, network: NetworkOptions) -> Transport:
+        with self._lock:
+            if network not in self._transports:
+                self._transports[network] = HttpTransport(network)
+            return self._transports[network]
+
+
+def _without_userinfo(url: str, network: NetworkOptions) -> tuple[str, NetworkOptions]:
+    """Credentials in a URL belong to the request, and to no name, file or message."""
+    url, user, password = split_userinfo(url)
+    if user is not None and network.user is None:
+        network = replace(network, user=user, password=password)
+    return url, network
+
 
 def get(
     url: str,
@@ -77,7 +209,20 @@ def get(
     sha256: str | None = None,
     connections: int | None = None,
     options: Options | None = None,
-    tell: Callable[[Fact], None] | None = None,
+    tell: Teller | None = None,
 ) -> Result:
-    """Download `url` completely to `path` (default: the last segment of the URL's path)."""
-    raise NotImplementedError
+    """Download `url` completely to `path` (default: the last segment of the URL's path).
+
+    Resumes what an earlier call left. `sha256`: hex digest that the file must have;
+    `connections`: at most so many. Raises an RdlError; its class says what may be done next.
+    """
+    options = options or Options()
+    transfer = options.transfer
+    if sha256 is not None:
+        digest = parse_digest(f"sha256:{sha256}")
+        transfer = replace(transfer, digests=(*transfer.digests, digest))
+    if connections is not None:
+        transfer = replace(transfer, connections=connections)
+    name = Path(path) if path is not None else Path(name_from_url(url))
+    with Session() as session:
+        return session.get(Target(url, name, replace(options, transfer=transfer)), tell)

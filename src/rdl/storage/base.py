@@ -12,18 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.index_json import Header
 from rdl.core.representation import Representation
 
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a part file is a part of. `url` is redacted. `span`: the bytes of the
-    representation that the file holds (None: all of it); file offset 0 is span.start."""
-
-    url: str
-    representation: Representation
-    block_size: int
-    span: ByteRange | None = None
+__all__ = ["Finish", "Header", "Saved", "Store"]
 
 
 @dataclass(frozen=True, slots=True)

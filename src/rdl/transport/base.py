@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from rdl.core.fields import ResponseHead as ResponseHead
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -17,33 +19,6 @@ class Request:
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     method: str = "GET"
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
-    """A final response's head. Names are lower-case; text is latin-1, unchecked otherwise.
-
-    `framing` says how the end of the body is known: "length" (content_length says), "chunked",
-    "close" (the end of the connection), or "none" (no body).
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    reason: str = ""
-    http_version: str = "HTTP/1.1"
-    framing: str = "length"
-    content_length: int | None = None
-    url: str = ""
-    """Where the response came from, after redirects."""
-
-    def all(self, name: str) -> list[str]:
-        """Every value of the field `name` (lower-case), in order."""
-        return [value for key, value in self.headers if key == name]
-
-    def get(self, name: str) -> str | None:
-        """The only or first value of the field `name`."""
-        values = self.all(name)
-        return values[0] if values else None
 
 
 class Exchange(Protocol):

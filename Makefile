@@ -1,0 +1,42 @@
+# Every target makes .venv itself, from PYTHON (3.11 or later); nothing else is needed first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := src tests demo bench
+
+.PHONY: demo test lint type bench nightly clean
+
+demo: $(READY)
+	$(BIN)/python -m demo.demo $(DEMO)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(READY)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/lint-imports
+
+type: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m bench.bench $(BENCH)
+
+# The same tests with larger counts: more seeds, more kills.
+nightly: export RDL_SEEDS ?= 50000
+nightly: export RDL_KILLS ?= 40
+nightly: $(READY)
+	$(BIN)/python -m pytest $(PYTEST)
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests demo bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "rdl needs Python 3.11 or later: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@

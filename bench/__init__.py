@@ -1,0 +1,1 @@
+"""Measurements against other downloaders on loopback: `make bench`."""

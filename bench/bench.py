@@ -1,0 +1,179 @@
+"""rdl beside curl and others: the same file from nginx on loopback, by http and by https.
+
+Rounds are interleaved, so that a noisy minute hits every client; the table shows medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.clients import CLIENTS, Client
+from bench.measure import Cost, median, run
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.content import MiB, sha256_of, write_seeded
+from tests.support.program import Download
+from tests.support.servers import Recipe, RunningServer, Site, nginx, program_path, running
+
+MEMORY = Path("/dev/shm")
+
+
+def serve(site: Site) -> list[str]:
+    """nginx without an access log."""
+    return nginx(site, log=False)
+
+
+SCHEMES = {
+    "http": Recipe("http", "nginx", serve),
+    "https": Recipe("https", "nginx", serve, tls=True),
+}
+
+
+class Bench:
+    """A folder in memory with the content, the certificates and room for one output."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, self.size = folder, size
+        self.public = folder / "public"
+        self.public.mkdir()
+        self.sha256 = write_seeded(self.public / "data.bin", size, seed=1)
+        self.certificates: Certificates = make_certificates(folder)
+        self.output = folder / "output.bin"
+
+    @contextmanager
+    def server(self, scheme: str, rate: int | None = None) -> Iterator[RunningServer]:
+        """nginx for one scheme, throttled or not."""
+        private = Path(tempfile.mkdtemp(dir=self.folder))
+        certificates = self.certificates
+        with running(
+            SCHEMES[scheme], self.public, private, rate=rate, certificates=certificates
+        ) as server:
+            yield server
+
+    def fetch(self, client: Client, url: str) -> Cost:
+        """One measured download; the output is removed afterwards."""
+        authority = self.certificates.authority
+        command = client.build(url, self.output, authority)
+        cost = run(command, {"SSL_CERT_FILE": str(authority)})
+        if self.output.stat().st_size != self.size:
+            raise RuntimeError(f"{client.name} left {self.output.stat().st_size} bytes")
+        return cost
+
+    def compare(self, scheme: str, clients: list[Client], rounds: int) -> dict[str, Cost]:
+        """Medians of every client over interleaved rounds."""
+        costs: dict[str, list[Cost]] = {client.name: [] for client in clients}
+        with self.server(scheme) as server:
+            for _ in range(rounds):
+                for client in clients:
+                    costs[client.name].append(self.fetch(client, f"{server.url}/data.bin"))
+                    self.output.unlink()
+        return {name: median(found) for name, found in costs.items()}
+
+    def run_again(self, rounds: int) -> Cost:
+        """A finished file run again: what it costs to find out that there is nothing to do."""
+        with self.server("http") as server:
+            url = f"{server.url}/data.bin"
+            self.fetch(CLIENTS[0], url)
+            cost = median([self.fetch(CLIENTS[0], url) for _ in range(rounds)])
+        self.output.unlink()
+        return cost
+
+    def kill_and_resume(self) -> dict[str, int]:
+        """SIGKILL half-way: bytes that the killed run had, and how many of them were lost."""
+        with self.server("http", rate=max(MiB, self.size // 20)) as server:
+            url = f"{server.url}/data.bin"
+            with Download(url, self.output) as killed:
+                if not killed.wait_for("progress", bytes_present=self.size // 2):
+                    raise RuntimeError(f"rdl ended before it was killed: {killed.said}")
+                time.sleep(0.1)
+                killed.kill()
+                had = killed.events("progress")[-1]["bytes_present"]
+            with Download(url, self.output) as resumed:
+                if resumed.finish() != 0:
+                    raise RuntimeError(f"rdl did not resume: {resumed.said}")
+                reused = resumed.result()["bytes_reused"]
+        if sha256_of(self.output) != self.sha256:
+            raise RuntimeError("the resumed file is wrong")
+        self.output.unlink()
+        return {"had": had, "reused": reused, "lost": max(0, had - reused)}
+
+
+def table(scheme: str, medians: dict[str, Cost]) -> str:
+    """A table in Markdown; the ratio is CPU to curl's CPU."""
+    base = medians.get("curl")
+    rows = [f"| {scheme} | CPU s | wall s | peak MiB | CPU to curl |", "|---|---|---|---|---|"]
+    for name, cost in medians.items():
+        ratio = f"{cost.cpu / base.cpu:.2f}" if base else "-"
+        rows.append(f"| {name} | {cost.cpu:.2f} | {cost.wall:.2f} | {cost.rss:.0f} | {ratio} |")
+    return "\n".join(rows)
+
+
+def report(found: dict[str, Any], medians: dict[str, dict[str, Cost]]) -> str:
+    """Everything for people."""
+    again, killed = found["run_again"], found["kill_and_resume"]
+    lines = [f"{found['size'] // MiB} MiB, medians of {found['rounds']} rounds", ""]
+    for scheme, rows in medians.items():
+        lines += [table(scheme, rows), ""]
+    lines.append(
+        f"finished file run again: {again['cpu']:.2f} s CPU, {again['wall']:.2f} s wall\n"
+        f"killed at {killed['had'] / MiB:.1f} MiB: {killed['lost'] / MiB:.2f} MiB fetched again"
+    )
+    return "\n".join(lines)
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--size", type=int, default=1024, help="MiB to fetch (1024)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of every client (5)")
+    parser.add_argument("--scheme", choices=SCHEMES, action="append", help="http, https (both)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    return parser.parse_args()
+
+
+def obstacle(size: int) -> str:
+    """Why the bench cannot run here; empty when it can."""
+    missing = [name for name in ("nginx", "openssl") if program_path(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} must be installed (Debian: apt-get install nginx openssl)"
+    if not MEMORY.is_dir():
+        return f"{MEMORY} is not there"
+    if shutil.disk_usage(MEMORY).free < 2 * size + 64 * MiB:
+        return f"{MEMORY} has no room for twice {size // MiB} MiB; use --size"
+    return ""
+
+
+def main() -> int:
+    """Exit code 0 when everything was measured, 2 when it cannot be measured here."""
+    chosen = options()
+    size = chosen.size * MiB
+    if problem := obstacle(size):
+        print(f"bench: {problem}", file=sys.stderr)
+        return 2
+    clients = [client for client in CLIENTS if client.is_installed()]
+    with tempfile.TemporaryDirectory(prefix="rdl-bench-", dir=MEMORY) as folder:
+        bench = Bench(Path(folder), size)
+        schemes = chosen.scheme or list(SCHEMES)
+        medians = {scheme: bench.compare(scheme, clients, chosen.rounds) for scheme in schemes}
+        found: dict[str, Any] = {
+            "size": size,
+            "rounds": chosen.rounds,
+            "run_again": asdict(bench.run_again(chosen.rounds)),
+            "kill_and_resume": bench.kill_and_resume(),
+        }
+    costs = {s: {name: asdict(cost) for name, cost in rows.items()} for s, rows in medians.items()}
+    print(json.dumps({**found, **costs}) if chosen.json else report(found, medians))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

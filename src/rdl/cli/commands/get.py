@@ -1,0 +1,79 @@
+"""`rdl get URL...`: download each URL completely and verified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rdl.cli.console import Console
+from rdl.cli.display.choose import display_for
+from rdl.cli.display.plain import Display, Style
+from rdl.cli.exit_codes import overall
+from rdl.cli.options import get_parameters
+from rdl.cli.report import Report
+from rdl.cli.settings import options_from, session_options_from
+from rdl.cli.targets import entries_from, make_directories, targets_from
+from rdl.options import SessionOptions
+
+if TYPE_CHECKING:
+    from rdl.api import Session, Target
+
+
+def open_session(options: SessionOptions) -> Session:
+    """The engine is imported only when there is something to fetch."""
+    from rdl.api import Session
+
+    return Session(options)
+
+
+def get(console: Console, given: dict[str, Any]) -> int:
+    """Run the command; returns the exit code. Raises RdlError before anything is fetched."""
+    console.verbose = given["verbose"]
+    entries = entries_from(given)
+    targets = targets_from(given, entries, options_from(given))
+    if not given["dry_run"]:
+        make_directories(given, entries)
+    several = len(targets) > 1
+    style = Style(given["verbose"], given["quiet"], several, len(targets))
+    display = display_for(given["progress"], console.messages, style)
+    report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
+    return _download(console, targets, session_options_from(given), display, report)
+
+
+def _download(
+    console: Console,
+    targets: list[Target],
+    options: SessionOptions,
+    display: Display,
+    report: Report,
+) -> int:
+    try:
+        with open_session(options) as session:
+            console.signals.watch(session, display.abandon)
+            results = session.get_all(targets, report.tell, report.done)
+            console.signals.watch(None, display.abandon)
+        report.end(results)
+    finally:
+        display.close()
+    code = overall(results)
+    if console.output.trouble and not code:
+        raise console.output.trouble
+    return code
+
+
+def command() -> click.Command:
+    """The click command of `get`."""
+
+    def run(**given: Any) -> int:
+        return get(click.get_current_context().find_object(Console) or Console(), given)
+
+    return click.Command(
+        "get",
+        params=get_parameters(),
+        callback=run,
+        context_settings={"max_content_width": 100},
+        help="Download each URL completely; resumes by itself. The final name appears only when "
+        "the file is complete and verified. 'rdl URL' means the same.",
+        short_help="Download URLs completely and verified.",
+    )

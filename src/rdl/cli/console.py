@@ -1,0 +1,53 @@
+"""What a command is given by main: the two streams, the signals, and how much to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rdl.cli.display.json_lines import encode, result_object
+from rdl.cli.display.summary import remote_text
+from rdl.cli.signals import Signals
+from rdl.cli.streams import Messages, Output, standard_streams
+from rdl.core.events import Result
+from rdl.errors import RdlError, exit_code_of
+
+
+@dataclass(slots=True)
+class Console:
+    """`json`: stderr carries JSON events only."""
+
+    streams: tuple[Output, Messages] = field(default_factory=standard_streams)
+    signals: Signals = field(default_factory=Signals)
+    json: bool = False
+    verbose: int = 0
+
+    @property
+    def output(self) -> Output:
+        return self.streams[0]
+
+    @property
+    def messages(self) -> Messages:
+        return self.streams[1]
+
+    def error(self, error: RdlError) -> int:
+        """Print an error that ended the command; returns its exit code."""
+        code = exit_code_of(error)
+        if self.json:
+            self.messages.line(encode(result_object(_as_result(error, code))))
+            return code
+        self.messages.line(f"rdl: {remote_text(str(error))}")
+        if error.hint:
+            self.messages.line(f"rdl: hint: {remote_text(error.hint)}")
+        return code
+
+
+def _as_result(error: RdlError, code: int) -> Result:
+    return Result(
+        url="",
+        path="",
+        exit_code=code,
+        reason=error.reason,
+        resumable=error.resumable,
+        error=str(error),
+        hint=error.hint,
+    )

@@ -1,0 +1,1 @@
+"""Displays print facts on stderr: plain text, lines, a bar, or JSON events."""

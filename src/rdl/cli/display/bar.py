@@ -1,0 +1,127 @@
+"""Progress as live bars on a terminal, one row for each file that is being fetched.
+
+The only module that imports rich. Nothing is markup; no thread of rich's runs: a row is
+drawn again when a fact comes, at most ten times a second.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, cast
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from rdl.cli.display.bar_row import Row, Symbols, row_text, total_text
+from rdl.cli.display.plain import Plain, Style
+from rdl.cli.streams import Messages
+from rdl.core.events import Progress, Result, Retrying, Started, Verifying
+
+FRAME = 0.1
+_SHOW_CURSOR = b"\r\x1b[?25h\n"
+
+
+class Bar(Plain):
+    """Plain text above, live rows below."""
+
+    def __init__(
+        self,
+        messages: Messages,
+        style: Style,
+        *,
+        force: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(messages, style)
+        self._clock, self._drawn = clock, float("-inf")
+        self._console = Console(
+            file=cast(IO[str], messages),
+            force_terminal=True if force else None,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+        self._symbols = Symbols.of(messages.encoding)
+        self._rows: dict[str, Row] = {}
+        self._finished: list[Result] = []
+        self._live: Live | None = None
+
+    def line(self, text: str) -> None:
+        if self._live is None:
+            super().line(text)
+        else:
+            self._console.print(Text(f"rdl: {text}"), soft_wrap=True)
+
+    def started(self, fact: Started) -> None:
+        self._rows[fact.path] = Row(fact.path, fact.bytes_total, fact.bytes_reused)
+        super().started(fact)
+        self._draw()
+
+    def progress(self, fact: Progress) -> None:
+        row = self._rows.setdefault(fact.path, Row(fact.path))
+        row.progress(fact)
+        self._draw()
+
+    def retrying(self, fact: Retrying) -> None:
+        """A word in the row; the reason as a line with -v."""
+        if fact.path in self._rows:
+            self._rows[fact.path].state = f"retry {fact.attempt}"
+        if self._style.verbose:
+            super().retrying(fact)
+        self._draw()
+
+    def verifying(self, fact: Verifying) -> None:
+        row = self._rows.setdefault(fact.path, Row(fact.path))
+        row.verifying(fact)
+        self._draw()
+
+    def done(self, result: Result, warnings: Sequence[str]) -> None:
+        self._rows.pop(result.path, None)
+        self._finished.append(result)
+        if not self._rows:
+            self.close()
+        super().done(result, warnings)
+
+    def aside(self, write: Callable[[], None]) -> None:
+        self.close()
+        write()
+
+    def close(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def abandon(self) -> None:
+        if self._live is not None:
+            os.write(self._messages.fileno(), _SHOW_CURSOR)
+
+    def _draw(self) -> None:
+        if self._clock() - self._drawn < FRAME:
+            return
+        self._drawn = self._clock()
+        if self._live is None:
+            self._live = self._begin()
+        self._live.update(self._picture(), refresh=True)
+
+    def _begin(self) -> Live:
+        live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        live.start()
+        return live
+
+    def _picture(self) -> Text:
+        width = self._console.width - 1
+        rows = list(self._rows.values())
+        room = max(1, self._console.height - 3)
+        lines = [row_text(row, width, self._symbols) for row in rows[:room]]
+        if self._style.several:
+            lines.append(total_text(rows, self._finished, self._style.count, width))
+        return Text("\n", no_wrap=True, overflow="crop").join(lines)

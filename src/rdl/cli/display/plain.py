@@ -1,0 +1,126 @@
+"""Text on stderr without any progress: warnings, retries, and the closing line.
+
+The other text displays are this one with progress added. `quiet` leaves only errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rdl.cli.display.summary import closing_lines, name_of, remote_text, total_line
+from rdl.cli.streams import Messages
+from rdl.core.events import (
+    Changed,
+    Fact,
+    Planned,
+    Progress,
+    Result,
+    Retrying,
+    Started,
+    Verifying,
+    Warned,
+)
+from rdl.core.text import format_size, format_time, redact_url, safe_text
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How much is said, and of how many downloads."""
+
+    verbose: int = 0
+    quiet: bool = False
+    several: bool = False
+    count: int = 1
+
+
+class Display(Protocol):
+    """Hears the facts of all downloads, one at a time, from any thread."""
+
+    def tell(self, fact: Fact) -> None: ...
+
+    def done(self, result: Result, warnings: Sequence[str]) -> None: ...
+
+    def end(self, results: Sequence[Result], seconds: float) -> None:
+        """After the last download."""
+        ...
+
+    def aside(self, write: Callable[[], None]) -> None:
+        """Let `write` use stdout, which may be the same terminal."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was; may be called twice."""
+        ...
+
+    def abandon(self) -> None:
+        """As close, from a signal handler and just before the process ends."""
+        ...
+
+
+class Plain:
+    """Messages only."""
+
+    def __init__(self, messages: Messages, style: Style) -> None:
+        self._messages, self._style = messages, style
+
+    def line(self, text: str) -> None:
+        self._messages.line(f"rdl: {text}")
+
+    def tell(self, fact: Fact) -> None:
+        match fact:
+            case Progress():
+                self.progress(fact)
+            case Verifying():
+                self.verifying(fact)
+            case Started() if not self._style.quiet:
+                self.started(fact)
+            case Retrying() if not self._style.quiet:
+                self.retrying(fact)
+            case Changed() if not self._style.quiet:
+                why = remote_text(fact.why)
+                self.line(f"{name_of(fact.path)}: changed, starting anew: {why}")
+            case Warned() if not self._style.quiet:
+                self.line(f"{name_of(fact.path)}: warning: {remote_text(fact.message)}")
+            case Planned() if self._style.verbose:
+                url = safe_text(redact_url(fact.url), 2000)
+                self.line(f"{name_of(fact.path)}: from {url}")
+            case _:
+                pass
+
+    def progress(self, fact: Progress) -> None:
+        """Only displays with progress show it."""
+
+    def verifying(self, fact: Verifying) -> None:
+        """Only displays with progress show it."""
+
+    def started(self, fact: Started) -> None:
+        if self._style.verbose:
+            size = "size unknown" if fact.bytes_total is None else format_size(fact.bytes_total)
+            ways = "parallel" if fact.parallel else "one connection"
+            reused = f", {format_size(fact.bytes_reused)} reused" if fact.bytes_reused else ""
+            self.line(f"{name_of(fact.path)}: {size}, {ways}{reused}, trust {fact.trust}")
+
+    def retrying(self, fact: Retrying) -> None:
+        again = f"try {fact.attempt} in {format_time(fact.delay)}"
+        self.line(f"{name_of(fact.path)}: {remote_text(fact.why)}; {again}")
+
+    def done(self, result: Result, warnings: Sequence[str]) -> None:
+        if result.exit_code == 0 and self._style.quiet:
+            return
+        for text in closing_lines(result, several=self._style.several):
+            self.line(text)
+
+    def end(self, results: Sequence[Result], seconds: float) -> None:
+        if self._style.several and not self._style.quiet:
+            self.line(total_line(results, seconds))
+
+    def aside(self, write: Callable[[], None]) -> None:
+        write()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def abandon(self) -> None:
+        """Nothing is open."""

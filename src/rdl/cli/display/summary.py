@@ -1,0 +1,129 @@
+"""The words of the last lines: what came of a download, and what was proved by what.
+
+Pure text from a Result. Whatever came from outside passes safe_text here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from rdl.cli.exit_codes import SIGNALS
+from rdl.core.events import Planned, Result
+from rdl.core.text import format_size, format_time, redact_text, redact_url, safe_text
+
+_TRUST = {
+    "T0": "the server gave no validator",
+    "T1": "one version by its Last-Modified",
+    "T2": "one version by its ETag",
+    "T3": "the server's own digest",
+    "T4": "a digest of yours",
+}
+_RANGES = {True: "yes", False: "no", None: "not known yet"}
+
+
+def name_of(path: str) -> str:
+    """The name of a file as a display shows it."""
+    return safe_text(PurePath(path).name or path, 80)
+
+
+def remote_text(text: str) -> str:
+    """An error's or a warning's text, without secrets and harmless to a terminal."""
+    return safe_text(redact_text(text), 600)
+
+
+def closing_lines(result: Result, *, several: bool = False) -> list[str]:
+    """The last words on one download, without the leading `rdl: `."""
+    if result.exit_code == 0:
+        return [f"{name_of(result.path)}: {_success(result)}"]
+    if result.exit_code in SIGNALS:
+        return [] if several and not result.bytes_present else [_interrupted(result)]
+    return _failure(result, several)
+
+
+def _success(result: Result) -> str:
+    size = format_size(result.bytes_present or result.bytes_total or 0)
+    if result.reason == "unchanged":
+        return f"unchanged, {size}, nothing fetched ({result.trust})"
+    if result.reason == "dry-run":
+        return "nothing fetched"
+    words = [f"{size} in {format_time(result.seconds)}{_speed(result)}"]
+    if result.bytes_reused:
+        words.append(f"{format_size(result.bytes_reused)} reused")
+    words.append(_proof(result))
+    return ", ".join(words)
+
+
+def _speed(result: Result) -> str:
+    if result.seconds <= 0:
+        return ""
+    return f" ({format_size(result.bytes_downloaded / result.seconds)}/s)"
+
+
+def _proof(result: Result) -> str:
+    if result.verified_by:
+        proof = f"verified by {safe_text(', '.join(result.verified_by))} ({result.trust})"
+    else:
+        proof = f"not verified: {_TRUST.get(result.trust, 'unknown')} ({result.trust})"
+    if result.completeness != "confirmed":
+        proof += ", completeness unconfirmed: the server gave no length"
+    return proof
+
+
+def _interrupted(result: Result) -> str:
+    name = name_of(result.path)
+    if not result.bytes_present:
+        return f"interrupted: nothing of {name} is here yet; the same command starts it"
+    return f"interrupted: {_kept(result)} of {name} kept; the same command continues"
+
+
+def _kept(result: Result) -> str:
+    kept = format_size(result.bytes_present)
+    if result.bytes_total is None:
+        return kept
+    return f"{kept} of the {format_size(result.bytes_total)}"
+
+
+def _failure(result: Result, several: bool) -> list[str]:
+    text = remote_text(result.error or result.reason)
+    name = name_of(result.path)
+    if several and name not in text:
+        text = f"{name}: {text}"
+    lines = [text]
+    if result.hint:
+        lines.append(f"hint: {remote_text(result.hint)}")
+    if result.resumable and result.bytes_present:
+        kept = f"hint: {_kept(result)} kept; the same command continues"
+        lines = [text, f"{lines[1]}; {kept[6:]}" if result.hint else kept]
+    return lines
+
+
+def total_line(results: Sequence[Result], seconds: float) -> str:
+    """The last line on several downloads."""
+    good = sum(result.exit_code == 0 for result in results)
+    fetched = sum(result.bytes_downloaded for result in results)
+    text = f"{good} of {len(results)} files complete, {format_size(fetched)} fetched"
+    text += f" in {format_time(seconds)}"
+    if seconds > 0:
+        text += f" ({format_size(fetched / seconds)}/s)"
+    if any(result.exit_code in SIGNALS for result in results):
+        text += "; interrupted, the same command continues"
+    return text
+
+
+def plan_lines(plan: Planned) -> list[str]:
+    """What --dry-run prints on stdout for one download."""
+    size = "unknown"
+    if plan.bytes_total is not None:
+        size = f"{plan.bytes_total} bytes ({format_size(plan.bytes_total)})"
+    here = f"{plan.bytes_present} bytes ({format_size(plan.bytes_present)})"
+    if plan.bytes_present:
+        here += ", to be continued" if plan.resume else ", of no use"
+    return [
+        safe_text(redact_url(plan.url), 2000),
+        f"  to      {safe_text(plan.path, 1000)}",
+        f"  size    {size}",
+        f"  here    {here if plan.bytes_present else 'nothing'}",
+        f"  ranges  {_RANGES[plan.ranges]}",
+        f"  trust   {plan.trust}: {_TRUST.get(plan.trust, 'unknown')}",
+    ]

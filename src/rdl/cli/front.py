@@ -1,0 +1,124 @@
+"""The command tree of rdl, and how every exception becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from rdl.cli.commands import get
+from rdl.cli.console import Console
+from rdl.cli.main import print_version
+from rdl.core.text import safe_text
+from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
+
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code. Never raises."""
+    console = Console(json=_asks_for_json(arguments))
+    try:
+        with console.signals:
+            return _run(list(arguments), console)
+    except (Interrupted, KeyboardInterrupt) as error:
+        return Interrupted.CODES[error.signal if isinstance(error, Interrupted) else "SIGINT"]
+    except RdlError as error:
+        return console.error(error)
+    except OSError as error:
+        return console.error(_from_system(error))
+    except Exception as error:
+        return _internal(error, console)
+
+
+def _run(arguments: list[str], console: Console) -> int:
+    if arguments and _WEB.match(arguments[0]):
+        arguments.insert(0, "get")
+    try:
+        tree = group()
+        with tree.make_context("rdl", arguments, obj=console) as context:
+            return int(tree.invoke(context) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        raise Interrupted("SIGINT") from None
+    except click.ClickException as error:
+        raise _usage(error) from None
+
+
+def group() -> click.Group:
+    """All commands."""
+    tree = click.Group(
+        "rdl",
+        help="A resumable downloader that never puts a wrong byte under the final name. "
+        "'rdl URL' means 'rdl get URL'.",
+        no_args_is_help=False,
+        context_settings={"max_content_width": 100},
+    )
+    tree.add_command(get.command())
+    tree.params.append(_version_option())
+    return tree
+
+
+def _version_option() -> click.Option:
+    def answer(context: click.Context, _param: click.Parameter, asked: bool) -> None:
+        if asked:
+            context.exit(print_version())
+
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=answer,
+        help="Print the version and exit.",
+    )
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    hint = ""
+    what, why = "usage", error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        what, why = error.option_name, "no such option"
+        hint = (
+            f"did you mean {' or '.join(sorted(error.possibilities))}?"
+            if error.possibilities
+            else ""
+        )
+    elif isinstance(error, click.BadParameter) and error.param is not None:
+        what, why = max(error.param.opts, key=len), error.message
+    elif isinstance(error, click.BadOptionUsage):
+        what = error.option_name
+    elif found := re.match(r"No such command '(.*)'", why, re.DOTALL):
+        what, why, hint = found[1], "no such command", "rdl get URL; rdl --help tells more"
+    elif why.startswith("Missing command"):
+        what, why, hint = (
+            "nothing to do",
+            "no command and no URL",
+            "rdl get URL; rdl --help tells more",
+        )
+    return UsageError(safe_text(what), safe_text(why).rstrip("."), hint=hint)
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Also errors in the arguments are JSON events then."""
+    line = " ".join(f"{argument}" for argument in arguments)
+    return re.search(r"(?:^| )--progress[= ]json(?: |$)", line) is not None
+
+
+def _from_system(error: OSError) -> RdlError:
+    """Of what is not wrapped where it happens only stdout is left: a help text on a full disk."""
+    place = str(error.filename) if error.filename else "stdout"
+    return LocalFileError(place, error.strerror or str(error))
+
+
+def _internal(error: Exception, console: Console) -> int:
+    wrapped = RdlError("internal error", f"{type(error).__name__}: {error}", hint="-vv shows where")
+    if console.verbose > 1:
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            console.messages.line(safe_text(line, 500))
+        wrapped.hint = ""
+    console.error(wrapped)
+    return ExitCode.INTERNAL

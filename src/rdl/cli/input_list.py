@@ -1,0 +1,92 @@
+"""The list of `-i`: one URL a line, and what belongs to it after tabs or on indented lines.
+
+    https://host/a.iso<TAB>out=b.iso
+      checksum=sha256:...
+
+Text in, entries out; whatever is not understood is an error that names file and line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from rdl.cli.values import parse_header, parse_url
+from rdl.core.text import safe_text
+from rdl.errors import UsageError
+
+MAX_LIST = 64 << 20
+"""Bytes; a longer list is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One URL as typed, and what the list says about it; `where` is `file:line`, or empty
+    for a URL of the command line."""
+
+    url: str
+    where: str = ""
+    out: str | None = None
+    dir: str | None = None
+    checksums: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+def parse_list(data: bytes, name: str) -> list[Entry]:
+    """The entries of a list called `name`. Raises UsageError."""
+    if len(data) > MAX_LIST:
+        raise UsageError(safe_text(name), f"longer than {MAX_LIST >> 20} MiB")
+    entries: list[Entry] = []
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        where = f"{safe_text(name)}:{number}"
+        line = _decode(raw, where).removesuffix("\r")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        fields = [text for text in line.split("\t") if text.strip()]
+        if line[0] in " \t":
+            if not entries:
+                raise UsageError(where, "an indented line before the first URL")
+        else:
+            entries.append(_first(fields.pop(0).strip(), where))
+        for text in fields:
+            entries[-1] = _add(entries[-1], text.strip(), where)
+    return entries
+
+
+def _decode(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(where, "not UTF-8") from None
+
+
+def _first(url: str, where: str) -> Entry:
+    try:
+        parse_url(url)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.what}", error.why, hint=error.hint) from None
+    return Entry(url, where)
+
+
+def _add(entry: Entry, text: str, where: str) -> Entry:
+    key, equals, value = text.partition("=")
+    if not equals or not value:
+        raise UsageError(where, f"'{safe_text(key, 40)}' is not NAME=VALUE")
+    if not value.isprintable():
+        raise UsageError(where, f"{safe_text(key, 40)}= holds a control character")
+    match key:
+        case "out" | "dir":
+            if getattr(entry, key) is not None:
+                raise UsageError(where, f"{key}= is given twice")
+            return replace(entry, out=value) if key == "out" else replace(entry, dir=value)
+        case "checksum":
+            return replace(entry, checksums=(*entry.checksums, value))
+        case "header":
+            return replace(entry, headers=(*entry.headers, _header(value, where)))
+    raise UsageError(where, f"unknown name '{safe_text(key, 40)}='")
+
+
+def _header(text: str, where: str) -> tuple[str, str]:
+    try:
+        return parse_header(text)
+    except ValueError as error:
+        raise UsageError(where, f"header=: {error}") from None

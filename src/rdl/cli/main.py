@@ -1,0 +1,34 @@
+"""The entry point of `rdl`. Imports next to nothing: --version answers before click is here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line (default: sys.argv) and return its exit code."""
+    from rdl.cli.streams import claim_standard_files
+
+    claim_standard_files()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        return print_version()
+    try:
+        from rdl.cli.front import run
+    except KeyboardInterrupt:
+        return 130
+    return run(arguments)
+
+
+def print_version() -> int:
+    """Print the version on stdout; returns the exit code."""
+    from rdl import __version__
+    from rdl.cli.streams import standard_streams
+
+    output, messages = standard_streams()
+    output.line(f"rdl {__version__}")
+    if output.trouble:
+        messages.line(f"rdl: {output.trouble}")
+        return output.trouble.exit_code
+    return 0

@@ -1,0 +1,250 @@
+"""The options of `get`, declared once; the order here is the order of the help text.
+
+An option that is not here does not exist. What each value may be is in values.py, what
+they mean together in settings.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from rdl.cli import values as v
+from rdl.errors import UsageError
+
+_SIZE = v.Value("SIZE", v.parse_size)
+_NUMBER = v.Value("N", v.parse_number)
+_SECONDS = v.Value("S", v.parse_number)
+
+
+def _text(name: str) -> v.Value:
+    return v.Value(name, _no_nul)
+
+
+def _no_nul(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("empty" if not text else "holds a NUL character")
+    return text
+
+
+def _option(*names: str, **rest: Any) -> click.Option:
+    return click.Option(list(names), **rest)
+
+
+def _flag(*names: str, **rest: Any) -> click.Option:
+    return click.Option(list(names), is_flag=True, **rest)
+
+
+def _choice(*names: str, of: str, default: str, **rest: Any) -> click.Option:
+    kind = click.Choice(of.split())
+    return click.Option(list(names), type=kind, default=default, show_default=True, **rest)
+
+
+def _where() -> list[click.Parameter]:
+    return [
+        _option(
+            *("-o", "--output"),
+            type=_text("FILE"),
+            help="Where to; an existing directory means into it. Default: the URL's last segment.",
+        ),
+        _option(
+            *("-d", "-P", "--output-dir", "--directory", "directory"),
+            type=_text("DIR"),
+            help="Directory for the files, made when missing.",
+        ),
+        _option(*("-i", "--input-file"), type=_text("LIST"), help="URLs from a file; - is stdin."),
+        _option(
+            *("-j", "--parallel"),
+            type=v.Value("N", v.parse_count(1, 256)),
+            default=4,
+            show_default=True,
+            help="Files at the same time.",
+        ),
+    ]
+
+
+def _how() -> list[click.Parameter]:
+    return [
+        _option(
+            *("-x", "--connections"),
+            type=v.Value("N", v.parse_count(1, 256)),
+            help="At most N connections to a file.  [default: measured, 8 at most]",
+        ),
+        _option(
+            *("-k", "--min-split-size"),
+            type=_SIZE,
+            default="8M",
+            show_default=True,
+            help="Never split below this.",
+        ),
+        _option(
+            *("-r", "--range", "ranges"),
+            type=v.Value("RANGE", v.parse_range),
+            multiple=True,
+            help="Only this part: 0-499, 500-, -500 (the last 500), 500+100K.",
+        ),
+        _flag("-c", "--continue", "adopt", help="Also adopt a partial that has no index."),
+        _option("-C", "offset", type=_text("-"), hidden=True),
+        _flag("--restart", help="Forget what is there, a finished target too."),
+        _flag("--no-clobber", help="Keep an existing target and exit 13."),
+        _choice(
+            "--on-change",
+            of="restart fail",
+            default="restart",
+            help="When the remote file changed since the partial was begun.",
+        ),
+        _flag("--strict", help="Fail where completeness cannot be confirmed."),
+        _flag("--allow-html", help="Accept an HTML page under a name that is none."),
+        _option("--max-filesize", type=_SIZE, help="Refuse larger files."),
+        _option("--limit-rate", type=_SIZE, help="Bytes a second, all connections together."),
+        _option("--limit-requests", type=_NUMBER, help="Requests a second to one origin."),
+    ]
+
+
+def _verification() -> list[click.Parameter]:
+    return [
+        _option(
+            "--checksum",
+            type=_text("SPEC"),
+            multiple=True,
+            help="sha256:HEX, sha256-BASE64, bare hex, or the path of a sums file.",
+        ),
+        _option("--sha256", type=_text("HEX"), help="Short for --checksum sha256:HEX."),
+    ]
+
+
+def _patience() -> list[click.Parameter]:
+    seconds = [
+        ("--retry-max-time", 600, "Seconds to keep trying without a new byte."),
+        ("--connect-timeout", 10, "Seconds for a connection to be made."),
+    ]
+    return [
+        _option(
+            "--retry",
+            type=v.Value("N", v.parse_count(0, 1_000_000)),
+            default=10,
+            show_default=True,
+            help="Tries in a row without a new byte.",
+        ),
+        *(
+            _option(name, type=_SECONDS, default=value, show_default=True, help=text)
+            for name, value, text in seconds
+        ),
+        _option(
+            *("-T", "--timeout"),
+            type=_SECONDS,
+            default=30,
+            show_default=True,
+            help="Seconds without a byte before a connection is given up.",
+        ),
+        _option("--max-time", type=_SECONDS, help="Seconds for everything."),
+    ]
+
+
+def _request() -> list[click.Parameter]:
+    return [
+        _option(
+            *("-H", "--header", "headers"),
+            type=v.Value("'N: V'", _header_or_file, secret=True),
+            multiple=True,
+            help="A request header; @FILE reads them from a file.",
+        ),
+        _option(
+            *("-u", "--user"),
+            type=v.Value("U[:P]", v.parse_user, secret=True),
+            help="User and password; asks when there is no password.",
+        ),
+        _option("--netrc-file", type=_text("F"), help="Use this instead of ~/.netrc."),
+        _flag("--no-netrc", help="Use no netrc file."),
+        _option("-A", "--user-agent", type=v.Value("TEXT", v.parse_agent), help="User-Agent."),
+    ]
+
+
+def _header_or_file(text: str) -> str | tuple[str, str]:
+    return text if text.startswith("@") else v.parse_header(text)
+
+
+def _network() -> list[click.Parameter]:
+    return [
+        _option(
+            "--proxy",
+            type=v.Value("URL", v.parse_proxy, secret=True),
+            help="Use this proxy; '' is none.  [default: from the environment]",
+        ),
+        _option("--noproxy", metavar="LIST", help="Hosts without proxy, by commas; * is all."),
+        _option("--cacert", type=_text("F"), help="Trust these certificates."),
+        _option("--cert", type=_text("F"), help="Client certificate."),
+        _option("--key", type=_text("F"), help="Its private key."),
+        _flag("--insecure", help="Do not verify the server."),
+        _flag("-4", "ipv4", help="IPv4 only."),
+        _flag("-6", "ipv6", help="IPv6 only."),
+        _flag("--allow-insecure-redirect", help="Follow from https to http."),
+        _flag("--allow-private-redirect", help="Follow from public to private addresses."),
+    ]
+
+
+def _storage() -> list[click.Parameter]:
+    return [
+        _option(
+            "--block-size",
+            type=v.Value("SIZE", v.parse_block_size),
+            help="Unit of the block map, a power of two.",
+        ),
+        _choice("--preallocate", of="auto none", default="auto", help="Reserve the space first."),
+        _flag("--keep-time/--no-keep-time", default=True, help="Give the file its Last-Modified."),
+    ]
+
+
+def _talk() -> list[click.Parameter]:
+    return [
+        _flag("-q", "-s", "--quiet", help="Errors only."),
+        _option("-v", "--verbose", count=True, help="More; -vv more still."),
+        _choice("--progress", of="auto bar lines json none", default="auto", help="On stderr."),
+        _flag("--json", help="One JSON result object per file on stdout."),
+        _flag("--dry-run", help="Print the plan, fetch no body."),
+    ]
+
+
+_ELSEWHERE = {
+    "-O": "-o FILE names the output; without it the URL's last segment does",
+    "-n": "-x N limits the connections",
+    "-t": "--retry N limits the tries",
+    "-m": "--max-time S limits the time",
+}
+
+
+def _foreign() -> list[click.Parameter]:
+    """What fingers trained on curl, wget and axel type: accepted when it changes nothing,
+    else refused with the spelling of rdl."""
+    same: list[click.Parameter] = [
+        _flag(name, name[1:], hidden=True, expose_value=False) for name in ("-f", "-L", "-S")
+    ]
+    return same + [
+        _option(
+            *(name, f"foreign_{name[1:]}"),
+            is_flag=False,
+            flag_value="",
+            hidden=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_refuse(name, hint),
+        )
+        for name, hint in _ELSEWHERE.items()
+    ]
+
+
+def _refuse(name: str, hint: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def refuse(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        if value is not None:
+            raise UsageError(name, "not an option of rdl", hint=hint)
+
+    return refuse
+
+
+def get_parameters() -> list[click.Parameter]:
+    """The argument and all options of `get`."""
+    groups = (_where, _how, _verification, _patience, _request, _network, _storage, _talk)
+    options = [option for group in groups for option in group()]
+    return [click.Argument(["urls"], nargs=-1, metavar="URL..."), *options, *_foreign()]

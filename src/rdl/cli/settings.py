@@ -1,0 +1,157 @@
+"""From the values of the command line to the frozen options of rdl; contradictions refused."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rdl.cli.values import parse_header
+from rdl.core.text import safe_text
+from rdl.errors import UsageError
+from rdl.options import (
+    FileOptions,
+    NetworkOptions,
+    Options,
+    SessionOptions,
+    TransferOptions,
+)
+
+MAX_HEADER_FILE = 1 << 20
+_ALONE = (
+    ("restart", "adopt", "--restart", "-c"),
+    ("restart", "no_clobber", "--restart", "--no-clobber"),
+    ("ipv4", "ipv6", "-4", "-6"),
+    ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
+)
+
+
+def options_from(given: Mapping[str, Any]) -> Options:
+    """Everything but what belongs to one URL. Raises UsageError; may ask for a password."""
+    _check(given)
+    return Options(
+        transfer=_transfer(given),
+        file=_file(given),
+        network=_network(given),
+        dry_run=given["dry_run"],
+    )
+
+
+def session_options_from(given: Mapping[str, Any]) -> SessionOptions:
+    return SessionOptions(
+        limit_rate=given["limit_rate"],
+        limit_requests=given["limit_requests"],
+        parallel=given["parallel"],
+    )
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    for one, other, name, other_name in _ALONE:
+        if given[one] and given[other]:
+            raise UsageError(f"{name} with {other_name}", "these two contradict each other")
+    if given["key"] and not given["cert"]:
+        raise UsageError("--key", "useless without --cert")
+    if len(given["ranges"]) > 1:
+        raise UsageError("-r", "get takes one range")
+    if given["offset"] not in (None, "-"):
+        why = f"only '-C -' is known, not '{safe_text(given['offset'], 40)}'"
+        raise UsageError("-C", why, hint="-r OFFSET- fetches the rest from an offset")
+
+
+def _transfer(given: Mapping[str, Any]) -> TransferOptions:
+    return TransferOptions(
+        connections=given["connections"],
+        min_split=given["min_split_size"],
+        retry=given["retry"],
+        retry_max_time=given["retry_max_time"],
+        max_time=given["max_time"],
+        on_change=given["on_change"],
+        strict=given["strict"],
+        max_filesize=given["max_filesize"],
+        range=given["ranges"][0] if given["ranges"] else None,
+        allow_html=given["allow_html"],
+        block_size=given["block_size"],
+    )
+
+
+def _file(given: Mapping[str, Any]) -> FileOptions:
+    return FileOptions(
+        restart=given["restart"],
+        no_clobber=given["no_clobber"],
+        adopt=given["adopt"] or given["offset"] == "-",
+        preallocate=given["preallocate"],
+        keep_time=given["keep_time"],
+    )
+
+
+def _network(given: Mapping[str, Any]) -> NetworkOptions:
+    headers = tuple(field for value in given["headers"] for field in _headers(value))
+    files = {name: _existing(given, name) for name in ("netrc_file", "cacert", "cert", "key")}
+    user, password = given["user"] or (None, None)
+    return NetworkOptions(
+        headers=headers,
+        user=user,
+        password=_ask(user) if user and password is None else password,
+        netrc=not given["no_netrc"],
+        netrc_file=files["netrc_file"],
+        user_agent=given["user_agent"],
+        proxy=given["proxy"],
+        noproxy=tuple(part.strip() for part in (given["noproxy"] or "").split(",") if part.strip()),
+        cacert=files["cacert"],
+        cert=files["cert"],
+        key=files["key"],
+        insecure=given["insecure"],
+        family=4 if given["ipv4"] else 6 if given["ipv6"] else None,
+        connect_timeout=given["connect_timeout"],
+        timeout=given["timeout"],
+        allow_insecure_redirect=given["allow_insecure_redirect"],
+        allow_private_redirect=given["allow_private_redirect"],
+    )
+
+
+def _existing(given: Mapping[str, Any], name: str) -> Path | None:
+    if given[name] is None:
+        return None
+    path = Path(given[name])
+    if not path.is_file():
+        option = "--" + name.replace("_", "-")
+        raise UsageError(f"{option} {safe_text(str(path))}", "no such file")
+    return path
+
+
+def _headers(value: str | tuple[str, str]) -> list[tuple[str, str]]:
+    """One header, or those of `@FILE`: one a line, blank lines skipped."""
+    if isinstance(value, tuple):
+        return [value]
+    name = value[1:]
+    text = read_small(name, MAX_HEADER_FILE, "-H @" + name).decode("utf-8", "replace")
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                found.append(parse_header(line.rstrip("\r")))
+            except ValueError as error:
+                raise UsageError(f"{safe_text(name)}:{number}", str(error)) from None
+    return found
+
+
+def read_small(name: str, limit: int, what: str) -> bytes:
+    """The content of a local file that an option names, at most `limit` bytes."""
+    try:
+        with open(name, "rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(safe_text(what), why) from None
+    if len(data) > limit:
+        raise UsageError(safe_text(what), f"larger than {limit >> 20} MiB")
+    return data
+
+
+def _ask(user: str) -> str:
+    if sys.stdin is None or not sys.stdin.isatty():
+        hint = "-u USER:PASSWORD, or a netrc file"
+        raise UsageError("-u", "no password, and no terminal to ask on", hint=hint)
+    return getpass.getpass(f"rdl: password of {safe_text(user, 60)}: ")

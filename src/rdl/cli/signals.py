@@ -1,0 +1,61 @@
+"""Ctrl-C and its relatives: the session saves its state and ends; a second Ctrl-C ends at once.
+
+A signal that was ignored when rdl began (nohup, background of a script) stays ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Protocol
+
+from rdl.errors import ExitCode, Interrupted
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class Interruptible(Protocol):
+    def interrupt(self, signal: str) -> None: ...
+
+
+class Signals:
+    """Handlers for the time of a `with`. Before `watch` a signal raises Interrupted."""
+
+    def __init__(self) -> None:
+        self._session: Interruptible | None = None
+        self._restore: Callable[[], None] = lambda: None
+        self._before: dict[int, object] = {}
+        self._count = 0
+
+    def watch(self, session: Interruptible | None, restore: Callable[[], None]) -> None:
+        """From now on signals interrupt `session`; `restore` puts the terminal right before
+        an end at once."""
+        self._session, self._restore = session, restore
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._session is None:
+            raise Interrupted(name)
+        self._count += name == "SIGINT"
+        if self._count > 1:
+            self._restore()
+            os._exit(ExitCode.INTERRUPTED)
+        self._session.interrupt(name)
+
+    def __enter__(self) -> Signals:
+        for name in _NAMES:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

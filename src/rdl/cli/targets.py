@@ -1,0 +1,192 @@
+"""From URLs and a list to targets: which name, which directory, which digest.
+
+Everything is checked before anything is fetched; only `make_directories` changes the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdl.cli.input_list import MAX_LIST, Entry, parse_list
+from rdl.cli.settings import read_small
+from rdl.cli.values import Address, parse_url
+from rdl.core.digest import MAX_SUMS, parse_digest, parse_sums
+from rdl.core.names import name_from_url
+from rdl.core.text import safe_text
+from rdl.errors import DigestMissing, LocalFileError, UsageError
+from rdl.options import Digest, NetworkOptions, Options
+
+if TYPE_CHECKING:
+    from rdl.api import Target
+
+_BESIDE = (".part", ".part.index", ".part.bad")
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A sums file that was read; `bare` is the algorithm of its 128-digit lines."""
+
+    name: str
+    text: str
+    bare: str
+
+
+def entries_from(given: Mapping[str, Any]) -> list[Entry]:
+    """The URLs of the command line, then those of the list."""
+    entries = [Entry(url) for url in given["urls"]]
+    name = given["input_file"]
+    if name is not None:
+        found = parse_list(_list_data(name), "stdin" if name == "-" else name)
+        if not found:
+            raise UsageError(safe_text(name), "no URL in this list")
+        entries += found
+    if not entries:
+        raise UsageError("get", "no URL given", hint="rdl get URL; rdl get --help tells more")
+    return entries
+
+
+def _list_data(name: str) -> bytes:
+    if name != "-":
+        return read_small(name, MAX_LIST, f"-i {name}")
+    if sys.stdin is None:
+        raise UsageError("-i -", "stdin is closed")
+    return sys.stdin.buffer.read(MAX_LIST + 1)
+
+
+def targets_from(given: Mapping[str, Any], entries: list[Entry], options: Options) -> list[Target]:
+    """One target per entry. Raises UsageError, or DigestMissing when a sums file does not
+    name the file."""
+    checks = _checks(given)
+    if len(entries) > 1 and any(isinstance(check, Digest) for check in checks):
+        hint = "a sums file, or checksum= in a list, tells them apart"
+        raise UsageError("--checksum", "one digest for several URLs", hint=hint)
+    targets = [_target(given, entry, checks, options) for entry in entries]
+    if len(entries) > 1 and given["output"] and not _base(given).is_dir():
+        raise UsageError("-o", "with several URLs this must be an existing directory")
+    _refuse_same(targets, entries)
+    return targets
+
+
+def _target(
+    given: Mapping[str, Any], entry: Entry, checks: Sequence[Digest | Sums], options: Options
+) -> Target:
+    from rdl.api import Target
+
+    address = parse_url(entry.url)
+    try:
+        path = _path(given, entry)
+        checks = [*checks, *(_check(spec) for spec in entry.checksums)]
+        digests = _digests(checks, entry, path)
+    except (UsageError, DigestMissing) as error:
+        what = f"{entry.where}: {error.what}" if entry.where else error.what
+        raise type(error)(what, error.why, hint=error.hint) from None
+    own = replace(
+        options,
+        network=_credentials(options, address, entry),
+        transfer=replace(options.transfer, digests=digests),
+    )
+    return Target(address.url, path, own)
+
+
+def _credentials(options: Options, address: Address, entry: Entry) -> NetworkOptions:
+    """-u wins over the URL's own userinfo."""
+    network = replace(options.network, headers=options.network.headers + entry.headers)
+    if network.user is not None or address.user is None:
+        return network
+    return replace(network, user=address.user, password=address.password)
+
+
+def _base(given: Mapping[str, Any]) -> Path:
+    """What -d and -o say together; -o is taken from -d when it is relative."""
+    return Path(given["directory"] or "", given["output"] or "")
+
+
+def _path(given: Mapping[str, Any], entry: Entry) -> Path:
+    output = given["output"]
+    if output == "-":
+        raise UsageError("-o -", "writing to stdout is not available", hint="-o FILE")
+    if entry.dir is not None:
+        base = Path(entry.dir)
+    elif output and not _base(given).is_dir():
+        if output.endswith("/"):
+            raise UsageError(f"-o {safe_text(output)}", "no such directory", hint="-d makes one")
+        if entry.out is None:
+            return _base(given)
+        base = Path(given["directory"] or "")
+    else:
+        base = _base(given)
+    return base / (entry.out or name_from_url(entry.url))
+
+
+def _checks(given: Mapping[str, Any]) -> list[Digest | Sums]:
+    checks = [_check(spec) for spec in given["checksum"]]
+    if given["sha256"] is not None:
+        checks.append(parse_digest("sha256:" + given["sha256"]))
+    return checks
+
+
+def _check(spec: str) -> Digest | Sums:
+    """A digest, or else the sums file of that path."""
+    try:
+        return parse_digest(spec)
+    except UsageError as error:
+        if "://" in spec:
+            raise UsageError("--checksum", "a URL; give the path of a local sums file") from None
+        if not os.path.isfile(spec):
+            why = error.why + ", nor is there a file of that name"
+            raise UsageError(error.what, why, hint=error.hint) from None
+    text = read_small(spec, MAX_SUMS, spec).decode("utf-8", "surrogateescape")
+    name = os.path.basename(spec).lower()
+    return Sums(spec, text, "blake2b" if "b2" in name or "blake2" in name else "sha512")
+
+
+def _digests(checks: Sequence[Digest | Sums], entry: Entry, path: Path) -> tuple[Digest, ...]:
+    """One digest per algorithm; two that differ can never both hold."""
+    found: dict[str, Digest] = {}
+    for check in checks:
+        digest = check if isinstance(check, Digest) else _look_up(check, entry, path)
+        if found.setdefault(digest.algorithm, digest) != digest:
+            raise UsageError("--checksum", f"two different {digest.algorithm} digests")
+    return tuple(found.values())
+
+
+def _look_up(sums: Sums, entry: Entry, path: Path) -> Digest:
+    """By the URL's own name first, then by the name of the output."""
+    names = [path.name]
+    with suppress(UsageError):  # where the URL has no usable name, the output has
+        names.insert(0, name_from_url(entry.url))
+    for name in names:
+        digest = parse_sums(sums.text, name, bare=sums.bare)
+        if digest is not None:
+            return digest
+    raise DigestMissing(safe_text(sums.name), f"no usable digest for '{safe_text(names[0])}'")
+
+
+def _refuse_same(targets: Sequence[Target], entries: Sequence[Entry]) -> None:
+    """Two downloads must share neither their target nor the files beside it."""
+    taken: dict[str, Path] = {}
+    for target, entry in zip(targets, entries, strict=True):
+        place = os.path.join(os.path.realpath(target.path.parent), target.path.name)
+        where = f"{entry.where}: " if entry.where else ""
+        for name in (place, *(place + ending for ending in _BESIDE)):
+            if name in taken:
+                why = "the same target twice in one run"
+                if taken[name].name != target.path.name:
+                    why = f"collides with the files beside '{safe_text(str(taken[name]))}'"
+                raise UsageError(where + safe_text(str(target.path)), why)
+        taken |= dict.fromkeys((place, *(place + ending for ending in _BESIDE)), target.path)
+
+
+def make_directories(given: Mapping[str, Any], entries: Iterable[Entry]) -> None:
+    """Make the directories that -d and dir= name. Raises LocalFileError."""
+    for name in {given["directory"], *(entry.dir for entry in entries)} - {None}:
+        try:
+            os.makedirs(name, exist_ok=True)
+        except OSError as error:
+            raise LocalFileError(safe_text(name), error.strerror or str(error)) from None

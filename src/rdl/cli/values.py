@@ -1,0 +1,225 @@
+"""Option values: text to sizes, times, ranges, headers, URLs. Strict: a doubt is an error.
+
+The `parse_*` functions raise ValueError with the reason only; `Value` makes it one line that
+names the option. A value that may hold a secret is not repeated in an error.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from rdl.core.text import redact_text, redact_url, safe_text
+from rdl.errors import UsageError
+from rdl.options import RangeSpec
+
+MAX_BYTES = (1 << 63) - 1
+MIN_BLOCK = 4 << 10
+
+_SIZE = re.compile(r"([0-9]{1,19})(\.[0-9]{1,9})?(?:([KMGT])(?:iB)?)?", re.IGNORECASE)
+_POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[^\s/?#@\[\]\\<>\"^`{|}:]+")
+_OURS = frozenset(
+    (
+        *("range", "if-range", "if-match", "if-none-match", "if-modified-since"),
+        *("if-unmodified-since", "accept-encoding", "content-length", "transfer-encoding"),
+        *("connection", "keep-alive", "te", "trailer", "upgrade", "expect"),
+    )
+)
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic only in new versions of click
+
+
+class Value(_ParamType):
+    """A click type from a parser; a ValueError becomes `rdl: --option value: why`."""
+
+    def __init__(self, metavar: str, parse: Callable[[str], Any], *, secret: bool = False) -> None:
+        self.name, self._parse, self._secret = metavar, parse, secret
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            label = max(param.opts, key=len) if param else self.name
+            shown = "" if self._secret else f" {safe_text(redact_text(value), 80) or repr('')}"
+            raise UsageError(label + shown, str(error)) from None
+
+
+def parse_size(text: str) -> int:
+    """Bytes, one or more: `4096`, `8M`, `1.5G`, `8MiB`; K, M, G and T are powers of 1024."""
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise ValueError("not a size (like 65536, 512K, 8M, 1.5G)")
+    if not found[3] and found[2]:
+        raise ValueError("bytes have no fractions")
+    factor = 1 << _POWERS[found[3].upper()] if found[3] else 1
+    size = int(found[1]) * factor + int(float("0" + (found[2] or "")) * factor)
+    if size > MAX_BYTES:
+        raise ValueError("too large")
+    if size < 1:
+        raise ValueError("must be at least one byte")
+    return size
+
+
+def parse_block_size(text: str) -> int:
+    """A power of two, 4 KiB or more."""
+    size = parse_size(text)
+    if size & (size - 1) or size < MIN_BLOCK:
+        raise ValueError("not a power of two of at least 4K")
+    return size
+
+
+def parse_number(text: str) -> float:
+    """A plain number above zero; seconds, or requests a second."""
+    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        raise ValueError("not a plain number (like 30 or 2.5)")
+    if float(text) <= 0:
+        raise ValueError("must be more than 0")
+    return float(text)
+
+
+def parse_count(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def parse_range(text: str) -> RangeSpec:
+    """`0-499`, `500-`, `-500` (the last 500), `500+100K` (so many from 500); RFC 9110
+    section 14.1.2 for the first three."""
+    if found := re.fullmatch(r"([0-9A-Za-z.]+)\+([0-9A-Za-z.]+)", text):
+        start = 0 if found[1] == "0" else parse_size(found[1])
+        return RangeSpec(start, _bounded(start + parse_size(found[2])))
+    found = re.fullmatch(r"([0-9]{0,19})-([0-9]{0,19})", text)
+    if not found or text == "-":
+        raise ValueError("not one range (like 0-499, 500-, -500, 500+100K)")
+    first, last = found[1], found[2]
+    if not first:
+        return RangeSpec(suffix=_bounded(_at_least_one(int(last))))
+    if not last:
+        return RangeSpec(start=_bounded(int(first)))
+    if int(last) < int(first):
+        raise ValueError("it ends before it begins")
+    return RangeSpec(int(first), _bounded(int(last) + 1))
+
+
+def _bounded(offset: int) -> int:
+    if offset > MAX_BYTES:
+        raise ValueError("too large")
+    return offset
+
+
+def _at_least_one(size: int) -> int:
+    if size < 1:
+        raise ValueError("it holds no byte")
+    return size
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """`Name: value`; no control characters, and none of the fields that rdl itself needs."""
+    name, colon, value = text.partition(":")
+    value = value.strip(" \t")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise ValueError("not 'Name: value'")
+    if not value:
+        raise ValueError(f"{name} has no value")
+    if re.search("[\x00-\x08\x0a-\x1f\x7f-\x9f]", value):
+        raise ValueError(f"{name} holds a control character")
+    if any(ord(char) > 255 for char in value):
+        raise ValueError(f"{name} holds a character that headers cannot carry")
+    if name.lower() in _OURS:
+        raise ValueError(f"{name} is rdl's own" + (" (see -r)" if name.lower() == "range" else ""))
+    return name, value
+
+
+def parse_agent(text: str) -> str:
+    """A User-Agent value."""
+    return parse_header(f"User-Agent: {text}")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL without userinfo and fragment, and what its userinfo said."""
+
+    url: str
+    user: str | None = None
+    password: str | None = None
+
+
+def parse_url(text: str) -> Address:
+    """An http or https URL (RFC 3986). Raises UsageError, with the URL redacted."""
+    try:
+        return _address(text)
+    except ValueError as error:
+        hint = "quote the URL, and write a space as %20" if re.search(r"\s", text) else ""
+        raise UsageError(safe_text(redact_url(text)) or "''", str(error), hint=hint) from None
+
+
+def _address(text: str) -> Address:
+    if not re.match(r"https?://", text, re.IGNORECASE):
+        raise ValueError("not an http or https URL")
+    if not text.isprintable() or " " in text:
+        raise ValueError("a URL holds no spaces or control characters")
+    text = text.partition("#")[0]
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("not a URL: the host or port makes no sense") from None
+    userinfo, _, place = parts.netloc.rpartition("@")
+    host = re.sub(r":[0-9]*$", "", place)
+    if not _HOST.fullmatch(host) or port == 0:
+        raise ValueError("not a URL: the host or port makes no sense")
+    start = text.index("://") + 3
+    url = text[:start] + text[start + len(parts.netloc) - len(place) :]
+    if not userinfo:
+        return Address(url)
+    user, _, password = userinfo.partition(":")
+    return Address(url, _credential(user), _credential(password))
+
+
+def _credential(text: str) -> str:
+    plain = unquote(text, errors="strict")
+    if any(ord(char) < 32 or ord(char) == 127 for char in plain):
+        raise ValueError("control character in the user name or password")
+    return plain
+
+
+def parse_user(text: str) -> tuple[str, str | None]:
+    """`USER:PASSWORD` or `USER` (then None: to be asked for)."""
+    user, colon, password = text.partition(":")
+    if not text.isprintable():
+        raise ValueError("control character in the user name or password")
+    if not user:
+        raise ValueError("no user name")
+    return user, password if colon else None
+
+
+def parse_proxy(text: str) -> str:
+    """The URL of a proxy; `host:port` means http; empty means no proxy at all."""
+    if not text:
+        return ""
+    url = text if "://" in text else f"http://{text}"
+    try:
+        _address(url)
+    except ValueError:
+        raise ValueError("not an http or https proxy (like http://host:3128)") from None
+    return url

@@ -1,0 +1,156 @@
+"""Response head -> Verdict: one table, closed. What is not named here is refused.
+
+RFC 9110 section 15. The Gate says what may be written; compare() of the representation says
+whether it is still the same file; this module only puts the two and the status together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rdl.core.byterange import ByteRange
+from rdl.core.fields import ResponseHead, parse_retry_after, parse_unsatisfied, representation_of
+from rdl.core.gate import Ask, Passed, Stopped, examine_partial, examine_whole
+from rdl.core.representation import Match, Representation
+from rdl.errors import (
+    AuthError,
+    HTTPStatusError,
+    NetworkError,
+    ProtocolError,
+    RdlError,
+    is_passing,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The body is `range` of the representation."""
+
+    range: ByteRange
+    representation: Representation
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The body is the representation from its first byte to its last."""
+
+    representation: Representation
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The published file is still what the server has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Another version than the known one. `body` is what this response holds of it."""
+
+    body: Partial | Whole | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsatisfiable:
+    """416; `total` when the server said it."""
+
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """A passing failure; `delay` in seconds when the server asked for one."""
+
+    error: RdlError
+    delay: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server will not give it, or we will not take it."""
+
+    error: RdlError
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """The response breaks a rule; nothing of it may be used."""
+
+    why: str
+
+
+Verdict = Partial | Whole | Unchanged | Changed | Unsatisfiable | RetryLater | Refused | Malformed
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a response is judged against. `known`: the version begun; `existing`: the version
+    published earlier; `proved_later`: a digest will decide, so a missing validator is no
+    obstacle to joining."""
+
+    known: Representation | None = None
+    existing: Representation | None = None
+    proved_later: bool = False
+
+
+def classify(ask: Ask, head: ResponseHead, context: Context) -> Verdict:
+    """What a final response head means for the request `ask`."""
+    if head.status == 200:
+        return _judge(examine_whole(head), head, context)
+    if head.status == 206:
+        total = context.known.total if context.known else None
+        return _judge(examine_partial(ask, head, total), head, context)
+    if head.status == 304 and context.existing is not None:
+        return Unchanged()
+    if head.status == 412 and context.known is not None:
+        return Changed(None)
+    if head.status == 416 and ask.ranged:
+        return Unsatisfiable(parse_unsatisfied(head.get("content-range")))
+    return _no_data(head)
+
+
+def _judge(gate: Passed | Stopped, head: ResponseHead, context: Context) -> Verdict:
+    if isinstance(gate, Stopped):
+        return Malformed(gate.why)
+    offered = representation_of(head, gate.total)
+    whole = head.status == 200 or (gate.range.start == 0 and gate.range.stop == gate.total)
+    body = Whole(offered) if whole else Partial(gate.range, offered)
+    if context.existing is not None and context.existing.compare(offered) is Match.SAME:
+        return Unchanged()
+    if context.known is None:
+        return body
+    match = context.known.compare(offered)
+    if match is Match.DIFFERENT:
+        return Changed(body)
+    if match is Match.UNKNOWN and not context.proved_later:
+        return Changed(body) if whole else Malformed("the validator is gone from the response")
+    return body
+
+
+def _no_data(head: ResponseHead) -> Verdict:
+    status = head.status
+    if status in (401, 403, 407):
+        return Refused(AuthError(f"HTTP {status}", _meaning(status)))
+    if status == 511:
+        return Refused(NetworkError("HTTP 511", "the network wants a login"))
+    if is_passing(status):
+        delay = parse_retry_after(head.get("retry-after"), head.get("date"))
+        return RetryLater(HTTPStatusError(f"HTTP {status}", _meaning(status), status=status), delay)
+    if 400 <= status <= 599:
+        return Refused(HTTPStatusError(f"HTTP {status}", _meaning(status), status=status))
+    if 300 <= status <= 399:
+        return Refused(ProtocolError(f"HTTP {status}", "a redirect that leads nowhere"))
+    return Malformed(f"HTTP {status} carries no file")
+
+
+def _meaning(status: int) -> str:
+    return {
+        401: "the server wants a login",
+        403: "the server refuses access",
+        404: "no such file on the server",
+        407: "the proxy wants a login",
+        410: "the file is gone from the server",
+        416: "the server refuses this range",
+        429: "too many requests",
+        451: "unavailable for legal reasons",
+        503: "the server is busy",
+    }.get(status, "the server failed" if status >= 500 else "the server refuses the request")

@@ -1,0 +1,144 @@
+"""Header text <-> values, strictly: what does not match the grammar is None, never repaired.
+
+The one place where a range becomes text and text becomes a range. RFC 9110 sections 5.6.7,
+8.8.3, 10.2.3, 14.2 and 14.4.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rdl.core.byterange import ByteRange
+from rdl.core.representation import Representation
+
+MAX_TOTAL = 2**63 - 2
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.I | re.A)
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.I | re.A)
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]{0,1024}"')
+_SECONDS = re.compile(r"[0-9]{1,9}", re.A)
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_DATES = (
+    re.compile(r"\w{3}, (?P<d>\d\d) (?P<m>\w{3}) (?P<y>\d{4}) (?P<t>\d\d:\d\d:\d\d) GMT", re.A),
+    re.compile(r"\w{6,9}, (?P<d>\d\d)-(?P<m>\w{3})-(?P<y>\d\d) (?P<t>\d\d:\d\d:\d\d) GMT", re.A),
+    re.compile(r"\w{3} (?P<m>\w{3}) (?P<d>[ \d]\d) (?P<t>\d\d:\d\d:\d\d) (?P<y>\d{4})", re.A),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """A final response's head. Names are lower-case; text is latin-1, unchecked otherwise.
+
+    `framing` says how the end of the body is known: "length" (content_length says), "chunked",
+    "close" (the end of the connection), or "none" (no body). `url`: after redirects.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    http_version: str = "HTTP/1.1"
+    framing: str = "length"
+    content_length: int | None = None
+    url: str = ""
+
+    def all(self, name: str) -> list[str]:
+        """Every value of the field `name` (lower-case), in order."""
+        return [value for key, value in self.headers if key == name]
+
+    def get(self, name: str) -> str | None:
+        """The only or first value of the field `name`."""
+        values = self.all(name)
+        return values[0] if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """`range` of a representation whose complete-length is `total` (None: not said)."""
+
+    range: ByteRange
+    total: int | None
+
+
+def format_range(start: int, stop: int | None) -> str:
+    """`[start, stop)` as a Range value; stop None asks for all that follows."""
+    if stop is not None and stop <= start:
+        raise ValueError("an empty range has no text form")
+    return f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
+
+
+def format_suffix(length: int) -> str:
+    """The last `length` bytes as a Range value."""
+    return f"bytes=-{length}"
+
+
+def parse_content_range(text: str) -> ContentRange | None:
+    """A satisfied Content-Range; None when it is anything else or impossible."""
+    found = _CONTENT_RANGE.fullmatch(text)
+    if not found:
+        return None
+    first, last = int(found[1]), int(found[2])
+    total = None if found[3] == "*" else int(found[3])
+    if first > last or last >= MAX_TOTAL or (total is not None and last >= total):
+        return None
+    if total is not None and total > MAX_TOTAL:
+        return None
+    return ContentRange(ByteRange(first, last + 1), total)
+
+
+def parse_unsatisfied(text: str | None) -> int | None:
+    """The complete-length in the Content-Range of a 416."""
+    found = _UNSATISFIED.fullmatch(text or "")
+    return int(found[1]) if found and int(found[1]) <= MAX_TOTAL else None
+
+
+def parse_etag(text: str | None) -> str | None:
+    """An entity-tag exactly as sent, or None when it is not one."""
+    return text if text and _ETAG.fullmatch(text) else None
+
+
+def parse_http_date(text: str | None) -> float | None:
+    """Seconds since the epoch of an HTTP-date in any of its three forms."""
+    for form in _DATES:
+        found = form.fullmatch(text or "")
+        if found:
+            return _epoch(found)
+    return None
+
+
+def _epoch(found: re.Match[str]) -> float | None:
+    year = int(found["y"])
+    if len(found["y"]) == 2:
+        year += 1900 if year >= 70 else 2000
+    try:
+        month = _MONTHS.index(found["m"]) + 1
+        hour, minute, second = (int(part) for part in found["t"].split(":"))
+        moment = datetime(year, month, int(found["d"]), hour, minute, min(second, 59), tzinfo=UTC)
+    except ValueError:
+        return None
+    return moment.timestamp()
+
+
+def parse_retry_after(text: str | None, date: str | None) -> float | None:
+    """Seconds to wait: delay-seconds, or an HTTP-date counted from the response's own Date."""
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    at, base = parse_http_date(text), parse_http_date(date)
+    return max(0.0, at - base) if at is not None and base is not None else None
+
+
+def representation_of(head: ResponseHead, total: int | None) -> Representation:
+    """The representation that a 200 or 206 head describes.
+
+    Last-Modified is strong when Date is at least a second later (RFC 9110 section 8.8.2.2).
+    Validators that are malformed or sent twice with different values count as absent.
+    """
+    etags, dates = set(head.all("etag")), set(head.all("last-modified"))
+    etag = parse_etag(etags.pop()) if len(etags) == 1 else None
+    modified = dates.pop() if len(dates) == 1 else None
+    at, now = parse_http_date(modified), parse_http_date(head.get("date"))
+    strong = at is not None and now is not None and now >= at + 1
+    media = (head.get("content-type") or "").split(";")[0].strip().lower()[:200]
+    return Representation(total, etag, modified if at is not None else None, strong, media or None)

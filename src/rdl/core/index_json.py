@@ -1,0 +1,158 @@
+"""The two records of the index that are JSON: its header and its sessions.
+
+Pure. Reading checks the type and the bound of every field (docs/formats/index.md) and
+raises ValueError; writing refuses what reading would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from rdl.core.blockmap import MIN_BLOCK
+from rdl.core.byterange import ByteRange
+from rdl.core.representation import Representation
+
+MAX_OFFSET = (1 << 63) - 2
+MAX_STRING = 8192
+MAX_JSON = 1 << 18
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a part file is a part of. `url` is redacted. `span`: the bytes of the
+    representation that the file holds (None: all of it); file offset 0 is span.start."""
+
+    url: str
+    representation: Representation
+    block_size: int
+    span: ByteRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """Who writes: the boot of the machine, a random token, and into which file. `local`:
+    the file system is known to be on this machine."""
+
+    boot: str
+    owner: str
+    device: int
+    inode: int
+    local: bool
+
+
+def header_bytes(header: Header) -> bytes:
+    """The payload of a header; ValueError when a bound is broken."""
+    facts = header.representation
+    payload = _dump(
+        {
+            "url": header.url,
+            "total": facts.total,
+            "etag": facts.etag,
+            "last_modified": facts.last_modified,
+            "modified_strong": facts.modified_strong,
+            "media_type": facts.media_type,
+            "block_size": header.block_size,
+            "span": None if header.span is None else [header.span.start, header.span.stop],
+        }
+    )
+    read_header(payload)
+    return payload
+
+
+def read_header(payload: bytes) -> Header:
+    """The header of a payload; ValueError when it is none."""
+    fields = _Fields(payload)
+    total = fields.optional("total", lambda name: fields.number(name, MAX_OFFSET))
+    size = fields.number("block_size", 1 << 62)
+    if size < MIN_BLOCK or size & (size - 1) or (total or 0) > size << 31:
+        raise ValueError("block_size is out of bounds")
+    representation = Representation(
+        total=total,
+        etag=fields.optional("etag", fields.text),
+        last_modified=fields.optional("last_modified", fields.text),
+        modified_strong=fields.boolean("modified_strong"),
+        media_type=fields.optional("media_type", fields.text),
+    )
+    limit = MAX_OFFSET if total is None else total
+    span = fields.optional("span", lambda name: fields.span(name, limit))
+    return Header(fields.text("url"), representation, size, span)
+
+
+def session_bytes(session: SessionRecord) -> bytes:
+    """The payload of a session; ValueError when a bound is broken."""
+    payload = _dump(asdict(session))
+    read_session(payload)
+    return payload
+
+
+def read_session(payload: bytes) -> SessionRecord:
+    """The session of a payload; ValueError when it is none."""
+    fields = _Fields(payload)
+    return SessionRecord(
+        boot=fields.text("boot"),
+        owner=fields.text("owner"),
+        device=fields.number("device", (1 << 64) - 1),
+        inode=fields.number("inode", (1 << 64) - 1),
+        local=fields.boolean("local"),
+    )
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+class _Fields:
+    """A JSON object whose fields are taken by type and bound; ValueError otherwise."""
+
+    def __init__(self, payload: bytes) -> None:
+        if len(payload) > MAX_JSON:
+            raise ValueError("a record is too long")
+        try:
+            value = json.loads(payload.decode())
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
+        if not isinstance(value, dict):
+            raise ValueError("no object")
+        self._values: dict[str, Any] = value
+
+    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
+        """What `read` makes of the field, or None where it is null."""
+        return None if self._get(name) is None else read(name)
+
+    def number(self, name: str, limit: int) -> int:
+        return _bounded(self._get(name), limit)
+
+    def text(self, name: str) -> str:
+        value = self._get(name)
+        if not isinstance(value, str) or len(value.encode()) > MAX_STRING:
+            raise ValueError(f"{name} is no text of at most {MAX_STRING} bytes")
+        return value
+
+    def boolean(self, name: str) -> bool:
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is not true or false")
+        return value
+
+    def span(self, name: str, limit: int) -> ByteRange:
+        value = self._get(name)
+        if not isinstance(value, list) or len(value) != 2:
+            raise ValueError(f"{name} is no range")
+        return ByteRange(_bounded(value[0], limit), _bounded(value[1], limit))
+
+    def _get(self, name: str) -> Any:
+        if name not in self._values:
+            raise ValueError(f"{name} is missing")
+        return self._values[name]
+
+
+def _bounded(value: object, limit: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
+        raise ValueError("a number is out of bounds")
+    return value

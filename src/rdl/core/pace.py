@@ -1,0 +1,145 @@
+"""How fast and how often, as values: back-off, patience, number of connections, rate grants.
+
+Nothing here waits or reads a clock; every call is told the time, in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BASE_DELAY, LONGEST_DELAY = 0.5, 30.0
+LONGEST_SERVER_DELAY = 120.0
+
+
+def jitter(seed: int, attempt: int) -> float:
+    """A number in [0, 1) that looks random and is the same for the same seed (splitmix64)."""
+    z = (seed * 0x9E3779B97F4A7C15 + attempt * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return ((z ^ (z >> 31)) >> 11) / 2**53
+
+
+def backoff(attempt: int, seed: int) -> float:
+    """Seconds before try number `attempt` (1, 2, ...): doubling, capped, half of it jitter."""
+    full = min(LONGEST_DELAY, BASE_DELAY * 2.0 ** min(attempt - 1, 16))
+    return full * (0.5 + 0.5 * jitter(seed, attempt))
+
+
+@dataclass(slots=True)
+class Patience:
+    """Counts tries in a row without a new byte, and the time since the first of them."""
+
+    tries: int
+    max_time: float
+    seed: int
+    failures: int = 0
+    since: float | None = None
+    not_before: float = 0.0
+    total: int = 0
+
+    def progress(self) -> None:
+        """A new byte came: forget the failures."""
+        self.failures, self.since = 0, None
+
+    def failure(self, now: float, asked: float | None, gained: bool) -> bool:
+        """Count a failed request; False when patience is over.
+
+        `asked`: the delay that the server wants; `gained`: the request brought bytes, then
+        the next try need not wait.
+        """
+        self.total += 1
+        if asked is not None and asked > LONGEST_SERVER_DELAY:
+            return False
+        if gained:
+            self.progress()
+            self.not_before = max(self.not_before, now + (asked or 0.0))
+            return True
+        self.failures += 1
+        self.since = now if self.since is None else self.since
+        if self.failures > self.tries or now - self.since > self.max_time:
+            return False
+        delay = max(asked or 0.0, backoff(self.failures, self.seed))
+        self.not_before = max(self.not_before, now + delay)
+        return True
+
+
+@dataclass(slots=True)
+class Growth:
+    """How many connections: doubled while the total rate rises by a tenth, halved on refusal.
+
+    `asked` connections are used at once; with None the level is found, up to `ceiling`.
+    """
+
+    ceiling: int
+    asked: int | None = None
+    level: int = 1
+    step_at: float | None = None
+    """When the running measurement started; None: nothing is measured."""
+    window: float = 0.25
+    bytes_at: int = 0
+    rate: float = 0.0
+    settling: bool = False
+    settled: bool = False
+    regrow_at: float | None = None
+
+    def proven(self, now: float, round_trip: float, arrived: int) -> None:
+        """Ranges work: growing may begin. `round_trip`: seconds from request to head."""
+        if self.asked is not None:
+            self.level = self.ceiling = self.asked
+            return
+        self.window = max(0.2, min(2.0, 2 * round_trip))
+        self._measure(now, arrived)
+
+    def refused(self, now: float, active: int) -> None:
+        """The server does not want so many: at most half, and never more than now answer."""
+        self.level = max(1, min(self.level // 2, max(1, active)))
+        self.settled, self.step_at = True, None
+        self.regrow_at = now + 30.0
+
+    def tick(self, now: float, arrived: int) -> None:
+        """Look at the rate; `arrived`: bytes so far in this run."""
+        if self.regrow_at is not None and now >= self.regrow_at:
+            limit = self.asked or self.ceiling
+            self.level = min(limit, self.level + 1)
+            self.regrow_at = now + 30.0 if self.level < limit else None
+        if self.settled or self.step_at is None or now < self.step_at + self.window:
+            return
+        rate = (arrived - self.bytes_at) / (now - self.step_at)
+        if self.settling:  # the first window after a step only lets new connections start
+            self.settling = False
+        elif rate >= 1.1 * self.rate:
+            self.rate = rate
+            self.settled = self.level >= self.ceiling
+            self.level = min(self.ceiling, self.level * 2)
+            self.settling = True
+        else:
+            self.level = max(1, self.level // 2)
+            self.settled = True
+        self._measure(now, arrived)
+
+    def wake(self) -> float | None:
+        """When tick() next has something to decide."""
+        times = [] if self.settled or self.step_at is None else [self.step_at + self.window]
+        times += [self.regrow_at] if self.regrow_at is not None else []
+        return min(times, default=None)
+
+    def _measure(self, now: float, arrived: int) -> None:
+        self.step_at, self.bytes_at = now, arrived
+
+
+@dataclass(slots=True)
+class Grants:
+    """A bucket of `rate` units a second that holds at most `burst` of them."""
+
+    rate: float
+    burst: float
+    level: float = 0.0
+    at: float | None = None
+
+    def take(self, amount: float, now: float) -> float:
+        """Take `amount`; the seconds to wait before using it. Debts are paid in order."""
+        if self.at is not None:
+            self.level = min(self.burst, self.level + (now - self.at) * self.rate)
+        self.at = now
+        self.level -= amount
+        return max(0.0, -self.level / self.rate)

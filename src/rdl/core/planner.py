@@ -1,0 +1,85 @@
+"""What to ask for next: a pure function of what is here, what is on its way, and the limits.
+
+Few long segments: an idle worker takes the first gap that nobody fills, else half of the
+largest rest of another's segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rdl.core.byterange import ByteRange
+
+HASH_WINDOW = 64 << 20
+"""With a digest asked for, nothing further than this ahead of the hashed head is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A segment in flight: bytes up to `upto` arrived, `stop` is its end."""
+
+    segment: int
+    upto: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ask for this gap."""
+
+    range: ByteRange
+
+
+@dataclass(frozen=True, slots=True)
+class Steal:
+    """Let `segment` end at `range.start` and ask for `range` elsewhere."""
+
+    segment: int
+    range: ByteRange
+
+
+def gaps(missing: Iterable[ByteRange], flows: Sequence[Flow]) -> Iterator[ByteRange]:
+    """The missing runs that no flow is filling, in order."""
+    ordered = sorted(flows, key=lambda flow: flow.upto)
+    for run in missing:
+        start = run.start
+        for flow in ordered:
+            if flow.stop <= start or flow.upto >= run.stop:
+                continue
+            if flow.upto > start:
+                yield ByteRange(start, flow.upto)
+            start = max(start, flow.stop)
+        if start < run.stop:
+            yield ByteRange(start, run.stop)
+
+
+def next_step(
+    missing: Iterable[ByteRange], flows: Sequence[Flow], min_split: int, within: ByteRange
+) -> Claim | Steal | None:
+    """What one idle worker should do, or None when it is better left idle.
+
+    `within` is what may be begun now; a gap that the window cuts short is left until at least
+    `min_split` of it may be begun, unless nothing else is in flight.
+    """
+    for gap in gaps(missing, flows):
+        part = gap.clip(within)
+        if part and (part == gap or len(part) >= min_split or not flows):
+            return Claim(part)
+    return _steal(flows, min_split, within)
+
+
+def _steal(flows: Sequence[Flow], min_split: int, within: ByteRange) -> Steal | None:
+    best: Steal | None = None
+    for flow in flows:
+        rest = ByteRange(min(flow.upto, flow.stop), flow.stop).clip(within)
+        if len(rest) < 2 * min_split or (best and len(rest) < 2 * len(best.range)):
+            continue
+        middle = rest.start + len(rest) // 2
+        best = Steal(flow.segment, ByteRange(_aligned(middle, rest), rest.stop))
+    return best
+
+
+def _aligned(middle: int, rest: ByteRange) -> int:
+    """The middle on a 64 KiB boundary where the rest is long enough for that not to matter."""
+    return middle & ~0xFFFF if len(rest) >= 1 << 20 else middle

@@ -1,0 +1,125 @@
+"""The row of bytes that one transfer fills: which version, which part of it, what is here.
+
+Offsets are those of the representation. With an unknown complete-length there is no map:
+the bytes come in order from the start, and the end makes the length known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rdl.core.blockmap import BlockMap, block_size_for
+from rdl.core.byterange import ByteRange, Extent
+from rdl.core.representation import Representation
+from rdl.options import RangeSpec
+
+ENDLESS = 2**62
+"""Stands for the end of a body whose length nobody said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the index of an earlier run says."""
+
+    representation: Representation
+    span: ByteRange | None
+    extents: tuple[Extent, ...]
+
+
+def span_of(spec: RangeSpec | None, total: int | None) -> ByteRange | None:
+    """The wanted bytes of a representation; None when the range lies outside of it."""
+    if total is None:
+        start = spec.start if spec else 0
+        stop = spec.stop if spec and spec.stop is not None else ENDLESS
+        return ByteRange(start, stop) if spec is None or spec.suffix is None else None
+    if spec is None:
+        return ByteRange(0, total)
+    if spec.suffix is not None:
+        return ByteRange(total - min(spec.suffix, total), total) if spec.suffix and total else None
+    stop = total if spec.stop is None else min(spec.stop, total)
+    return ByteRange(spec.start, stop) if spec.start < stop else None
+
+
+class Row:
+    """One version's bytes: `span` of them are wanted."""
+
+    def __init__(
+        self, representation: Representation, span: ByteRange, block_size: int | None
+    ) -> None:
+        self.representation, self.span = representation, span
+        total = representation.total
+        self.block_size = block_size_for(total or 0, block_size)
+        self._map = BlockMap(total, self.block_size) if total is not None else None
+        self._upto, self._ended = span.start, False
+
+    @classmethod
+    def remembered(
+        cls, saved: Remembered, spec: RangeSpec | None, block_size: int | None
+    ) -> Row | None:
+        """The row an index describes; None when it cannot be continued as it is asked for."""
+        total = saved.representation.total
+        span = span_of(spec, total)
+        if total is None or not span or (saved.span or ByteRange(0, total)) != span:
+            return None
+        row = cls(saved.representation, span, block_size)
+        row.add(extent.range for extent in saved.extents)
+        return row
+
+    def __repr__(self) -> str:
+        return f"Row({self.representation!r}, span={self.span}, {self._map!r}, upto={self._upto})"
+
+    @property
+    def part(self) -> ByteRange | None:
+        """The span as the index stores it: None when it is the whole."""
+        total = self.representation.total
+        return None if self.span == ByteRange(0, ENDLESS if total is None else total) else self.span
+
+    @property
+    def size(self) -> int | None:
+        """Wanted bytes, None while unknown."""
+        return len(self.span) if self.span.stop != ENDLESS else None
+
+    @property
+    def present_bytes(self) -> int:
+        return self._map.count(self.span) if self._map else self._upto - self.span.start
+
+    @property
+    def complete(self) -> bool:
+        return self.present_bytes == self.size if self._map else self._ended
+
+    def add(self, ranges: Iterable[ByteRange]) -> None:
+        """These bytes are here."""
+        for run in ranges:
+            if self._map is None:
+                self._upto = max(self._upto, run.stop)
+            else:
+                self._map.add(run)
+
+    def end(self) -> None:
+        """The body of unknown length is over: its end is where it has come to."""
+        self._ended = True
+        self.span = ByteRange(self.span.start, self._upto)
+
+    def head(self) -> int:
+        """The end of the present bytes that start at the span's start."""
+        if self._map is None:
+            return self._upto
+        gap = self._map.next_missing(self.span.start, self.span.stop)
+        return gap.start if gap else self.span.stop
+
+    def missing(self) -> Iterator[ByteRange]:
+        """Runs of wanted bytes that are not here, in order."""
+        if self._map is None:
+            return iter(() if self._ended else (ByteRange(self._upto, self.span.stop),))
+        return self._map.missing(self.span)
+
+    def coverage(self, cells: int = 32) -> tuple[float, ...]:
+        """The present share of equal slices of the span; empty while its size is unknown."""
+        if self._map is None or not self.span:
+            return ()
+        size = len(self.span)
+        edges = [self.span.start + size * i // cells for i in range(cells + 1)]
+        slices = [ByteRange(a, b) for a, b in pairwise(edges)]
+        return tuple(self._map.count(part) / len(part) if part else 1.0 for part in slices)

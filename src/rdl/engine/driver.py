@@ -1,0 +1,268 @@
+"""Runs one transfer with threads: performs commands in order, reports events, decides nothing.
+
+The thread that calls run() is the heart's; each flowing segment has a worker; syncing and
+hashing have a thread each, so that the heart waits for neither.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from rdl.core import messages as m
+from rdl.core.events import Fact, Result
+from rdl.core.fields import parse_http_date
+from rdl.core.representation import Representation
+from rdl.core.transfer import Transfer
+from rdl.engine.hashing import Follower
+from rdl.engine.reception import BUFFER, Edges, Reception
+from rdl.errors import RdlError
+from rdl.options import FileOptions
+from rdl.storage.base import Finish, Header
+
+JOIN_SECONDS = 2.0
+
+
+class Backroom:
+    """One thread that does one thing after another; it starts with the first."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._queue = name, SimpleQueue[Callable[[], None] | None]()
+        self._thread: threading.Thread | None = None
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Do this after what was asked for before."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._queue.put(work)
+
+    def close(self) -> None:
+        """Finish what was asked for and end."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
+
+
+class Crew:
+    """Worker threads, made when needed and kept for the next segment."""
+
+    def __init__(self, post: Callable[[m.Event], None]) -> None:
+        self._post = post
+        self._idle: deque[SimpleQueue[Reception | None]] = deque()
+        self._all: list[tuple[threading.Thread, SimpleQueue[Reception | None]]] = []
+
+    def start(self, reception: Reception) -> None:
+        """Run it on an idle worker or a new one."""
+        if not self._idle:
+            inbox = SimpleQueue[Reception | None]()
+            thread = threading.Thread(target=self._run, args=(inbox,), name="worker", daemon=True)
+            thread.start()
+            self._all.append((thread, inbox))
+        else:
+            inbox = self._idle.popleft()
+        inbox.put(reception)
+
+    def close(self) -> None:
+        """End the workers. One that still waits for an answer ends by itself, writing nothing."""
+        for _, inbox in self._all:
+            inbox.put(None)
+        for thread, inbox in self._all:
+            thread.join(JOIN_SECONDS if inbox in self._idle else 0.0)
+
+    def _run(self, inbox: SimpleQueue[Reception | None]) -> None:
+        view = memoryview(bytearray(BUFFER))
+        while (reception := inbox.get()) is not None:
+            for event in self._guarded(reception, view):
+                if isinstance(event, m.Ended):
+                    self._idle.append(inbox)
+                self._post(event)
+
+    def _guarded(self, reception: Reception, view: memoryview) -> Any:
+        """A bug in a worker ends the transfer with exit code 1 instead of hanging it."""
+        try:
+            yield from reception.run(view)
+        except Exception as bug:
+            error = bug if isinstance(bug, RdlError) else RdlError("internal error", repr(bug))
+            yield m.LocalFailed(error)
+            yield m.Ended(reception.segment)
+
+
+class Driver:
+    """One run of one transfer."""
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        edges: Edges,
+        options: FileOptions | None = None,
+        tell: Callable[[Fact], None] | None = None,
+    ) -> None:
+        self._transfer, self._edges = transfer, edges
+        self._options, self._tell = options or FileOptions(), tell
+        self._events: SimpleQueue[m.Event] = SimpleQueue()
+        self._receptions: dict[int, Reception] = {}
+        self._url = edges.url
+        """Where to ask: behind the redirects once an answer from there was accepted."""
+        self._crew = Crew(self._events.put)
+        self._sync, self._hash = Backroom("sync"), Backroom("hash")
+        algorithms = [digest.algorithm for digest in transfer.options.digests]
+        self._follower = Follower(algorithms, edges.store)
+        self._wake_at: float | None = None
+        self._finish: m.Finish | None = None
+
+    def signal(self, name: str) -> None:
+        """Ask the transfer to save its state and end; safe in a signal handler."""
+        self._events.put(m.Signal(name))
+
+    def run(self) -> tuple[Result, RdlError | None]:
+        """Run to the end; the error is None exactly when the file is as it was asked for."""
+        try:
+            self._on(m.Demand())
+            while self._finish is None:
+                self._on(self._next_event())
+        finally:
+            self._follower.stopped = True
+            for reception in self._receptions.values():
+                reception.drop()
+            self._crew.close()
+            self._sync.close()
+            self._hash.close()
+        return self._finish.result, self._finish.error
+
+    def _next_event(self) -> m.Event:
+        if self._wake_at is None:
+            return self._events.get()
+        try:
+            wait = max(0.0, self._wake_at - self._edges.clock())
+            return self._events.get(timeout=wait)
+        except Empty:
+            return m.Tick()
+
+    def _on(self, event: m.Event) -> None:
+        if isinstance(event, m.Ended):
+            self._receptions.pop(event.segment, None)
+            if event.error is not None:
+                self._url = self._edges.url
+        self._wake_at = None
+        commands = self._transfer.on(event, self._edges.clock())
+        for place, command in enumerate(commands):
+            try:
+                self._perform(command)
+            except RdlError as error:
+                self._skip(commands[place + 1 :])
+                self._events.put(m.LocalFailed(error))
+                return
+
+    def _skip(self, commands: list[m.Command]) -> None:
+        """After a failure only what stops something, or ends all, is still performed."""
+        for command in commands:
+            if isinstance(command, m.Drop | m.Trim | m.Finish):
+                self._perform(command)
+
+    def _perform(self, command: m.Command) -> None:
+        _PERFORM[type(command)](self, command)
+
+    def _do_fetch(self, command: m.Fetch) -> None:
+        reception = Reception(command, self._edges, self._url)
+        self._receptions[command.segment] = reception
+        self._crew.start(reception)
+
+    def _do_receive(self, command: m.Receive) -> None:
+        reception = self._receptions[command.segment]
+        self._url = reception.final_url
+        reception.receive(command.range, command.skip)
+
+    def _do_trim(self, command: m.Trim) -> None:
+        if command.segment in self._receptions:
+            self._receptions[command.segment].trim(command.stop)
+
+    def _do_drop(self, command: m.Drop) -> None:
+        reception = self._receptions.get(command.segment)
+        if reception is not None:
+            if not reception.decided:
+                self._url = self._edges.url
+            reception.drop()
+
+    def _do_begin(self, command: m.Begin) -> None:
+        spec = self._transfer.spec
+        header = Header(spec.url, command.representation, command.block_size, command.span)
+        self._edges.store.begin(header)
+
+    def _do_reserve(self, command: m.Reserve) -> None:
+        self._edges.store.reserve(command.size)
+
+    def _do_record(self, command: m.Record) -> None:
+        self._edges.store.record(command.extents)
+
+    def _do_checkpoint(self, command: m.Checkpoint) -> None:
+        self._sync.do(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        try:
+            self._edges.store.checkpoint()
+        except RdlError as error:
+            self._events.put(m.LocalFailed(error, during_sync=True))
+        else:
+            self._events.put(m.Synced())
+
+    def _do_hash(self, command: m.Hash) -> None:
+        self._hash.do(lambda: self._feed(command))
+
+    def _feed(self, command: m.Hash) -> None:
+        try:
+            self._follower.feed(command.range)
+        except RdlError as error:
+            self._events.put(m.LocalFailed(error))
+            return
+        if command.last and not self._follower.stopped:
+            self._events.put(m.Hashed(self._follower.digests()))
+
+    def _do_publish(self, command: m.Publish) -> None:
+        path = self._edges.store.publish(finish_of(command.representation, self._options))
+        self._events.put(m.Published(str(path)))
+
+    def _do_quarantine(self, command: m.Quarantine) -> None:
+        self._edges.store.quarantine()
+
+    def _do_wake_at(self, command: m.WakeAt) -> None:
+        self._wake_at = command.time
+
+    def _do_tell(self, command: m.Tell) -> None:
+        if self._tell is not None:
+            self._tell(command.fact)
+
+    def _do_finish(self, command: m.Finish) -> None:
+        self._finish = command
+
+
+def finish_of(representation: Representation, options: FileOptions) -> Finish:
+    """How to publish this representation."""
+    mtime = parse_http_date(representation.last_modified) if options.keep_time else None
+    return Finish(options.no_clobber, mtime, representation)
+
+
+_PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
+    m.Fetch: Driver._do_fetch,
+    m.Receive: Driver._do_receive,
+    m.Trim: Driver._do_trim,
+    m.Drop: Driver._do_drop,
+    m.Begin: Driver._do_begin,
+    m.Reserve: Driver._do_reserve,
+    m.Record: Driver._do_record,
+    m.Checkpoint: Driver._do_checkpoint,
+    m.Hash: Driver._do_hash,
+    m.Publish: Driver._do_publish,
+    m.Quarantine: Driver._do_quarantine,
+    m.WakeAt: Driver._do_wake_at,
+    m.Tell: Driver._do_tell,
+    m.Finish: Driver._do_finish,
+}

@@ -1,0 +1,162 @@
+"""One Fetch from its request to its end: open, wait for the heart's word, read and write.
+
+It works in steps, so that a thread can run it to the end and a simulator step by step.
+receive, trim and drop may be called from another thread than the one that steps.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from xxhash import xxh3_64
+
+from rdl.core import messages as m
+from rdl.core.byterange import ByteRange, Extent
+from rdl.engine.throttle import Throttle
+from rdl.errors import RdlError
+from rdl.storage.base import Store
+from rdl.transport.base import Exchange, Request, Transport
+
+BUFFER = 256 << 10
+EXTENT = 1 << 20
+REPORT_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What a transfer works with. `url` is the real one; only the transport reads it."""
+
+    url: str
+    transport: Transport
+    store: Store
+    rate: Throttle
+    requests: Throttle
+    clock: Callable[[], float] = time.monotonic
+
+
+class Reception:
+    """Performs one Fetch; every event it yields is to be reported, the last is Ended."""
+
+    def __init__(self, fetch: m.Fetch, edges: Edges, url: str) -> None:
+        self._fetch, self._edges, self._url = fetch, edges, url
+        self.segment = fetch.segment
+        self._exchange: Exchange | None = None
+        self._decided, self._dropped = threading.Event(), threading.Event()
+        self._range, self._skip, self._stop = ByteRange(0, 0), 0, 0
+        self._at = self._from = 0
+        self._checksum, self._told_at = xxh3_64(), 0.0
+
+    @property
+    def final_url(self) -> str:
+        """Where the answer came from, after redirects; the asked URL before there is one."""
+        return self._exchange.head.url or self._url if self._exchange else self._url
+
+    @property
+    def decided(self) -> bool:
+        """Whether the heart has said what becomes of it."""
+        return self._decided.is_set()
+
+    # From the driver
+
+    def receive(self, range: ByteRange, skip: int) -> None:
+        """The heart lets the body in."""
+        self._range, self._skip, self._stop = range, skip, range.stop
+        self._at = self._from = range.start
+        self._decided.set()
+
+    def trim(self, stop: int) -> None:
+        """End at `stop`. A read under way may pass it; these bytes are right all the same."""
+        self._stop = stop
+
+    def drop(self) -> None:
+        """End now; wakes a blocked read."""
+        self._dropped.set()
+        self._decided.set()
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.close()
+
+    # In steps
+
+    def run(self, view: memoryview) -> Iterator[m.Event]:
+        """All of it, for a thread; `view` is its buffer."""
+        head = self.open()
+        yield head
+        if isinstance(head, m.Ended):
+            return
+        self._decided.wait()
+        ended = False
+        while not ended:
+            for event in self.step(view):
+                ended = isinstance(event, m.Ended)
+                yield event
+
+    def open(self) -> m.Head | m.Ended:
+        """Send the request and wait for the head."""
+        self._pause(self._edges.requests.take(1))
+        if self._dropped.is_set():
+            return m.Ended(self.segment)
+        headers = self._fetch.headers
+        if (field := self._fetch.ask.range_field) is not None:
+            headers = (("Range", field), *headers)
+        try:
+            self._exchange = self._edges.transport.open(Request(self._url, headers))
+        except RdlError as error:
+            return m.Ended(self.segment, error)
+        return m.Head(self.segment, self._exchange.head)
+
+    def step(self, view: memoryview) -> tuple[m.Event, ...]:
+        """Read once and write it; what there is to report."""
+        exchange = self._exchange
+        assert exchange is not None
+        try:
+            if self._dropped.is_set():
+                return self._end()
+            if self._skip:
+                return self._skip_some(exchange, view)
+            room = min(self._stop, self._from + EXTENT) - self._at
+            if self._stop <= self._at:
+                return self._end()
+            count = exchange.readinto(view[: min(room, self._edges.rate.grant)])
+        except RdlError as error:
+            return self._end(None if self._dropped.is_set() else error)
+        return self._write(view[:count]) if count else self._end()
+
+    def _skip_some(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
+        count = exchange.readinto(view[: min(len(view), self._skip)])
+        self._skip -= count
+        self._pause(self._edges.rate.take(count))
+        return () if count else self._end()
+
+    def _write(self, data: memoryview) -> tuple[m.Event, ...]:
+        try:
+            self._edges.store.write_at(self._at, data)
+        except RdlError as error:
+            return (m.LocalFailed(error), *self._end())
+        self._checksum.update(data)
+        self._at += len(data)
+        wait = self._edges.rate.take(len(data))
+        now = self._edges.clock()
+        full = self._at - self._from >= EXTENT or self._at >= self._stop
+        events = self._report(now) if full or now - self._told_at >= REPORT_SECONDS else ()
+        self._pause(wait)
+        return events
+
+    def _report(self, now: float) -> tuple[m.Event, ...]:
+        if self._at == self._from:
+            return ()
+        extent = Extent(self._from, self._at, self._checksum.intdigest())
+        self._from, self._checksum, self._told_at = self._at, xxh3_64(), now
+        return (m.Arrived(self.segment, extent),)
+
+    def _end(self, error: RdlError | None = None) -> tuple[m.Event, ...]:
+        if self._exchange is not None:
+            self._exchange.close()
+        return (*self._report(0.0), m.Ended(self.segment, error))
+
+    def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            self._dropped.wait(seconds)

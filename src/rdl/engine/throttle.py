@@ -1,0 +1,51 @@
+"""Limits that several downloads share: bytes a second in all, requests a second per origin.
+
+The arithmetic is core.pace.Grants; here it only gets a lock and a clock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from rdl.core.pace import Grants
+
+SMALLEST_GRANT, LARGEST_GRANT = 1 << 10, 256 << 10
+
+
+class Throttle:
+    """`rate` units a second, None for no limit. Safe to use from several threads."""
+
+    def __init__(
+        self, rate: float | None, burst: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._grants = Grants(rate, burst, burst) if rate else None
+        self._clock, self._lock = clock, threading.Lock()
+        self.grant = LARGEST_GRANT
+        """At most so many bytes should be taken at once, for a smooth flow."""
+        if rate:
+            self.grant = max(SMALLEST_GRANT, min(LARGEST_GRANT, int(rate / 16)))
+
+    def take(self, amount: float) -> float:
+        """Take `amount`; returns the seconds to wait afterwards."""
+        if self._grants is None:
+            return 0.0
+        with self._lock:
+            return self._grants.take(amount, self._clock())
+
+
+class RequestLimit:
+    """One throttle of requests for each origin."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate, self._lock = rate, threading.Lock()
+        self._origins: dict[str, Throttle] = {}
+
+    def of(self, url: str) -> Throttle:
+        """The throttle of this URL's origin."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.hostname}:{parts.port}"
+        with self._lock:
+            return self._origins.setdefault(origin, Throttle(self._rate, burst=1.0))

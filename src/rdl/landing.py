@@ -1,0 +1,149 @@
+"""What stands at a download's final name before it begins, and what an earlier run left.
+
+Decides whether there is anything to do; touches nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rdl.core.events import Fact, Result, Warned
+from rdl.core.representation import Representation, Trust
+from rdl.core.row import Remembered
+from rdl.errors import LocalFileError, TargetExists
+from rdl.options import Options
+from rdl.storage.base import Saved
+from rdl.storage.disk import Disk, as_ours
+from rdl.storage.part_file import PartStore
+from rdl.storage.platform import PosixDisk
+from rdl.storage.publishing import read_published
+
+Teller = Callable[[Fact], None]
+STEP = 1 << 20
+
+
+class Landing:
+    """The place where one download will stand. `url` is redacted."""
+
+    def __init__(self, path: Path, url: str, options: Options, disk: Disk | None = None) -> None:
+        self._path, self._url, self._options = path, url, options
+        self._disk = disk or PosixDisk()
+        self.existing: Representation | None = None
+
+    def already_there(self) -> Result | None:
+        """The result when nothing need be fetched. Raises TargetExists with --no-clobber and
+        LocalFileError where the name belongs to something that is no plain file."""
+        if not self._is_file():
+            return None
+        if self._options.file.no_clobber and not self._options.dry_run:
+            raise TargetExists(str(self._path), "it exists, and --no-clobber was given")
+        if self._options.file.restart:
+            return None
+        if self._options.transfer.digests:
+            return self._by_digest()
+        self.existing = self._published()
+        return None
+
+    def open(self, store: PartStore, tell: Teller | None) -> Remembered | None:
+        """Open the store; what of an earlier run is to be continued."""
+        if self._options.dry_run:
+            return None
+        saved = store.open()
+        if store.damage:
+            self.warn(f"the index was not usable ({store.damage}); starting again", tell)
+        if saved is None or self._options.file.restart:
+            return None
+        if saved.damaged:
+            self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)
+        return _remembered(saved)
+
+    def warn(self, text: str, tell: Teller | None) -> None:
+        """Tell the user something that stops nothing."""
+        if tell is not None:
+            tell(Warned(str(self._path), text))
+
+    def page_name(self, url: str) -> bool:
+        """Whether the URL or the target names a web page, so that a page is what is wanted."""
+        path = urlsplit(url).path.lower()
+        pages = (".htm", ".html", ".xhtml")
+        return path.endswith((*pages, "/")) or not path or self._path.suffix.lower() in pages
+
+    def _is_file(self) -> bool:
+        folder = self._folder()
+        if folder is None:
+            return False
+        try:
+            found = self._disk.stat(folder, self._path.name)
+        except OSError as error:
+            raise as_ours(error, str(self._path)) from error
+        finally:
+            self._disk.close(folder)
+        if found is not None and found.kind != "file":
+            kind = "a symlink" if found.kind == "link" else "not a regular file"
+            raise LocalFileError(str(self._path), f"it is {kind}, and stays untouched")
+        return found is not None
+
+    def _folder(self) -> int | None:
+        try:
+            return self._disk.open_folder(self._path.parent)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise as_ours(error, str(self._path.parent)) from error
+
+    def _by_digest(self) -> Result | None:
+        """The digest decides whether an existing file is the wanted one."""
+        wanted = {digest.algorithm: digest.hex for digest in self._options.transfer.digests}
+        found, size = self._hashed(wanted)
+        if found != wanted:
+            return None
+        return Result(
+            self._url,
+            str(self._path),
+            reason="unchanged",
+            bytes_total=size,
+            bytes_present=size,
+            bytes_reused=size,
+            digests=wanted,
+            verified_by=tuple(wanted),
+            trust=Trust.T4.value,
+        )
+
+    def _hashed(self, algorithms: Iterable[str]) -> tuple[dict[str, str], int]:
+        """Digests and size of the file that stands there."""
+        hashes = {name: hashlib.new(name) for name in algorithms}
+        view, size = memoryview(bytearray(STEP)), 0
+        folder = self._disk.open_folder(self._path.parent)
+        try:
+            file = self._disk.open(folder, self._path.name, write=False)
+            try:
+                while count := self._disk.pread(file, view, size):
+                    size += count
+                    for one in hashes.values():
+                        one.update(view[:count])
+            finally:
+                self._disk.close(file)
+        except OSError as error:
+            raise as_ours(error, str(self._path)) from error
+        finally:
+            self._disk.close(folder)
+        return {name: one.hexdigest() for name, one in hashes.items()}, size
+
+    def _published(self) -> Representation | None:
+        """The validators that the file was published with, while it is still as it was."""
+        facts = read_published(self._path, self._disk)
+        whole = self._options.transfer.range is None
+        if not facts or not whole or facts.get("total") != facts.get("size"):
+            return None
+        total, etag, modified = facts["total"], facts.get("etag"), facts.get("last_modified")
+        if not isinstance(total, int) or not (etag or modified):
+            return None
+        return Representation(total, etag, modified, bool(facts.get("modified_strong")))
+
+
+def _remembered(saved: Saved) -> Remembered:
+    header = saved.header
+    return Remembered(header.representation, header.span, saved.extents)

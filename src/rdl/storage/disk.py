@@ -1,0 +1,140 @@
+"""What a store needs of a file system, small enough to be simulated.
+
+A folder and a file are integer handles; names are single names inside a folder, so that
+a folder that is moved or replaced under us changes nothing. Methods raise OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rdl.errors import LocalFileError, NoSpaceError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENODEV, errno.EINVAL, errno.ENOSYS)
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """A name or a file as it is now. `allocated`: bytes of the disk that it takes."""
+
+    kind: Literal["file", "folder", "link", "other"]
+    device: int
+    inode: int
+    size: int
+    allocated: int
+    mtime_ns: int
+    ctime_ns: int
+    mode: int
+    owner: int
+    links: int
+
+    def same_file(self, other: FileStat | None) -> bool:
+        return other is not None and (self.device, self.inode) == (other.device, other.inode)
+
+
+class Disk(Protocol):
+    """A file system and the process on it. Positioned reads and writes may be called from
+    several threads at once."""
+
+    def open_folder(self, path: Path) -> int: ...
+
+    def open(self, folder: int, name: str, *, create: bool = False, write: bool = True) -> int:
+        """Open a file, never through a symlink, never blocking. With `create` it must not
+        exist yet, and has mode 0600."""
+        ...
+
+    def close(self, handle: int) -> None:
+        """Let go of a folder or a file, and of its lock."""
+        ...
+
+    def stat(self, folder: int, name: str) -> FileStat | None:
+        """The name itself (links are not followed); None when it does not exist."""
+        ...
+
+    def fstat(self, file: int) -> FileStat: ...
+
+    def pread(self, file: int, view: memoryview, offset: int) -> int:
+        """Read at most len(view) bytes; 0 at the end."""
+        ...
+
+    def pwrite(self, file: int, data: memoryview, offset: int) -> int:
+        """Write some of `data`; how much."""
+        ...
+
+    def sync(self, file: int, *, metadata: bool = False) -> None:
+        """Make data and size durable; with `metadata` mode and times too."""
+        ...
+
+    def sync_folder(self, folder: int) -> None: ...
+
+    def allocate(self, file: int, size: int) -> None:
+        """Reserve `size` bytes from 0 and keep the size; one of UNSUPPORTED where the file
+        system cannot."""
+        ...
+
+    def truncate(self, file: int, size: int) -> None: ...
+
+    def rename(self, folder: int, old: str, new: str, *, replace: bool) -> None:
+        """In one step; FileExistsError when `new` exists and `replace` is false."""
+        ...
+
+    def unlink(self, folder: int, name: str) -> None: ...
+
+    def lock(self, file: int) -> bool:
+        """Lock against other processes; False when one has it. True where locks are not to
+        be had: the store notices the other writer by its index."""
+        ...
+
+    def free(self, file: int) -> int:
+        """Bytes that this user may still allocate on the file system."""
+        ...
+
+    def is_local(self, file: int) -> bool:
+        """Whether written bytes surely survive the death of this process: a known local
+        file system."""
+        ...
+
+    def boot_id(self) -> str:
+        """This boot of the machine; empty when unknown."""
+        ...
+
+    def user(self) -> int: ...
+
+    def umask(self) -> int: ...
+
+    def set_mode(self, file: int, mode: int) -> None: ...
+
+    def set_mtime(self, file: int, mtime_ns: int) -> None: ...
+
+    def set_note(self, file: int, value: bytes) -> None:
+        """Keep a few bytes with the file, as extended attribute user.rdl."""
+        ...
+
+    def note(self, file: int) -> bytes | None:
+        """What set_note kept, if anything."""
+        ...
+
+
+@contextmanager
+def told(what: str, hint: str = "") -> Iterator[None]:
+    """Turn an OSError inside into our own: `what` failed, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise as_ours(error, what, hint) from error
+
+
+def as_ours(error: OSError, what: str, hint: str = "") -> LocalFileError | NoSpaceError:
+    """NoSpaceError when space or quota is short, else LocalFileError."""
+    why = error.strerror or str(error) or type(error).__name__
+    if error.errno in NO_SPACE:
+        return NoSpaceError(what, why, hint=hint or "free some space; what is here is kept")
+    if error.errno == errno.EFBIG:
+        return LocalFileError(what, "too large for this file system or limit", hint=hint)
+    return LocalFileError(what, why, hint=hint)

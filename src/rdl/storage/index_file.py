@@ -1,0 +1,211 @@
+"""The index on disk: appended to record by record, or replaced as a whole.
+
+After a write or a sync that failed nothing more is appended but the record that voids what
+was not durable: the rest of such a file is not to be relied on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rdl.core.byterange import ByteRange, Extent
+from rdl.core.index import Decoded, Encoder, Stat, decode
+from rdl.core.index_json import Header, SessionRecord
+from rdl.errors import LocalFileError
+from rdl.storage.disk import Disk, FileStat, told
+
+MAX_INDEX = 1 << 28
+"""A larger index file is not read: more than any that we write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder on a disk, and the name of the index in it."""
+
+    disk: Disk
+    folder: int
+    name: str
+
+    @property
+    def fresh_name(self) -> str:
+        return f"{self.name}.new"
+
+
+def check_ours(disk: Disk, stat: FileStat, what: str) -> None:
+    """LocalFileError unless a state file is a regular file that only this user may write."""
+    if stat.kind != "file":
+        why = "not a regular file"
+    elif stat.owner != disk.user():
+        why = "belongs to another user"
+    elif stat.mode & 0o022:
+        why = "others may write to it"
+    else:
+        return
+    raise LocalFileError(what, why, hint="remove it if you know what it is")
+
+
+def load(place: Place) -> Decoded | None:
+    """Read the index; None when there is none. Raises IndexDamaged, IndexNewer and
+    LocalFileError; changes nothing."""
+    disk = place.disk
+    with told(place.name):
+        if (stat := disk.stat(place.folder, place.name)) is None:
+            return None
+        check_ours(disk, stat, place.name)
+        file = disk.open(place.folder, place.name, write=False)
+        try:
+            stat = disk.fstat(file)
+            check_ours(disk, stat, place.name)
+            if stat.size > MAX_INDEX:
+                raise LocalFileError(place.name, "too large to be an index")
+            return decode(_read_all(disk, file, stat.size))
+        finally:
+            disk.close(file)
+
+
+def _read_all(disk: Disk, file: int, size: int) -> bytes:
+    data = bytearray(size)
+    view, offset = memoryview(data), 0
+    while offset < size and (count := disk.pread(file, view[offset:], offset)):
+        offset += count
+    return bytes(view[:offset])
+
+
+class IndexFile:
+    """An index that this process writes. append methods may be called from several threads;
+    an append during hold() is kept back until release()."""
+
+    def __init__(
+        self, place: Place, header: Header, session: SessionRecord, known: Iterable[Extent]
+    ) -> None:
+        """Replace the index by a fresh one in which `known` is durable already; `known`
+        must be synced. Raises LocalFileError, NoSpaceError."""
+        self._place, self._encoder = place, Encoder()
+        self._lock = threading.Lock()
+        self._end, self._broken = 0, False
+        self._held: list[Extent | ByteRange] | None = None
+        self.dirty = False
+        """Whether records were appended that no checkpoint covers."""
+        try:
+            parts = [self._encoder.begin(header), self._encoder.session(session)]
+            parts += [self._encoder.extent(extent) for extent in known]
+        except ValueError as error:
+            raise LocalFileError(place.name, f"cannot be written: {error}") from error
+        parts.append(self._encoder.checkpoint(Stat(0, 0)))
+        with told(place.name):
+            self._file = self._replace(b"".join(parts))
+
+    def _replace(self, data: bytes) -> int:
+        disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
+        if (stat := disk.stat(folder, fresh)) is not None:
+            check_ours(disk, stat, fresh)
+            disk.unlink(folder, fresh)
+        file = disk.open(folder, fresh, create=True)
+        try:
+            self._write(file, data)
+            disk.sync(file, metadata=True)
+            disk.rename(folder, fresh, self._place.name, replace=True)
+            disk.sync_folder(folder)
+        except OSError:
+            disk.close(file)
+            raise
+        return file
+
+    def is_in_place(self) -> bool:
+        """Whether the name still leads to this file: else another writer has taken over."""
+        disk = self._place.disk
+        named = disk.stat(self._place.folder, self._place.name)
+        return disk.fstat(self._file).same_file(named)
+
+    def allocate(self, size: int) -> None:
+        """Reserve room for records; raises OSError."""
+        self._place.disk.allocate(self._file, size)
+
+    def append(self, changes: Iterable[Extent | ByteRange]) -> None:
+        """Append extents, and ranges to forget."""
+        changes = list(changes)
+        with self._lock:
+            if self._held is not None:
+                self._held += changes
+            else:
+                self._append_changes(changes)
+
+    def hold(self) -> None:
+        """From here on appended records wait: the data is being synced."""
+        with self._lock:
+            self._held = []
+
+    def release(self, checkpoint: Stat | None) -> None:
+        """Append the checkpoint, if the sync went well, then what has waited."""
+        with self._lock:
+            held, self._held = self._held or [], None
+            if checkpoint is None:
+                return
+            self._append(self._encoder.checkpoint(checkpoint))
+            self.dirty = False
+            self._append_changes(held)
+
+    def clean(self, stat: Stat) -> None:
+        """Append that the data file will not be written any more."""
+        with self._lock:
+            self._append(self._encoder.clean(stat))
+        self.sync()
+
+    def abort(self) -> None:
+        """Void what is not durable. As well as it goes: the disk has failed already."""
+        with self._lock:
+            if self._broken:
+                return
+            self._append(self._encoder.abort())
+            self._broken = True
+        self.sync()
+
+    def sync(self) -> None:
+        """Make the records durable."""
+        try:
+            with told(self._place.name):
+                self._place.disk.sync(self._file)
+        except LocalFileError:
+            self._broken = True
+            raise
+
+    def remove(self) -> None:
+        """Remove the name, if it still leads to this file; raises OSError."""
+        if self.is_in_place():
+            self._place.disk.unlink(self._place.folder, self._place.name)
+
+    def close(self) -> None:
+        self._place.disk.close(self._file)
+
+    def _append_changes(self, changes: list[Extent | ByteRange]) -> None:
+        if not changes:
+            return
+        records = [
+            self._encoder.extent(change)
+            if isinstance(change, Extent)
+            else self._encoder.forget(change)
+            for change in changes
+        ]
+        self.dirty = True
+        self._append(b"".join(records))
+
+    def _append(self, data: bytes) -> None:
+        if self._broken:
+            raise LocalFileError(self._place.name, "an earlier write of the index failed")
+        try:
+            with told(self._place.name):
+                self._write(self._file, data)
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _write(self, file: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            count = self._place.disk.pwrite(file, view, self._end)
+            if count <= 0:
+                raise OSError("nothing was written")
+            self._end += count
+            view = view[count:]

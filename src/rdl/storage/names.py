@@ -1,0 +1,29 @@
+"""The names of a target's state files, in the target's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_NAME = 255
+LONGEST_SUFFIX = ".part.index.new"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names within one folder. A target whose name leaves no room for a suffix has state
+    files named by a short hash of it."""
+
+    target: str
+    part: str
+    index: str
+    bad: str
+
+    @classmethod
+    def of(cls, path: Path) -> Names:
+        stem, raw = path.name, os.fsencode(path.name)
+        if len(raw) + len(LONGEST_SUFFIX) > MAX_NAME:
+            stem = f"rdl-{hashlib.sha256(raw).hexdigest()[:24]}"
+        return cls(path.name, f"{stem}.part", f"{stem}.part.index", f"{stem}.part.bad")

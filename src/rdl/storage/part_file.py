@@ -1,0 +1,367 @@
+"""A target's part file and its index, over any Disk: the Store of the real world.
+
+Everything happens through the folder that was opened first, on names that are checked to
+lead to the files that are open. Nothing foreign is written to, replaced or removed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rdl.core.byterange import ByteRange, Extent
+from rdl.core.index import Decoded, IndexDamaged, Stat
+from rdl.core.index_json import Header, SessionRecord
+from rdl.errors import BusyError, LocalFileError, NoSpaceError
+from rdl.storage.base import Finish, Saved
+from rdl.storage.checking import believable, extents_on_disk
+from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told
+from rdl.storage.index_file import IndexFile, Place, check_ours, load
+from rdl.storage.names import Names
+from rdl.storage.platform import PosixDisk
+from rdl.storage.publishing import Publication, check_target
+
+TRIES = 10
+RECORD_SIZE = 33
+"""Bytes of the index for one extent."""
+
+
+class PartStore:
+    """The Store of `path`. `adopt`: accept a part file that has no index; then open()
+    returns None, `adopted_size` is its size in bytes, and begin() keeps its data.
+    `preallocate` "none": reserve() only calls `warn`, with a sentence, when space is short.
+    `damage` says why an index found by open() was not believed, empty when it was.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        disk: Disk | None = None,
+        *,
+        adopt: bool = False,
+        preallocate: str = "auto",
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.adopted_size: int | None = None
+        self.damage = ""
+        self._disk: Disk = disk or PosixDisk()
+        self._names = Names.of(path)
+        self._adopt, self._preallocate = adopt, preallocate
+        self._warn = warn or (lambda message: None)
+        self._folder = self._file = -1
+        self._created = self._failed = self._gone = False
+        self._index: IndexFile | None = None
+        self._header: Header | None = None
+        self._target: FileStat | None = None
+        self._session = SessionRecord("", "", 0, 0, False)
+
+    def open(self) -> Saved | None:
+        """Lock the part file and read the index; None when nothing usable is there.
+
+        LocalFileError: the folder, the target, the part file or the index is not fit, and
+        is left as it was; BusyError: another rdl has it.
+        """
+        if self._folder >= 0:
+            raise LocalFileError(str(self.path), "the store is open already")
+        try:
+            return self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, header: Header) -> None:
+        """Start the index anew; data that was not adopted is dropped."""
+        self._need_file()
+        keep = self.adopted_size is not None and self._index is None
+        self._start_index(header, ())
+        if not keep:
+            with told(self._names.part):
+                self._disk.truncate(self._file, 0)
+
+    def reserve(self, size: int) -> None:
+        """Make `size` bytes of room; NoSpaceError names what is needed and what is free."""
+        with told(self._names.part):
+            stat = self._disk.fstat(self._file)
+            free, needed = self._disk.free(self._file), max(0, size - stat.allocated)
+        if self._preallocate == "none":
+            if needed > free:
+                self._warn(f"{needed} bytes are needed and only {free} are free")
+            return
+        if needed > free:
+            raise self._no_room(needed, free)
+        try:
+            if size:
+                self._disk.allocate(self._file, size)
+            if self._index is not None:
+                self._index.allocate(4096 + (size // (1 << 20) + 1) * RECORD_SIZE * 2)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise self._no_room(needed, free) from error
+            if error.errno not in UNSUPPORTED:
+                raise as_ours(error, self._names.part) from error
+            return
+        with told(self._names.part):
+            if self._disk.fstat(self._file).allocated < size:
+                self._warn("the file system reserved less than asked: space may run out")
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        """Write all of `data`, which begins at `offset` of the representation."""
+        place = self._place_of(offset)
+        view = data.cast("B") if data.format != "B" or data.ndim != 1 else data
+        with told(self._names.part):
+            while view:
+                count = self._disk.pwrite(self._file, view, place)
+                if count <= 0:
+                    raise OSError("nothing was written")
+                place, view = place + count, view[count:]
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Read at most len(view) bytes; 0 at the end of the file."""
+        with told(self._names.part):
+            return self._disk.pread(self._file, view, self._place_of(offset))
+
+    def record(self, extents: Sequence[Extent]) -> None:
+        """Append soft records: believed after a kill, not after a power cut."""
+        self._need_index().append(extents)
+
+    def forget(self, ranges: Sequence[ByteRange]) -> None:
+        """Append that these bytes are not present."""
+        self._need_index().append(part for part in ranges if part)
+
+    def checkpoint(self) -> None:
+        """Sync the data, then make every extent recorded before this call durable. After a
+        failure nothing can be synced or published any more."""
+        index = self._need_index()
+        self._need_names(index)
+        index.hold()
+        synced: Stat | None = None
+        try:
+            synced = self._sync()
+        finally:
+            index.release(synced)
+        index.sync()
+
+    def publish(self, finish: Finish) -> Path:
+        """Give the synced part file its final name; the index goes. Returns that name."""
+        index = self._need_index()
+        self._need_names(index)
+        publication = Publication(
+            self._disk, self._folder, self._file, self._names, self._target, finish
+        )
+        self._sync()
+        publication.prepare(self._expected_size())
+        publication.rename()
+        self._gone = True
+        self._remove_index(index)
+        return self.path
+
+    def quarantine(self) -> Path:
+        """Rename the part file to FILE.part.bad (one is kept) and remove the index."""
+        index = self._need_index()
+        self._need_names(index)
+        with told(self._names.part):
+            self._disk.rename(self._folder, self._names.part, self._names.bad, replace=True)
+            self._gone = True
+            self._disk.sync_folder(self._folder)
+        self._remove_index(index)
+        return self.path.with_name(self._names.bad)
+
+    def close(self, *, discard: bool = False) -> None:
+        """Let go; with `discard` remove part file and index. An empty part file that this
+        run created goes too."""
+        if self._folder < 0:
+            return
+        try:
+            if discard or self._is_void():
+                self._remove()
+            elif self._index is not None and not (self._gone or self._failed):
+                self._close_in_order(self._index)
+        finally:
+            if self._index is not None:
+                self._index.close()
+            for handle in (self._file, self._folder):
+                if handle >= 0:
+                    self._disk.close(handle)
+            self._index, self._file, self._folder = None, -1, -1
+
+    def _open(self) -> Saved | None:
+        with told(f"cannot use the folder {self.path.parent}"):
+            self._folder = self._disk.open_folder(self.path.parent)
+        with told(str(self.path)):
+            self._target = check_target(self._disk, self._folder, self._names.target)
+        with told(f"cannot open {self._names.part}"):
+            self._file = self._lock_part()
+            stat = self._disk.fstat(self._file)
+            local = self._disk.is_local(self._file)
+        self._session = SessionRecord(
+            self._disk.boot_id(), secrets.token_hex(8), stat.device, stat.inode, local
+        )
+        return self._resume(stat)
+
+    def _lock_part(self) -> int:
+        """Open or create the part file and lock it, so that its name leads to it."""
+        disk, name = self._disk, self._names.part
+        for _ in range(TRIES):
+            before = disk.stat(self._folder, name)
+            if before is not None:
+                check_ours(disk, before, name)
+            try:
+                file = disk.open(self._folder, name, create=before is None)
+            except (FileNotFoundError, FileExistsError):  # somebody was faster: look again
+                continue
+            if self._is_locked_and_named(file):
+                self._created = before is None
+                return file
+            disk.close(file)
+        raise BusyError(str(self.path), "its part file keeps changing")
+
+    def _is_locked_and_named(self, file: int) -> bool:
+        disk, name = self._disk, self._names.part
+        try:
+            stat = disk.fstat(file)
+            check_ours(disk, stat, name)
+            if not disk.lock(file):
+                raise BusyError(
+                    str(self.path), "another rdl is writing it", hint="wait for it, or stop it"
+                )
+            if not stat.same_file(disk.stat(self._folder, name)):
+                return False
+            if stat.same_file(self._target):  # a publish was cut off between link and unlink
+                disk.unlink(self._folder, name)
+                return False
+            if stat.links != 1:
+                raise LocalFileError(name, "has several names", hint="remove it")
+        except BaseException:
+            disk.close(file)
+            raise
+        return True
+
+    def _resume(self, stat: FileStat) -> Saved | None:
+        try:
+            decoded = load(self._index_place())
+        except IndexDamaged as error:
+            self.damage = str(error)
+            return None
+        if self._created or (stat.size == 0 and decoded is None):
+            return None
+        if decoded is None:
+            return self._take_unknown(stat)
+        return self._take_known(decoded, stat)
+
+    def _take_unknown(self, stat: FileStat) -> None:
+        if not self._adopt:
+            raise LocalFileError(
+                self._names.part,
+                "exists, and no index says what it holds",
+                hint="use --continue to adopt it, or remove it",
+            )
+        self.adopted_size = stat.size
+
+    def _take_known(self, decoded: Decoded, stat: FileStat) -> Saved:
+        """Believe what the index may claim and the data confirms; start a clean index."""
+        claimed = believable(decoded, self._session)
+        with told(self._names.part):
+            sound = extents_on_disk(self._disk, self._file, stat, decoded, claimed)
+        self._sync()
+        self._start_index(decoded.header, sound)
+        return Saved(decoded.header, tuple(sound), len(claimed) - len(sound))
+
+    def _start_index(self, header: Header, known: Sequence[Extent]) -> None:
+        index = IndexFile(self._index_place(), header, self._session, known)
+        if self._index is not None:
+            self._index.close()
+        self._index, self._header = index, header
+
+    def _index_place(self) -> Place:
+        return Place(self._disk, self._folder, self._names.index)
+
+    def _place_of(self, offset: int) -> int:
+        span = self._header.span if self._header else None
+        place = offset - span.start if span else offset
+        if place < 0:
+            raise ValueError(f"offset {offset} lies before the span of this file")
+        return place
+
+    def _expected_size(self) -> int | None:
+        if self._header is None or self._header.span is None:
+            return self._header.representation.total if self._header else None
+        return len(self._header.span)
+
+    def _sync(self) -> Stat:
+        """Sync the data. A sync that failed is final: the kernel may have dropped the pages
+        and say yes the next time."""
+        if self._failed:
+            raise LocalFileError(self._names.part, "an earlier sync failed")
+        try:
+            with told(f"cannot sync {self._names.part}"):
+                self._disk.sync(self._file)
+                stat = self._disk.fstat(self._file)
+        except BaseException:
+            self._failed = True
+            if self._index is not None:
+                self._void(self._index)
+            raise
+        return Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
+
+    def _void(self, index: IndexFile) -> None:
+        try:
+            index.abort()
+        except (LocalFileError, NoSpaceError) as error:
+            self._warn(f"the index could not be cut back: {error}")
+
+    def _need_file(self) -> None:
+        if self._file < 0 or self._gone:
+            raise LocalFileError(str(self.path), "the store is not open")
+
+    def _need_index(self) -> IndexFile:
+        self._need_file()
+        if self._index is None:
+            raise LocalFileError(str(self.path), "nothing was begun")
+        return self._index
+
+    def _need_names(self, index: IndexFile) -> None:
+        """LocalFileError unless the names still lead to the files that are open."""
+        with told(self._names.part):
+            stat = self._disk.fstat(self._file)
+            named = stat.same_file(self._disk.stat(self._folder, self._names.part))
+            if not named or not index.is_in_place():
+                raise LocalFileError(self._names.part, "was replaced under us")
+
+    def _no_room(self, needed: int, free: int) -> NoSpaceError:
+        if self._is_void():
+            self._remove()
+        return NoSpaceError(
+            str(self.path), f"{needed} bytes are needed and {free} are free", hint="free some space"
+        )
+
+    def _is_void(self) -> bool:
+        """Whether this run created the part file and nothing was written to it."""
+        if not self._created or self._gone or self._file < 0:
+            return False
+        with told(self._names.part):
+            return self._disk.fstat(self._file).size == 0
+
+    def _remove(self) -> None:
+        """Remove the part file and the index, as far as their names lead to ours."""
+        with told(f"cannot remove {self._names.part}"):
+            named = self._disk.stat(self._folder, self._names.part)
+            if self._file >= 0 and not self._gone:
+                if self._disk.fstat(self._file).same_file(named):
+                    self._disk.unlink(self._folder, self._names.part)
+                self._gone = True
+        if self._index is not None:
+            self._remove_index(self._index)
+
+    def _remove_index(self, index: IndexFile) -> None:
+        with told(f"cannot remove {self._names.index}"):
+            self._disk.sync_folder(self._folder)
+            index.remove()
+            self._disk.sync_folder(self._folder)
+
+    def _close_in_order(self, index: IndexFile) -> None:
+        with told(self._names.part):
+            stat = self._disk.fstat(self._file)
+        if not index.dirty and index.is_in_place():
+            index.clean(Stat(stat.size, stat.mtime_ns, stat.ctime_ns))

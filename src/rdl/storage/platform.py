@@ -1,0 +1,227 @@
+"""The real disk: everything that depends on the operating system is here, nowhere else.
+
+Linux is where it is proven; what another system lacks has a plain fallback.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import stat as modes
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from rdl.storage.disk import UNSUPPORTED, FileStat
+
+FALLOC_FL_KEEP_SIZE = 1
+RENAME_NOREPLACE = 1
+NOTE = "user.rdl"
+LOCAL_FILE_SYSTEMS = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # xfs
+        0x9123683E,  # btrfs
+        0x01021994,  # tmpfs
+        0x858458F6,  # ramfs
+        0xF2F52010,  # f2fs
+        0x2FC12FC1,  # zfs
+        0xCA451A4E,  # bcachefs
+        0x794C7630,  # overlayfs
+        0x4D44,  # vfat
+        0x2011BAB0,  # exfat
+        0x7366746E,  # ntfs3
+        0x3153464A,  # jfs
+    }
+)
+"""f_type of statfs(2) whose page cache belongs to this machine; others count as remote."""
+NO_LOCKS = (*UNSUPPORTED, errno.ENOLCK)
+
+
+class PosixDisk:
+    """A Disk by system calls."""
+
+    def open_folder(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open(self, folder: int, name: str, *, create: bool = False, write: bool = True) -> int:
+        flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDWR if write else 0)
+        if create:
+            flags |= os.O_CREAT | os.O_EXCL
+        return os.open(name, flags, 0o600, dir_fd=folder)
+
+    def close(self, handle: int) -> None:
+        os.close(handle)
+
+    def stat(self, folder: int, name: str) -> FileStat | None:
+        try:
+            return _file_stat(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
+
+    def fstat(self, file: int) -> FileStat:
+        return _file_stat(os.fstat(file))
+
+    def pread(self, file: int, view: memoryview, offset: int) -> int:
+        return os.preadv(file, [view], offset)
+
+    def pwrite(self, file: int, data: memoryview, offset: int) -> int:
+        return os.pwrite(file, data, offset)
+
+    def sync(self, file: int, *, metadata: bool = False) -> None:
+        if sys.platform == "darwin":
+            import fcntl
+
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+        elif metadata:
+            os.fsync(file)
+        else:
+            os.fdatasync(file)
+
+    def sync_folder(self, folder: int) -> None:
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:  # some file systems know no such thing
+                raise
+
+    def allocate(self, file: int, size: int) -> None:
+        function = _libc("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        _call(function, file, FALLOC_FL_KEEP_SIZE, 0, size)
+
+    def truncate(self, file: int, size: int) -> None:
+        os.ftruncate(file, size)
+
+    def rename(self, folder: int, old: str, new: str, *, replace: bool) -> None:
+        if replace:
+            os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+            return
+        try:
+            _rename_to_free_name(folder, old, new)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            os.unlink(old, dir_fd=folder)
+
+    def unlink(self, folder: int, name: str) -> None:
+        os.unlink(name, dir_fd=folder)
+
+    def lock(self, file: int) -> bool:
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        return True
+
+    def free(self, file: int) -> int:
+        facts = os.fstatvfs(file)
+        return facts.f_bavail * facts.f_frsize
+
+    def is_local(self, file: int) -> bool:
+        if not sys.platform.startswith("linux"):
+            return False
+        facts = (ctypes.c_long * 64)()  # struct statfs begins with f_type and is shorter
+        try:
+            function = _libc("fstatfs", ctypes.c_int, ctypes.c_void_p)
+            _call(function, file, ctypes.byref(facts))
+        except OSError:  # not known to be local, then
+            return False
+        return facts[0] & 0xFFFFFFFF in LOCAL_FILE_SYSTEMS
+
+    def boot_id(self) -> str:
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:  # unknown: records that depend on it do not count
+            return ""
+
+    def user(self) -> int:
+        return os.geteuid()
+
+    def umask(self) -> int:
+        try:
+            status = Path("/proc/self/status").read_text()
+            return int(status.partition("\nUmask:")[2].split()[0], 8)
+        except (OSError, IndexError, ValueError):  # not Linux: only a change tells the old one
+            mask = os.umask(0o077)
+            os.umask(mask)
+            return mask
+
+    def set_mode(self, file: int, mode: int) -> None:
+        os.fchmod(file, mode)
+
+    def set_mtime(self, file: int, mtime_ns: int) -> None:
+        os.utime(file, ns=(mtime_ns, mtime_ns))
+
+    def set_note(self, file: int, value: bytes) -> None:
+        if sys.platform == "linux":
+            os.setxattr(file, NOTE, value)
+        else:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def note(self, file: int) -> bytes | None:
+        if sys.platform == "linux":
+            try:
+                return os.getxattr(file, NOTE)
+            except OSError:  # none there, or none possible: the same to us
+                return None
+        return None
+
+
+def _file_stat(facts: os.stat_result) -> FileStat:
+    return FileStat(
+        kind=_kind(facts.st_mode),
+        device=facts.st_dev & (1 << 64) - 1,
+        inode=facts.st_ino,
+        size=facts.st_size,
+        allocated=facts.st_blocks * 512,
+        mtime_ns=facts.st_mtime_ns,
+        ctime_ns=facts.st_ctime_ns,
+        mode=modes.S_IMODE(facts.st_mode),
+        owner=facts.st_uid,
+        links=facts.st_nlink,
+    )
+
+
+def _kind(mode: int) -> Literal["file", "folder", "link", "other"]:
+    if modes.S_ISREG(mode):
+        return "file"
+    if modes.S_ISDIR(mode):
+        return "folder"
+    return "link" if modes.S_ISLNK(mode) else "other"
+
+
+def _rename_to_free_name(folder: int, old: str, new: str) -> None:
+    """renameat2(2) with RENAME_NOREPLACE; one of UNSUPPORTED where there is none."""
+    path = ctypes.c_char_p
+    function = _libc("renameat2", ctypes.c_int, path, ctypes.c_int, path, ctypes.c_uint)
+    _call(function, folder, os.fsencode(old), folder, os.fsencode(new), RENAME_NOREPLACE)
+
+
+@functools.cache
+def _libc(name: str, *arguments: type[ctypes._SimpleCData[Any]]) -> Callable[..., int]:
+    """A function of the C library that Python does not offer; ENOSYS when it is not there."""
+    if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_long) < 8:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    try:
+        function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    except AttributeError as error:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
+    function.argtypes, function.restype = arguments, ctypes.c_int
+    return cast(Callable[..., int], function)
+
+
+def _call(function: Callable[..., int], *arguments: object) -> None:
+    """Call, again after a signal, and raise OSError by errno."""
+    while function(*arguments) != 0:
+        number = ctypes.get_errno()
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))

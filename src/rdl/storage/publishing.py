@@ -1,0 +1,151 @@
+"""Giving a complete part file its final name, and what is known of a published file.
+
+The target that was there at the start is replaced in one step, and only while it is still
+the same; a target that was not there is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rdl.core.representation import Representation
+from rdl.errors import LocalFileError, TargetExists
+from rdl.storage.base import Finish
+from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.names import Names
+from rdl.storage.platform import PosixDisk
+
+
+def check_target(disk: Disk, folder: int, name: str) -> FileStat | None:
+    """The target as it is now, None when there is none; LocalFileError when it is anything
+    but a regular file. Raises OSError."""
+    stat = disk.stat(folder, name)
+    if stat is not None and stat.kind != "file":
+        words = {"link": "a symbolic link", "folder": "a directory"}
+        raise LocalFileError(name, f"is {words.get(stat.kind, 'no regular file')}")
+    return stat
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One part file on its way to its final name. `target`: as it was at the start."""
+
+    disk: Disk
+    folder: int
+    file: int
+    names: Names
+    target: FileStat | None
+    finish: Finish
+
+    def prepare(self, size: int | None) -> None:
+        """Give the file its size, mode, time and note, and sync these. LocalFileError when
+        it is shorter than `size`; TargetExists when it could not be published anyway."""
+        self._check_still()
+        with told(self.names.part):
+            stat = self.disk.fstat(self.file)
+            if size is not None and stat.size < size:
+                raise LocalFileError(self.names.part, f"has {stat.size} of {size} bytes")
+            self.disk.truncate(self.file, stat.size if size is None else size)
+            self.disk.set_mode(self.file, self._mode() & ~0o022)
+            if self.finish.mtime is not None:
+                self._set_mtime(self.finish.mtime)
+            self._set_note()
+            self.disk.sync(self.file, metadata=True)
+
+    def rename(self) -> None:
+        """The step itself, made durable. TargetExists when the name is taken: then the part
+        file stays as it was."""
+        disk, part, target = self.disk, self.names.part, self.names.target
+        replace = self._check_still()
+        try:
+            with told(f"cannot publish {target}"):
+                disk.rename(self.folder, part, target, replace=replace)
+        except LocalFileError as error:
+            disk.set_mode(self.file, 0o600)
+            if isinstance(error.__cause__, FileExistsError):
+                raise self._exists("appeared while we worked") from error
+            raise
+        with told(target):
+            if self._mode() & 0o022:
+                disk.set_mode(self.file, self._mode())
+            disk.sync_folder(self.folder)
+
+    def _check_still(self) -> bool:
+        """Whether the rename may replace; TargetExists when the target is another one now."""
+        with told(self.names.target):
+            now = self.disk.stat(self.folder, self.names.target)
+        if now is None:
+            return False
+        if self.finish.no_clobber or self.target is None:
+            raise self._exists("exists" if self.target else "appeared while we worked")
+        before = (self.target.mtime_ns, self.target.size)
+        if not self.target.same_file(now) or before != (now.mtime_ns, now.size):
+            raise self._exists("changed while we worked")
+        return True
+
+    def _exists(self, why: str) -> TargetExists:
+        hint = f"what was fetched is kept as {self.names.part}"
+        return TargetExists(self.names.target, why, hint=hint)
+
+    def _mode(self) -> int:
+        return 0o666 & ~self.disk.umask()
+
+    def _set_mtime(self, seconds: float) -> None:
+        try:
+            self.disk.set_mtime(self.file, round(seconds * 1_000_000_000))
+        except (OSError, OverflowError):  # a time that the file system cannot hold
+            return
+
+    def _set_note(self) -> None:
+        facts = self.finish.representation or Representation()
+        stat = self.disk.fstat(self.file)
+        note = {
+            "etag": facts.etag,
+            "last_modified": facts.last_modified,
+            "modified_strong": facts.modified_strong,
+            "total": facts.total,
+            "size": stat.size,
+            "mtime_ns": stat.mtime_ns,
+        }
+        try:
+            self.disk.set_note(self.file, json.dumps(note, sort_keys=True).encode())
+        except OSError:  # the next run asks the server instead
+            return
+
+
+def read_published(path: Path, disk: Disk | None = None) -> dict[str, Any] | None:
+    """The facts noted when `path` was published (etag, last_modified, total, size,
+    mtime_ns), while its size and time are still the same; else None."""
+    disk = disk or PosixDisk()
+    try:
+        folder = disk.open_folder(path.parent)
+    except OSError:  # nothing there to know about
+        return None
+    try:
+        return _read_note(disk, folder, path.name)
+    except OSError:
+        return None
+    finally:
+        disk.close(folder)
+
+
+def _read_note(disk: Disk, folder: int, name: str) -> dict[str, Any] | None:
+    stat = disk.stat(folder, name)
+    if stat is None or stat.kind != "file":
+        return None
+    file = disk.open(folder, name, write=False)
+    try:
+        stat, note = disk.fstat(file), disk.note(file)
+    finally:
+        disk.close(file)
+    try:
+        facts = json.loads(note or b"null")
+    except (ValueError, RecursionError):  # written by somebody else
+        return None
+    if not isinstance(facts, dict):
+        return None
+    same = (facts.get("size"), facts.get("mtime_ns")) == (stat.size, stat.mtime_ns)
+    return facts if same else None

@@ -1,0 +1,129 @@
+"""The transport over httpx: fields, credentials and cookies to the right origin, redirects.
+
+A URL that was reached by a redirect keeps its history: opened again, it gets neither the
+credentials nor the private fields, and still may not lead to a private address.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import httpx
+
+from rdl import __version__
+from rdl.core.text import redact_url
+from rdl.errors import ProtocolError
+from rdl.options import NetworkOptions
+from rdl.transport.base import Request, ResponseHead
+from rdl.transport.bodies import Body
+from rdl.transport.credentials import Logins, basic, load_netrc
+from rdl.transport.http1 import Http1Transport
+from rdl.transport.policy import Field, Redirects, crosses, user_fields
+from rdl.transport.urls import origin, parse_url
+
+
+@dataclass(frozen=True, slots=True)
+class _Lineage:
+    """Where a chain of redirects began, and whether it has passed a public address."""
+
+    origin: str
+    public: bool = False
+
+
+class HttpExchange:
+    """A response: its head, and its body from the socket."""
+
+    def __init__(self, head: ResponseHead, body: Body) -> None:
+        self.head = head
+        self.readinto = body.readinto
+        self.close = body.close
+
+
+class HttpTransport:
+    """One per NetworkOptions value; safe to use from several threads. Raises rdl.errors."""
+
+    def __init__(
+        self,
+        options: NetworkOptions,
+        user_agent: str = f"rdl/{__version__}",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._options = options
+        self._environment = os.environ if environment is None else environment
+        self._fields = user_fields(options.headers)
+        self._wire = Http1Transport(options, self._environment)
+        self._client = httpx.Client(
+            transport=self._wire,
+            follow_redirects=False,
+            trust_env=False,
+            headers={
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "User-Agent": options.user_agent or user_agent,
+            },
+        )
+        self._logins: Logins | None = None
+        self._lineages: dict[int, _Lineage] = {}
+        self._lock = Lock()
+
+    def open(self, request: Request) -> HttpExchange:
+        """Send, follow redirects, return when the final head is here."""
+        url = parse_url(request.url)
+        lineage = self._lineages.get(hash(str(url))) or _Lineage(origin(url))
+        redirects = Redirects(url, self._options)
+        while True:
+            response = self._send(request, url, lineage)
+            head: ResponseHead = response.extensions["rdl_head"]
+            body: Body = response.extensions["rdl_body"]
+            try:
+                target = redirects.follow(url, head)
+            except BaseException:
+                body.close()
+                raise
+            if target is None:
+                return HttpExchange(head, body)
+            body.close()
+            public = lineage.public or bool(response.extensions["rdl_public"])
+            lineage, url = _Lineage(lineage.origin, public), target
+            self._lineages[hash(str(url))] = lineage
+
+    def close(self) -> None:
+        """Close every connection; readers get errors."""
+        self._client.close()
+
+    def _send(self, request: Request, url: httpx.URL, lineage: _Lineage) -> httpx.Response:
+        private = not self._options.allow_private_redirect and lineage.public
+        try:
+            prepared = self._client.build_request(
+                request.method,
+                url,
+                headers=self._fields_for(request, url, lineage),
+                extensions={"rdl_public_only": private},
+            )
+            return self._client.send(prepared, stream=True, auth=None)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # Raised by httpx for a Location it cannot parse; it has closed the response.
+            raise ProtocolError(redact_url(str(url)), "redirects to an unusable URL") from error
+
+    def _fields_for(self, request: Request, url: httpx.URL, lineage: _Lineage) -> list[Field]:
+        own = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers]
+        given = list(self._fields)
+        if origin(url) != lineage.origin:
+            return [field for field in given + own if crosses(field)]
+        if not any(name.lower() == b"authorization" for name, _ in given):
+            given += self._authorization(url)
+        return given + own
+
+    def _authorization(self, url: httpx.URL) -> list[Field]:
+        user, password = self._options.user, self._options.password
+        if user is None:
+            with self._lock:
+                if self._logins is None:
+                    self._logins = load_netrc(self._options, self._environment)
+            user, password = self._logins.get(url.host.lower(), (None, None))
+        if user is None:
+            return []
+        return [(b"Authorization", basic(user, password or ""))]

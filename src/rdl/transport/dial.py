@@ -1,0 +1,206 @@
+"""Opens a TCP connection: every address of a name gets its chance, a dead one costs 0.25 s.
+
+RFC 8305 (Happy Eyeballs) in its simple form. Nothing here knows HTTP, TLS or proxies.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Literal
+
+from rdl.errors import NetworkError, PolicyError
+
+STAGGER = 0.25
+"""Seconds after which the next address is tried beside one that has not connected."""
+
+Address = tuple[int, tuple[Any, ...]]
+"""An address family and what connect(2) takes for it."""
+Lookup = SimpleQueue[list[Address] | OSError | UnicodeError]
+
+
+def never() -> bool:
+    """The default of `cancelled`."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Whom to call. `deadline` is on time.monotonic(); `public_only`: no address that is
+    loopback, link-local, private or otherwise not of the public internet is called."""
+
+    host: str
+    port: int
+    deadline: float
+    family: Literal[4, 6] | None = None
+    public_only: bool = False
+    cancelled: Callable[[], bool] = field(default=never)
+
+    @property
+    def label(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def remaining(self) -> float:
+        """Seconds left. Raises NetworkError when there are none, or when cancelled."""
+        left = self.deadline - time.monotonic()
+        if self.cancelled():
+            raise NetworkError(self.label, "the transport was closed")
+        if left <= 0:
+            raise NetworkError(self.label, "connecting took too long")
+        return left
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet (an IPv4-mapped one is unwrapped)."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_global)
+
+
+def dial(goal: Goal) -> socket.socket:
+    """A connected socket with TCP_NODELAY. Raises NetworkError; PolicyError when `public_only`
+    leaves no address."""
+    with selectors.DefaultSelector() as selector:
+        sock = _Race(goal, alternate(addresses(goal)), selector).run()
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def addresses(goal: Goal) -> list[Address]:
+    """The addresses that may be called. Raises as `dial` does."""
+    found = resolve(goal)
+    if goal.public_only:
+        found = [one for one in found if is_public(str(one[1][0]))]
+        if not found:
+            raise _private(goal)
+    return found
+
+
+def public_by_name(goal: Goal) -> bool:
+    """What can be told of a goal that a proxy will call: only a literal address or localhost
+    is known not to be public. Raises PolicyError for those with `public_only`."""
+    try:
+        public = is_public(goal.host)
+    except ValueError:
+        public = not f".{goal.host}".rstrip(".").lower().endswith(".localhost")
+    if goal.public_only and not public:
+        raise _private(goal)
+    return public
+
+
+def _private(goal: Goal) -> PolicyError:
+    return PolicyError(
+        goal.label,
+        "a redirect leads from a public to a private address",
+        hint="--allow-private-redirect follows it",
+    )
+
+
+def resolve(goal: Goal) -> list[Address]:
+    """The addresses of a name, in the system's order. The look-up may outlive the deadline
+    (getaddrinfo cannot be stopped); nobody waits for it then."""
+    answer: Lookup = SimpleQueue()
+    Thread(target=_look_up, args=(goal, answer), daemon=True, name="rdl-resolve").start()
+    while True:
+        try:
+            found = answer.get(timeout=min(goal.remaining(), STAGGER))
+        except Empty:
+            continue
+        if isinstance(found, list):
+            return found
+        why = found.strerror if isinstance(found, OSError) else "not a usable name"
+        raise NetworkError(goal.host, f"name look-up failed ({why})") from found
+
+
+def _look_up(goal: Goal, answer: Lookup) -> None:
+    family = {4: socket.AF_INET, 6: socket.AF_INET6, None: socket.AF_UNSPEC}[goal.family]
+    try:
+        infos = socket.getaddrinfo(goal.host, goal.port, family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        answer.put(error)
+    else:
+        answer.put([(info[0], info[4]) for info in infos])
+
+
+def alternate(found: list[Address]) -> list[Address]:
+    """The addresses with their families taking turns, the first one's family first."""
+    first = [one for one in found if one[0] == found[0][0]]
+    other = [one for one in found if one[0] != found[0][0]]
+    pairs = chain.from_iterable(zip_longest(first, other))
+    return [one for one in pairs if one is not None]
+
+
+class _Race:
+    """Connects to one address after the other, without waiting for the slow ones."""
+
+    def __init__(
+        self, goal: Goal, waiting: list[Address], selector: selectors.BaseSelector
+    ) -> None:
+        self._goal, self._waiting, self._selector = goal, deque(waiting), selector
+        self._running: list[socket.socket] = []
+        self._error: OSError | None = None
+
+    def run(self) -> socket.socket:
+        winner: socket.socket | None = None
+        try:
+            while winner is None:
+                winner = self._step()
+            self._running.remove(winner)
+            return winner
+        finally:
+            for sock in self._running:
+                sock.close()
+
+    def _step(self) -> socket.socket | None:
+        left = self._goal.remaining()
+        if self._waiting:
+            done = self._start(*self._waiting.popleft())
+            if done is not None:
+                return done
+        if not self._running:
+            if self._waiting:
+                return None
+            why = self._error.strerror if self._error else "no address"
+            raise NetworkError(self._goal.label, f"cannot connect ({why})") from self._error
+        for key, _ in self._selector.select(min(left, STAGGER)):
+            sock = key.fileobj
+            assert isinstance(sock, socket.socket)
+            if self._finished(sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+                return sock
+        return None
+
+    def _start(self, family: int, address: tuple[Any, ...]) -> socket.socket | None:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            self._error = error
+            return None
+        self._running.append(sock)
+        sock.setblocking(False)
+        self._selector.register(sock, selectors.EVENT_WRITE)
+        try:
+            code = sock.connect_ex(address)
+        except OSError as error:
+            code = error.errno or errno.EINVAL
+        if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY):
+            return None
+        return sock if self._finished(sock, code) else None
+
+    def _finished(self, sock: socket.socket, code: int) -> bool:
+        """Take a decided attempt out of the race; True when it connected."""
+        self._selector.unregister(sock)
+        if code:
+            self._error = OSError(code, os.strerror(code))
+            self._running.remove(sock)
+            sock.close()
+        return not code

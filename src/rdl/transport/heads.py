@@ -1,0 +1,131 @@
+"""Reads a response head, strictly (h11), under a deadline and with limits (RFC 9112).
+
+Bodies are not read here; what arrived behind the head stays in h11's buffer.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+
+import h11
+
+from rdl.errors import NetworkError, ProtocolError
+from rdl.transport.base import ResponseHead
+
+MAX_HEAD = 64 * 1024
+"""Bytes of all heads that answer one request, interim ones included."""
+MAX_FIELDS = 200
+MAX_INTERIM = 16
+MAX_LENGTH = 2**63 - 2
+_READ = 16 * 1024
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+class Stale(Exception):
+    """The connection ended before any byte of the answer came."""
+
+
+def send(sock: socket.socket, data: bytes, timeout: float, label: str) -> None:
+    """Raises Stale when the peer has gone, NetworkError when it takes nothing."""
+    sock.settimeout(timeout)
+    try:
+        sock.sendall(data)
+    except TimeoutError as error:
+        raise NetworkError(label, f"takes no request within {timeout:g} s") from error
+    except OSError as error:
+        raise Stale from error
+
+
+def read_head(
+    sock: socket.socket, wire: h11.Connection, timeout: float, label: str
+) -> h11.Response:
+    """The final response head. Raises Stale, NetworkError (late, cut), ProtocolError."""
+    deadline = time.monotonic() + timeout
+    received = interim = 0
+    while True:
+        try:
+            event = wire.next_event()
+        except h11.RemoteProtocolError as error:
+            raise ProtocolError(label, "the response head is malformed") from error
+        if isinstance(event, h11.Response):
+            check_limits(label, received - len(wire.trailing_data[0]), event)
+            return event
+        if isinstance(event, h11.InformationalResponse):
+            interim += 1
+            if event.status_code == 101 or interim > MAX_INTERIM:
+                raise ProtocolError(label, "unexpected interim responses")
+            continue
+        if received > MAX_HEAD:
+            raise ProtocolError(label, "the response head is too large")
+        data = receive(sock, deadline, label, begun=received > 0)
+        received += len(data)
+        wire.receive_data(data)
+
+
+def receive(sock: socket.socket, deadline: float, label: str, *, begun: bool) -> bytes:
+    """Some bytes of a head. Raises NetworkError; Stale for an end when nothing has begun."""
+    try:
+        sock.settimeout(max(deadline - time.monotonic(), 0.001))
+        data = sock.recv(_READ)
+        if data and time.monotonic() < deadline:
+            return data
+    except TimeoutError as error:
+        raise NetworkError(label, "no response in time") from error
+    except OSError as error:
+        if begun:
+            raise NetworkError(label, "connection lost within the response head") from error
+        raise Stale from error
+    if data:
+        raise NetworkError(label, "no complete response head in time")
+    if begun:
+        raise NetworkError(label, "connection closed within the response head")
+    raise Stale
+
+
+def check_limits(label: str, size: int, event: h11.Response) -> None:
+    """Raises ProtocolError for a head that is too large."""
+    if size > MAX_HEAD or len(event.headers) > MAX_FIELDS:
+        raise ProtocolError(label, "the response head is too large")
+
+
+def make_head(event: h11.Response, method: str, url: str, label: str) -> ResponseHead:
+    """The head as a value, with the framing of its body (RFC 9112 section 6.3).
+
+    Raises ProtocolError for a Content-Length that no file can have.
+    """
+    headers = tuple(
+        (name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers
+    )
+    fields = dict(headers)
+    length = content_length(fields.get("content-length"), label)
+    if method == "HEAD" or event.status_code in (204, 304):
+        framing = "none"
+    elif "transfer-encoding" in fields:
+        framing, length = "chunked", None
+    else:
+        framing = "close" if length is None else "length"
+    return ResponseHead(
+        status=event.status_code,
+        headers=headers,
+        reason=printable(event.reason),
+        http_version=f"HTTP/{event.http_version.decode('ascii')}",
+        framing=framing,
+        content_length=length,
+        url=url,
+    )
+
+
+def content_length(text: str | None, label: str) -> int | None:
+    """The value of Content-Length; h11 has refused signs, lists and conflicts before."""
+    if text is None:
+        return None
+    if not _DIGITS.fullmatch(text) or int(text) > MAX_LENGTH:
+        raise ProtocolError(label, "Content-Length is not a possible size")
+    return int(text)
+
+
+def printable(reason: bytes) -> str:
+    """A reason phrase as printable ASCII, at most 100 characters."""
+    return "".join(chr(byte) for byte in reason[:100] if 0x20 <= byte < 0x7F)

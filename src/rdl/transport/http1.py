@@ -1,0 +1,158 @@
+"""HTTP/1.1 under httpx: our own sockets, heads by h11, bodies straight from the socket.
+
+The body is handed over in `response.extensions["rdl_body"]`, the head as a value in
+`["rdl_head"]`. Retries nothing, except once where a reused connection had died unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from threading import Lock
+
+import h11
+import httpx
+
+from rdl.errors import NetworkError, UsageError
+from rdl.options import NetworkOptions
+from rdl.transport.bodies import make_body
+from rdl.transport.dial import Goal, addresses, dial, is_public, public_by_name
+from rdl.transport.heads import MAX_HEAD, Stale, make_head, read_head, send
+from rdl.transport.pool import Connection, Pool
+from rdl.transport.proxies import Proxy, ProxyChoice, open_tunnel
+from rdl.transport.tls import handshake, make_context
+from rdl.transport.urls import origin, port_of
+
+
+class Http1Transport(httpx.BaseTransport):
+    """Safe to use from several threads. Raises rdl.errors.
+
+    The request extension "rdl_public_only" forbids private addresses; the response extension
+    "rdl_public" says whether the connection led to a public one.
+    """
+
+    def __init__(
+        self, options: NetworkOptions, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._options = options
+        self._choice = ProxyChoice(options, os.environ if environment is None else environment)
+        self._pool = Pool()
+        self._tls: ssl.SSLContext | None = None
+        self._lock = Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        proxy = self._choice.choose(url.scheme, url.host, port_of(url))
+        key = (origin(url), repr(proxy) if proxy else "")
+        public_only = bool(request.extensions.get("rdl_public_only"))
+        connection = self._pool.take(key, public_only=public_only)
+        if connection is not None:
+            try:
+                return self._exchange(connection, request, proxy)
+            except Stale:
+                pass  # it died while idle: no byte of an answer came, a fresh one may serve
+        connection = self._connect(url, proxy, public_only=public_only)
+        try:
+            return self._exchange(connection, request, proxy)
+        except Stale as error:
+            raise NetworkError(connection.label, "closed the connection unanswered") from error
+
+    def close(self) -> None:
+        """Close idle connections; end those in use, so that their readers get errors."""
+        self._pool.close()
+
+    def _exchange(
+        self, connection: Connection, request: httpx.Request, proxy: Proxy | None
+    ) -> httpx.Response:
+        try:
+            return self._ask(connection, request, proxy)
+        except BaseException:
+            self._pool.drop(connection)
+            raise
+
+    def _ask(
+        self, connection: Connection, request: httpx.Request, proxy: Proxy | None
+    ) -> httpx.Response:
+        timeout, label = self._options.timeout, connection.label
+        wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        send(connection.sock, request_bytes(wire, request, proxy), timeout, label)
+        event = read_head(connection.sock, wire, timeout, label)
+        head = make_head(event, request.method, str(request.url), label)
+        connection.sock.settimeout(timeout)
+        body = make_body(head, connection, self._pool, wire)
+        return httpx.Response(
+            event.status_code,
+            headers=event.headers.raw_items(),
+            stream=body,
+            extensions={
+                "http_version": b"HTTP/" + event.http_version,
+                "reason_phrase": head.reason.encode("ascii"),
+                "rdl_body": body,
+                "rdl_head": head,
+                "rdl_public": connection.public,
+            },
+        )
+
+    def _connect(self, url: httpx.URL, proxy: Proxy | None, *, public_only: bool) -> Connection:
+        options = self._options
+        goal = Goal(
+            host=url.host,
+            port=port_of(url),
+            deadline=time.monotonic() + options.connect_timeout,
+            family=options.family,
+            public_only=public_only,
+            cancelled=lambda: self._pool.closed,
+        )
+        if proxy is None:
+            sock = dial(goal)
+            public = is_public(sock.getpeername()[0])
+        else:
+            public = public_by_name(goal)
+            sock = _through(proxy, goal, tunnel=url.scheme == "https")
+        if url.scheme == "https":
+            sock = handshake(self._context(), sock, url.host, goal.remaining())
+        key = (origin(url), repr(proxy) if proxy else "")
+        connection = Connection(sock, key, public=public)
+        self._pool.add(connection)
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._tls is None:
+                self._tls = make_context(self._options)
+            return self._tls
+
+
+def _through(proxy: Proxy, goal: Goal, *, tunnel: bool) -> socket.socket:
+    """A socket that leads to the goal, or for plain http to a proxy that will ask for us."""
+    host = goal.host
+    if proxy.scheme == "socks5":
+        host = str(addresses(goal)[0][1][0])
+    sock = dial(replace(goal, host=proxy.host, port=proxy.port, public_only=False))
+    try:
+        if tunnel or proxy.scheme != "http":
+            open_tunnel(proxy, sock, host, goal.port, goal.deadline)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def request_bytes(wire: h11.Connection, request: httpx.Request, proxy: Proxy | None) -> bytes:
+    """The request head: origin-form, or absolute-form to an http proxy (RFC 9112 3.2).
+
+    Raises UsageError for a field that HTTP does not allow.
+    """
+    target, fields = request.url.raw_path, list(request.headers.raw)
+    if proxy is not None and proxy.scheme == "http" and request.url.scheme == "http":
+        target = bytes(request.url.raw_scheme) + b"://" + request.url.netloc + target
+        fields += proxy.authorization
+    try:
+        head = wire.send(h11.Request(method=request.method, target=target, headers=fields))
+    except h11.LocalProtocolError as error:
+        raise UsageError("request", "a header field is not allowed in HTTP") from error
+    return (head or b"") + (wire.send(h11.EndOfMessage()) or b"")

@@ -1,0 +1,65 @@
+"""A transport without a network: a function answers requests, bodies are what it says.
+
+For tests and simulators. A body is an iterator of bytes, or of an error to raise at that
+point; its end is the proper end of the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from rdl.errors import NetworkError, RdlError
+from rdl.transport.base import Request, ResponseHead
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A final head and what follows it."""
+
+    head: ResponseHead
+    body: Iterator[bytes | RdlError] = field(default_factory=lambda: iter(()))
+
+
+class ScriptedExchange:
+    """One answered request."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.head = answer.head
+        self._body, self._rest = answer.body, b""
+        self.closed = False
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill the start of `view` with the next bytes; raises what the script says."""
+        if self.closed:
+            raise NetworkError("connection", "closed")
+        while not self._rest:
+            step = next(self._body, None)
+            if step is None:
+                return 0
+            if isinstance(step, RdlError):
+                raise step
+            self._rest = step
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        self.closed = True
+
+
+class ScriptedTransport:
+    """Answers each request with what `answer` returns, or raises what it raises."""
+
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+        self._answer = answer
+        self.requests: list[Request] = []
+
+    def open(self, request: Request) -> ScriptedExchange:
+        self.requests.append(request)
+        return ScriptedExchange(self._answer(request))
+
+    def close(self) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,98 @@
+"""TLS: one context per transport; the peer is verified against the system's trust store.
+
+At least TLS 1.2, HTTP/1.1 only, and an end of data without close_notify is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+import certifi
+
+from rdl.errors import LocalFileError, NetworkError, TLSError
+from rdl.options import NetworkOptions
+
+
+def make_context(options: NetworkOptions) -> ssl.SSLContext:
+    """Raises LocalFileError for a file that cannot be used."""
+    context = ssl.create_default_context(cafile=_trusted(options))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.cacert is not None:
+        isdir = options.cacert.is_dir()
+        place = {"capath" if isdir else "cafile": str(options.cacert)}
+        try:
+            context.load_verify_locations(**place)
+        except OSError as error:
+            raise _unusable(str(options.cacert), error) from error
+    if options.cert is not None:
+        try:
+            context.load_cert_chain(options.cert, options.key, password=_no_password)
+        except OSError as error:
+            raise _unusable(str(options.cert), error) from error
+    return context
+
+
+def handshake(
+    context: ssl.SSLContext, sock: socket.socket, host: str, timeout: float
+) -> ssl.SSLSocket:
+    """Raises TLSError when the peer cannot be verified, else NetworkError; `sock` is then
+    closed."""
+    name = host.rstrip(".")
+    sock.settimeout(timeout)
+    try:
+        secure = context.wrap_socket(
+            sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+    except (OSError, ValueError) as error:
+        sock.close()
+        raise NetworkError(host, "TLS could not begin") from error
+    try:
+        secure.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        secure.close()
+        raise TLSError(
+            host,
+            f"the certificate cannot be trusted ({error.verify_message})",
+            hint="--cacert FILE names who to trust; --insecure trusts anybody",
+        ) from error
+    except (OSError, ValueError) as error:
+        secure.close()
+        raise NetworkError(host, f"TLS handshake failed ({explain(error)})") from error
+    return secure
+
+
+def explain(error: Exception) -> str:
+    """Why, in a few words that come from OpenSSL's or the system's tables, not from the peer."""
+    if isinstance(error, TimeoutError):
+        return "took too long"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return "the connection was closed" if isinstance(error, ssl.SSLError) else "closed"
+
+
+def _trusted(options: NetworkOptions) -> str | None:
+    """The file given; else None for the system's store, or certifi's where there is none."""
+    paths = ssl.get_default_verify_paths()
+    if options.cacert is not None and not options.cacert.is_dir():
+        return None
+    if os.name == "nt" or paths.cafile or paths.capath:
+        return None
+    return certifi.where()
+
+
+def _no_password() -> str:
+    """Never ask on the terminal for the pass phrase of a key."""
+    return ""
+
+
+def _unusable(path: str, error: OSError) -> LocalFileError:
+    why = "holds nothing usable" if isinstance(error, ssl.SSLError) else error.strerror
+    return LocalFileError(path, why or "cannot be read")

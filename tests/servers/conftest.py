@@ -1,0 +1,103 @@
+"""Servers and content for this folder. Where servers are required, a missing one fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.content import MiB, write_seeded
+from tests.support.servers import Recipe, RunningServer, public_folder, running
+
+SIZE = 12 * MiB + 4321
+LONG_AGO = 1_700_000_000
+"""A modification time that makes every validator strong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A running server with one file: `url` names it, `source` is it, `sha256` its digest."""
+
+    server: RunningServer
+    url: str
+    source: Path
+    sha256: str
+    options: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.server.recipe
+
+
+StartOrigin = Callable[..., Origin]
+
+
+def require(recipe: Recipe) -> None:
+    """Skip when the server is not installed; fail where CI says that it must be."""
+    if recipe.is_installed():
+        return
+    missing = f"{recipe.program} is not installed"
+    if os.environ.get("RDL_REQUIRE_SERVERS") == "1" or os.environ.get("CI", "").lower() == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """One authority for all TLS servers of the run."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def content() -> Iterator[tuple[Path, str]]:
+    """A served folder's file and its digest; tests that change a file make their own."""
+    with public_folder() as folder:
+        path = folder / "data.bin"
+        digest = write_seeded(path, SIZE, seed=1)
+        path.chmod(0o644)
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        yield path, digest
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, certificates: Certificates, content: tuple[Path, str]
+) -> Iterator[StartOrigin]:
+    """Start a server: `start(recipe, rate=None, source=None)`; it ends with the test."""
+    with ExitStack() as stack:
+
+        def begin(recipe: Recipe, *, rate: int | None = None, source: Path | None = None) -> Origin:
+            require(recipe)
+            path, digest = (source, "") if source else content
+            private = tmp_path / recipe.name
+            private.mkdir()
+            server = stack.enter_context(
+                running(recipe, path.parent, private, rate=rate, certificates=certificates)
+            )
+            options = ("--cacert", str(certificates.authority)) if recipe.tls else ()
+            return Origin(server, f"{server.url}/{path.name}", path, digest, options)
+
+        yield begin
+
+
+@pytest.fixture
+def fresh_source() -> Iterator[Path]:
+    """A served file that was written a moment ago and that the test may replace."""
+    with public_folder() as folder:
+        path = folder / "fresh.bin"
+        write_seeded(path, SIZE, seed=2)
+        path.chmod(0o644)
+        yield path
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where to download to: a folder of its own, so that leftovers show."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    return folder / "file.bin"

@@ -1,0 +1,141 @@
+"""rdl against real servers: complete, killed, interrupted, run again, changed underneath."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.servers.conftest import LONG_AGO, SIZE, Origin, StartOrigin
+from tests.support.content import MiB, write_seeded
+from tests.support.program import Download, Event, download, leftovers
+from tests.support.servers import RECIPES, Recipe
+
+KILLS = int(os.environ.get("RDL_KILLS", "4"))
+RATE = 4 * MiB
+PARALLEL = ("-k", "1M", "-x", "4")
+BY_NAME = {recipe.name: recipe for recipe in RECIPES}
+every_server = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+
+
+def assert_complete(origin: Origin, output: Path) -> None:
+    assert filecmp.cmp(origin.source, output, shallow=False)
+    assert leftovers(output) == []
+
+
+@every_server
+def test_a_file_arrives_and_is_not_fetched_twice(
+    recipe: Recipe, start: StartOrigin, output: Path
+) -> None:
+    origin = start(recipe)
+    with download(origin.url, output, *origin.options, "--sha256", origin.sha256) as first:
+        result = first.result()
+    assert_complete(origin, output)
+    assert result["reason"] == "complete"
+    assert result["bytes_downloaded"] == result["bytes_total"] == SIZE
+    sent_before = sum(size for _, _, size in origin.server.requests())
+
+    with download(origin.url, output, *origin.options) as second:
+        again = second.result()
+    assert_complete(origin, output)
+    if recipe.unchanged:
+        assert again["reason"] == "unchanged"
+        assert again["bytes_downloaded"] == 0
+        if recipe.logs:
+            assert sum(size for _, _, size in origin.server.requests()) == sent_before >= SIZE
+
+
+@every_server
+def test_killed_again_and_again(recipe: Recipe, start: StartOrigin, output: Path) -> None:
+    """SIGKILL at seeded times; the last run is left alone. What a kill costs is bounded."""
+    origin = start(recipe, rate=RATE)
+    moments = random.Random(f"kill {recipe.name}")
+    reused: list[int] = []
+    before: Event | None = None
+    for number in range(KILLS + 1):
+        with Download(origin.url, output, *origin.options, *PARALLEL) as run:
+            if run.wait_for("start"):
+                reused.append(run.events("start")[0]["bytes_reused"])
+                if recipe.ranges and recipe.strong:
+                    assert_little_was_lost(before, reused[-1])
+            if number < KILLS:
+                time.sleep(moments.uniform(0.0, 0.6))
+                run.kill()
+            else:
+                run.finish()
+            assert output.exists() == (run.process.returncode == 0), run.said
+            before = run.events("progress")[-1] if run.events("progress") else None
+            if run.process.returncode == 0:
+                break
+    assert run.process.returncode == 0
+    assert_complete(origin, output)
+    assert not (recipe.ranges and recipe.strong) or max(reused) > 0
+
+
+def assert_little_was_lost(before: Event | None, reused: int) -> None:
+    """At most a MiB of each connection, and one of the index, may be fetched again."""
+    if before is not None:
+        allowed = (before["connections"] + 1) * MiB
+        assert before["bytes_present"] - reused <= allowed
+
+
+@every_server
+def test_interrupted_and_continued(recipe: Recipe, start: StartOrigin, output: Path) -> None:
+    origin = start(recipe, rate=RATE)
+    with Download(origin.url, output, *origin.options, *PARALLEL) as run:
+        assert run.wait_for("progress", bytes_present=2 * MiB), run.said
+        assert run.interrupt() == 130, run.said
+        kept = run.result()
+    assert not output.exists()
+    assert (kept["exit_code"], kept["reason"]) == (130, "interrupted")
+    assert kept["resumable"]
+    assert 2 * MiB <= kept["bytes_present"] < SIZE
+
+    with download(origin.url, output, *origin.options, *PARALLEL) as again:
+        result = again.result()
+    assert_complete(origin, output)
+    if recipe.ranges and recipe.strong:
+        assert result["bytes_reused"] == kept["bytes_present"]
+        assert result["bytes_downloaded"] == SIZE - kept["bytes_present"]
+
+
+@pytest.mark.parametrize("name", ["nginx", "lighttpd", "lighttpd-bare", "apache", "python"])
+@pytest.mark.parametrize("age", [0, LONG_AGO], ids=["fresh", "old"])
+def test_replaced_between_two_runs(
+    name: str, age: int, start: StartOrigin, fresh_source: Path, output: Path
+) -> None:
+    """A file of the same size takes the place of the one that was begun: no byte of it stays."""
+    if age:
+        os.utime(fresh_source, (age, age))
+    origin = start(BY_NAME[name], rate=RATE, source=fresh_source)
+    with Download(origin.url, output, *PARALLEL) as run:
+        assert run.wait_for("progress", bytes_present=2 * MiB), run.said
+        run.kill()
+    while time.time() < fresh_source.stat().st_mtime + 1:
+        time.sleep(0.05)  # nginx makes its ETag from whole seconds and the size
+    replacement = fresh_source.with_name("replacement")
+    write_seeded(replacement, SIZE, seed=3)
+    replacement.chmod(0o644)
+    if age:
+        os.utime(replacement, (age + 100, age + 100))
+    replacement.rename(fresh_source)
+    with download(origin.url, output, *PARALLEL):
+        pass
+    assert_complete(origin, output)
+
+
+def test_a_weak_etag_becomes_strong(start: StartOrigin, fresh_source: Path, output: Path) -> None:
+    """Apache calls a fresh file's ETag weak; a second later the same file has a strong one."""
+    origin = start(BY_NAME["apache"], rate=RATE, source=fresh_source)
+    os.utime(fresh_source)
+    with Download(origin.url, output, *PARALLEL) as run:
+        assert run.wait_for("progress", bytes_present=MiB), run.said
+        run.kill()
+    time.sleep(2)
+    with download(origin.url, output, *PARALLEL):
+        pass
+    assert_complete(origin, output)
