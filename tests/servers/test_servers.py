@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.conftest import LONG_AGO, SIZE, Origin, StartOrigin
+from tests.servers.conftest import LONG_AGO, SIZE, Origin, StartOrigin, require
 from tests.support.content import MiB, write_seeded
 from tests.support.program import Download, Event, download, leftovers
-from tests.support.servers import RECIPES, Recipe
+from tests.support.servers import RECIPES, Recipe, nginx
 
 KILLS = int(os.environ.get("RDL_KILLS", "4"))
 RATE = 4 * MiB
@@ -139,3 +139,18 @@ def test_a_weak_etag_becomes_strong(start: StartOrigin, fresh_source: Path, outp
     with download(origin.url, output, *PARALLEL):
         pass
     assert_complete(origin, output)
+
+
+def test_a_missing_server_is_skipped_only_where_servers_are_not_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing = Recipe("missing", "no-such-server", nginx)
+    monkeypatch.delenv("RDL_REQUIRE_SERVERS", raising=False)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception):
+        require(missing)
+    for name, value in (("RDL_REQUIRE_SERVERS", "1"), ("CI", "true")):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(pytest.fail.Exception):
+            require(missing)
+        monkeypatch.delenv(name)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 END = "end"
 """Close the sending side properly (with close_notify when it is TLS)."""
@@ -73,13 +73,14 @@ class Seen:
 class Origin:
     """`answer(connection, number, seen)` gives the steps; numbers count from 0.
 
-    An Expect at the very beginning of a connection is found by `greeting`.
+    `greeting`: steps before the first request. `inner_tls` is what START_TLS uses.
     """
 
     answer: Callable[[int, int, Seen], Answer]
     tls: ssl.SSLContext | None = None
     family: Literal[4, 6] = 4
     greeting: Answer = ()
+    inner_tls: ssl.SSLContext | None = None
     seen: list[Seen] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
 
@@ -88,7 +89,7 @@ class Origin:
         host = "127.0.0.1" if self.family == 4 else "::1"
         self._listener = socket.create_server((host, 0), family=family)
         self.port = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
+        self._open: list[Any] = []
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -138,20 +139,22 @@ class Origin:
         try:
             with contextlib.suppress(OSError, EOFError):
                 if self.tls is not None:
-                    sock = self._secure(sock, number)
+                    sock = self._secure(sock, number, self.tls)
                 self._talk(sock, number)
         finally:
             sock.close()
+            self._open[number].close()
 
-    def _secure(self, sock: socket.socket, number: int) -> socket.socket:
-        assert self.tls is not None
-        secure = self.tls.wrap_socket(sock, server_side=True)
-        self._open[number] = secure
-        return secure
+    def _secure(self, sock: socket.socket, number: int, tls: ssl.SSLContext) -> socket.socket:
+        self._open[number] = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self._open[number].do_handshake()
+        return self._open[number]
 
     def _talk(self, sock: socket.socket, number: int) -> None:
         for step in self.greeting:
-            sock, _ = self._do(sock, number, step)
+            sock, ended = self._do(sock, number, step)
+            if ended:
+                return
         turn, buffer = 0, b""
         while True:
             while b"\r\n\r\n" not in buffer:
@@ -186,13 +189,9 @@ class Origin:
         elif step == END:
             return (sock.unwrap() if isinstance(sock, ssl.SSLSocket) else sock), True
         elif step == START_TLS:
-            sock = self._later.wrap_socket(sock, server_side=True)
-            self._open[number] = sock
+            assert self.inner_tls is not None
+            sock = self._secure(sock, number, self.inner_tls)
         return sock, False
-
-    def start_tls_with(self, context: ssl.SSLContext) -> None:
-        """The context for START_TLS."""
-        self._later = context
 
 
 def _exactly(sock: socket.socket, count: int) -> bytes:

@@ -90,7 +90,7 @@ def _usage(error: click.ClickException) -> UsageError:
     elif isinstance(error, click.BadParameter) and error.param is not None:
         what, why = max(error.param.opts, key=len), error.message
     elif isinstance(error, click.BadOptionUsage):
-        what = error.option_name
+        what, why = error.option_name, re.sub(r"^Option '.*?' ", "", why)
     elif found := re.match(r"No such command '(.*)'", why, re.DOTALL):
         what, why, hint = found[1], "no such command", "rdl get URL; rdl --help tells more"
     elif why.startswith("Missing command"):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rdl.cli.input_list import MAX_LIST, Entry, parse_list
 from rdl.cli.settings import read_small
@@ -22,10 +22,16 @@ from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, NetworkOptions, Options
 
-if TYPE_CHECKING:
-    from rdl.api import Target
-
 _BESIDE = (".part", ".part.index", ".part.bad")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What will be a Target; the engine is not imported before everything is known right."""
+
+    url: str
+    path: Path
+    options: Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,10 @@ def _list_data(name: str) -> bytes:
     return sys.stdin.buffer.read(MAX_LIST + 1)
 
 
-def targets_from(given: Mapping[str, Any], entries: list[Entry], options: Options) -> list[Target]:
-    """One target per entry. Raises UsageError, or DigestMissing when a sums file does not
+def downloads_from(
+    given: Mapping[str, Any], entries: list[Entry], options: Options
+) -> list[Download]:
+    """One download per entry. Raises UsageError, or DigestMissing when a sums file does not
     name the file."""
     checks = _checks(given)
     if len(entries) > 1 and any(isinstance(check, Digest) for check in checks):
@@ -75,9 +83,7 @@ def targets_from(given: Mapping[str, Any], entries: list[Entry], options: Option
 
 def _target(
     given: Mapping[str, Any], entry: Entry, checks: Sequence[Digest | Sums], options: Options
-) -> Target:
-    from rdl.api import Target
-
+) -> Download:
     address = parse_url(entry.url)
     try:
         path = _path(given, entry)
@@ -91,7 +97,7 @@ def _target(
         network=_credentials(options, address, entry),
         transfer=replace(options.transfer, digests=digests),
     )
-    return Target(address.url, path, own)
+    return Download(address.url, path, own)
 
 
 def _credentials(options: Options, address: Address, entry: Entry) -> NetworkOptions:
@@ -168,7 +174,7 @@ def _look_up(sums: Sums, entry: Entry, path: Path) -> Digest:
     raise DigestMissing(safe_text(sums.name), f"no usable digest for '{safe_text(names[0])}'")
 
 
-def _refuse_same(targets: Sequence[Target], entries: Sequence[Entry]) -> None:
+def _refuse_same(targets: Sequence[Download], entries: Sequence[Entry]) -> None:
     """Two downloads must share neither their target nor the files beside it."""
     taken: dict[str, Path] = {}
     for target, entry in zip(targets, entries, strict=True):

@@ -414,6 +414,8 @@ class Transfer:
 
     def _proceed(self) -> None:
         """After every event: take the step that waited, else fill; then look after the rest."""
+        if self._confirmed and self._parallel():
+            self._growth.tick(self._now, self._arrived)
         while self._after_drain is not None or self.phase is Phase.FILLING:
             if self._after_drain is None:
                 self._fill()
@@ -449,7 +451,6 @@ class Transfer:
             if not self._lanes:
                 self._ask_first()
             return
-        self._growth.tick(self._now, self._arrived)
         while len(self._lanes) < self._growth.level:
             flows = [Flow(lane.segment, lane.upto, lane.stop) for lane in self._lanes.values()]
             within = self.row.span

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index import Decoded, Encoder, Stat, decode
 from rdl.core.index_json import Header, SessionRecord
-from rdl.errors import LocalFileError
+from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.disk import Disk, FileStat, told
 
 MAX_INDEX = 1 << 28
@@ -84,7 +84,8 @@ class IndexFile:
         must be synced. Raises LocalFileError, NoSpaceError."""
         self._place, self._encoder = place, Encoder()
         self._lock = threading.Lock()
-        self._end, self._broken = 0, False
+        self._end = self._durable_end = 0
+        self._broken = False
         self._held: list[Extent | ByteRange] | None = None
         self.dirty = False
         """Whether records were appended that no checkpoint covers."""
@@ -96,6 +97,7 @@ class IndexFile:
         parts.append(self._encoder.checkpoint(Stat(0, 0)))
         with told(place.name):
             self._file = self._replace(b"".join(parts))
+        self._durable_end = self._end
 
     def _replace(self, data: bytes) -> int:
         disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
@@ -144,7 +146,7 @@ class IndexFile:
             if checkpoint is None:
                 return
             self._append(self._encoder.checkpoint(checkpoint))
-            self.dirty = False
+            self._durable_end, self.dirty = self._end, False
             self._append_changes(held)
 
     def clean(self, stat: Stat) -> None:
@@ -154,11 +156,14 @@ class IndexFile:
         self.sync()
 
     def abort(self) -> None:
-        """Void what is not durable. As well as it goes: the disk has failed already."""
+        """Void what is not durable: by a record, else by cutting the file. Raises
+        LocalFileError or NoSpaceError when the disk refuses both."""
         with self._lock:
-            if self._broken:
-                return
-            self._append(self._encoder.abort())
+            try:
+                self._append(self._encoder.abort())
+            except (LocalFileError, NoSpaceError):
+                with told(self._place.name):
+                    self._place.disk.truncate(self._file, self._durable_end)
             self._broken = True
         self.sync()
 

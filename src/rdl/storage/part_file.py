@@ -247,7 +247,8 @@ class PartStore:
         if self._created or (stat.size == 0 and decoded is None):
             return None
         if decoded is None:
-            return self._take_unknown(stat)
+            self._take_unknown(stat)
+            return None
         return self._take_known(decoded, stat)
 
     def _take_unknown(self, stat: FileStat) -> None:
@@ -264,7 +265,12 @@ class PartStore:
         claimed = believable(decoded, self._session)
         with told(self._names.part):
             sound = extents_on_disk(self._disk, self._file, stat, decoded, claimed)
-        self._sync()
+        try:
+            self._sync()
+        except LocalFileError:
+            durable = set(decoded.durable)
+            self._start_index(decoded.header, [extent for extent in sound if extent in durable])
+            raise
         self._start_index(decoded.header, sound)
         return Saved(decoded.header, tuple(sound), len(claimed) - len(sound))
 
@@ -351,6 +357,12 @@ class PartStore:
                 if self._disk.fstat(self._file).same_file(named):
                     self._disk.unlink(self._folder, self._names.part)
                 self._gone = True
+            if self._index is None:  # what an earlier run left; the lock makes it ours
+                stat = self._disk.stat(self._folder, self._names.index)
+                if stat is not None:
+                    check_ours(self._disk, stat, self._names.index)
+                    self._disk.unlink(self._folder, self._names.index)
+                self._disk.sync_folder(self._folder)
         if self._index is not None:
             self._remove_index(self._index)
 

@@ -104,7 +104,18 @@ class PosixDisk:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
+            self._link_to_free_name(folder, old, new)
+
+    def _link_to_free_name(self, folder: int, old: str, new: str) -> None:
+        try:
             os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (*UNSUPPORTED, errno.EPERM):
+                raise
+            if self.stat(folder, new) is not None:  # neither way is there: look, then rename
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+            os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
             os.unlink(old, dir_fd=folder)
 
     def unlink(self, folder: int, name: str) -> None:

@@ -7,6 +7,7 @@ the same; a target that was not there is never replaced.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Publication:
             if size is not None and stat.size < size:
                 raise LocalFileError(self.names.part, f"has {stat.size} of {size} bytes")
             self.disk.truncate(self.file, stat.size if size is None else size)
-            self.disk.set_mode(self.file, self._mode() & ~0o022)
+            self._set_mode(self._mode() & ~0o022)
             if self.finish.mtime is not None:
                 self._set_mtime(self.finish.mtime)
             self._set_note()
@@ -64,13 +65,13 @@ class Publication:
             with told(f"cannot publish {target}"):
                 disk.rename(self.folder, part, target, replace=replace)
         except LocalFileError as error:
-            disk.set_mode(self.file, 0o600)
+            self._set_mode(0o600)
             if isinstance(error.__cause__, FileExistsError):
                 raise self._exists("appeared while we worked") from error
             raise
+        if self._mode() & 0o022:  # never as a part file: that would not be believed again
+            self._set_mode(self._mode())
         with told(target):
-            if self._mode() & 0o022:
-                disk.set_mode(self.file, self._mode())
             disk.sync_folder(self.folder)
 
     def _check_still(self) -> bool:
@@ -93,10 +94,18 @@ class Publication:
     def _mode(self) -> int:
         return 0o666 & ~self.disk.umask()
 
+    def _set_mode(self, mode: int) -> None:
+        try:
+            self.disk.set_mode(self.file, mode)
+        except OSError:  # the file system keeps no modes
+            return
+
     def _set_mtime(self, seconds: float) -> None:
         try:
-            self.disk.set_mtime(self.file, round(seconds * 1_000_000_000))
-        except (OSError, OverflowError):  # a time that the file system cannot hold
+            whole = math.floor(seconds)  # apart, since a float holds no such nanoseconds
+            nanoseconds = round((seconds - whole) * 1_000_000_000)
+            self.disk.set_mtime(self.file, whole * 1_000_000_000 + nanoseconds)
+        except (OSError, OverflowError, ValueError):  # a time that the file system cannot hold
             return
 
     def _set_note(self) -> None:

@@ -44,10 +44,13 @@ class Body(httpx.SyncByteStream):
                 count = 0
                 if not self._ended and not self._closing.locked():
                     count = self._fill(view)
-        except (OSError, ValueError, NetworkError) as error:
-            self._raise_if_closed(error)
+        except (OSError, ValueError) as error:
             raise self._lost(error) from error
-        self._raise_if_closed(None)
+        finally:
+            if self._closing.locked():
+                self._settle_if_unread(reuse=False)
+        if self._closing.locked():
+            raise self._error("was closed")
         return count
 
     def close(self) -> None:
@@ -67,11 +70,6 @@ class Body(httpx.SyncByteStream):
         finally:
             self._turn.release()
         return True
-
-    def _raise_if_closed(self, cause: Exception | None) -> None:
-        if self._closing.locked():
-            self._settle_if_unread(reuse=False)
-            raise self._error("was closed while it was read") from cause
 
     def __iter__(self) -> Iterator[bytes]:
         buffer = memoryview(bytearray(_READ))
@@ -93,11 +91,11 @@ class Body(httpx.SyncByteStream):
         return count
 
     def _error(self, why: str) -> NetworkError:
+        if self._closing.locked() or self._connection.woken:
+            why = "was closed while it was read"
         return NetworkError(self._connection.label, f"the body {why}")
 
     def _lost(self, error: Exception) -> NetworkError:
-        if isinstance(error, NetworkError):
-            return error
         if isinstance(error, TimeoutError):
             return self._error("stalled: no byte for too long")
         return self._error(f"was cut: {explain(error)}")
@@ -134,7 +132,7 @@ class CloseBody(Body):
     def _fill(self, view: memoryview) -> int:
         count = self._from_lead(view) if self._lead else self._recv_into(view)
         if count == 0 and self._connection.woken:
-            raise self._error("was cut: the transport was closed")
+            raise self._error("was closed")
         self._ended = count == 0
         return count
 

@@ -19,6 +19,7 @@ from rdl.transport.urls import parse_url
 MAX_HOPS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OURS = ("range", "if-range", "connection", "transfer-encoding", "content-length", "te", "upgrade")
 _CROSSING = re.compile(r"range|if-.*|accept|accept-.*|user-agent")
@@ -88,7 +89,8 @@ class Redirects:
         try:
             if not escaped or re.search(r"[\x00-\x1f]", escaped):
                 raise UsageError("Location", "is empty or has control characters")
-            return parse_url(urljoin(str(url), escaped))
+            absolute = _SCHEME.match(escaped) is not None
+            return parse_url(escaped if absolute else urljoin(str(url), escaped))
         except (UsageError, ValueError) as error:
             shown = safe_text(redact_url(location))
             raise ProtocolError(what, f"redirects to {shown!r}, which is unusable") from error

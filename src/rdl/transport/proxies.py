@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from rdl.errors import AuthError, NetworkError, PolicyError, ProtocolError, Usag
 from rdl.options import NetworkOptions
 from rdl.transport.heads import Stale, read_head, send
 
+_HOST_PORT = re.compile(r"(\[.*\]|[^:]+):([0-9]{1,5})")
 _DEFAULT_PORTS = {"http": 8080, "socks5": 1080, "socks5h": 1080}
 
 
@@ -100,11 +102,11 @@ def _configured(
 
 def _exempt(word: str, host: str, port: int) -> bool:
     """Whether a no_proxy word covers a host: *, a name and its sub-names, an address, a net."""
-    name, _, digits = word.rpartition(":")
-    if name and digits.isdigit() and ":" not in name.strip("[]").partition("]")[0]:
+    with_port = _HOST_PORT.fullmatch(word)
+    if with_port is not None:
+        word, digits = with_port.groups()
         if int(digits) != port:
             return False
-        word = name
     word = word.strip("[]").lstrip(".")
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(word, strict=False)

@@ -6,7 +6,7 @@ point; its end is the proper end of the body.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from rdl.errors import NetworkError, RdlError
@@ -46,8 +46,10 @@ class ScriptedExchange:
         return count
 
     def close(self) -> None:
-        """Nothing more is read."""
+        """Nothing more is read; a body that is a generator is closed."""
         self.closed = True
+        if isinstance(self._body, Generator):
+            self._body.close()
 
 
 class ScriptedTransport:

@@ -65,6 +65,8 @@ def origin(url: httpx.URL) -> str:
 
 
 def _rooted(rest: str) -> str:
+    """Path and query from the root, with each `%` that begins no escape encoded."""
+    rest = re.sub("%(?![0-9A-Fa-f]{2})", "%25", rest)
     return rest if rest.startswith("/") else f"/{rest}"
 
 

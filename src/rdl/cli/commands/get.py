@@ -13,7 +13,7 @@ from rdl.cli.exit_codes import overall
 from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.settings import options_from, session_options_from
-from rdl.cli.targets import entries_from, make_directories, targets_from
+from rdl.cli.targets import Download, downloads_from, entries_from, make_directories
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
@@ -27,29 +27,36 @@ def open_session(options: SessionOptions) -> Session:
     return Session(options)
 
 
+def make_target(download: Download) -> Target:
+    from rdl.api import Target
+
+    return Target(download.url, download.path, download.options)
+
+
 def get(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is fetched."""
     console.verbose = given["verbose"]
     entries = entries_from(given)
-    targets = targets_from(given, entries, options_from(given))
+    downloads = downloads_from(given, entries, options_from(given))
     if not given["dry_run"]:
         make_directories(given, entries)
-    several = len(targets) > 1
-    style = Style(given["verbose"], given["quiet"], several, len(targets))
+    several = len(downloads) > 1
+    style = Style(given["verbose"], given["quiet"], several, len(downloads))
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
-    return _download(console, targets, session_options_from(given), display, report)
+    return _download(console, downloads, session_options_from(given), display, report)
 
 
 def _download(
     console: Console,
-    targets: list[Target],
+    downloads: list[Download],
     options: SessionOptions,
     display: Display,
     report: Report,
 ) -> int:
     try:
         with open_session(options) as session:
+            targets = [make_target(download) for download in downloads]
             console.signals.watch(session, display.abandon)
             results = session.get_all(targets, report.tell, report.done)
             console.signals.watch(None, display.abandon)

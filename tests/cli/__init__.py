@@ -1,0 +1,1 @@
+"""The command line, with a stand-in for the engine."""
