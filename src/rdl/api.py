@@ -175,7 +175,8 @@ class Session:
         except BaseException:
             store.close()
             raise
-        store.close(discard=remembered is None and result.bytes_present == 0)
+        nothing = remembered is None and result.bytes_present == 0
+        store.close(discard=nothing or result.reason == "unchanged")
         return result, error
 
     def _drive(self, driver: Driver) -> tuple[Result, RdlError | None]:

@@ -397,7 +397,8 @@ class Story:
         except BaseException:
             store.close()
             raise
-        store.close(discard=remembered is None and result.bytes_present == 0)
+        nothing = remembered is None and result.bytes_present == 0
+        store.close(discard=nothing or result.reason == "unchanged")
         world.say(f"{result.reason}: {error!r}")
         self._check(result, error)
         return error is None and before == len(world.versions)
@@ -410,7 +411,9 @@ class Story:
         return (Digest("sha256", hashlib.sha256(version.content).hexdigest()),)
 
     def _second_process(self) -> None:
-        """Another rdl on the same target is turned away and changes nothing."""
+        """While one writes, another rdl on the same target is turned away, changing nothing."""
+        if TARGET.name + ".part" not in self.world.disk.names(TARGET.parent):
+            return
         other = PartStore(TARGET, disk=self.world.disk)
         try:
             other.open()

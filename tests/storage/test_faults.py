@@ -99,6 +99,10 @@ def test_space_ends_in_the_middle() -> None:
         store.write_at(2000, memoryview(DATA)[2000:])
     store.checkpoint()
     store.close()
+    with pytest.raises(NoSpaceError):
+        PartStore(PATH, disk).open()
+    assert disk.names(PATH.parent) == [PART, INDEX]
+    disk.capacity = 50_000
     assert len(reopened(disk).extents) == 1
 
 

@@ -140,7 +140,14 @@ def test_chunked_beside_a_length_is_not_reused(connect):
 
 @pytest.mark.parametrize(
     "rest",
-    [b"5\r\nhel", b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n", b"-5\r\nhello", b"zz\r\n", b"5\r\nhelloXX"],
+    [
+        b"5\r\nhel",
+        b"5\r\nhello\r\n",
+        b"5\r\nhello\r\n0\r\n",
+        b"-5\r\nhello",
+        b"zz\r\n",
+        b"5\r\nhelloXX",
+    ],
 )
 def test_chunked_damaged_or_cut(connect, rest):
     with Origin(always(CHUNKED + rest, END)) as origin:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rdl.core.byterange import ByteRange, Extent
@@ -112,6 +113,8 @@ class IndexFile:
             disk.sync_folder(folder)
         except OSError:
             disk.close(file)
+            with suppress(OSError):  # it may be renamed already, or the disk be gone
+                disk.unlink(folder, fresh)
             raise
         return file
 

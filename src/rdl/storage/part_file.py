@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rdl.core.byterange import ByteRange, Extent
@@ -154,7 +155,8 @@ class PartStore:
         publication.prepare(self._expected_size())
         publication.rename()
         self._gone = True
-        self._remove_index(index)
+        with suppress(LocalFileError):  # the file stands; an index without part file is ignored
+            self._remove_index(index)
         return self.path
 
     def quarantine(self) -> Path:

@@ -99,6 +99,7 @@ class Http1Transport(httpx.BaseTransport):
 
     def _connect(self, url: httpx.URL, proxy: Proxy | None, *, public_only: bool) -> Connection:
         options = self._options
+        context = self._context() if url.scheme == "https" else None
         goal = Goal(
             host=url.host,
             port=port_of(url),
@@ -113,8 +114,9 @@ class Http1Transport(httpx.BaseTransport):
         else:
             public = public_by_name(goal)
             sock = _through(proxy, goal, tunnel=url.scheme == "https")
-        if url.scheme == "https":
-            sock = handshake(self._context(), sock, url.host, goal.remaining())
+        if context is not None:
+            left = max(goal.deadline - time.monotonic(), 0.001)
+            sock = handshake(context, sock, url.host, left)
         key = (origin(url), repr(proxy) if proxy else "")
         connection = Connection(sock, key, public=public)
         self._pool.add(connection)

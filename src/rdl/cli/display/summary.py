@@ -86,9 +86,8 @@ def _kept(result: Result) -> str:
 
 def _failure(result: Result, several: bool) -> list[str]:
     text = remote_text(result.error or result.reason)
-    name = name_of(result.path)
-    if several and name not in text:
-        text = f"{name}: {text}"
+    if several:
+        text = f"{name_of(result.path)}: {text}"
     lines = [text]
     if result.hint:
         lines.append(f"hint: {remote_text(result.hint)}")
