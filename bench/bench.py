@@ -61,9 +61,7 @@ class Bench:
 
     def fetch(self, client: Client, url: str) -> Cost:
         """One measured download; the output is removed afterwards."""
-        authority = self.certificates.authority
-        command = client.build(url, self.output, authority)
-        cost = run(command, {"SSL_CERT_FILE": str(authority)})
+        cost = run(client.build(url, self.output, self.certificates.authority))
         if self.output.stat().st_size != self.size:
             raise RuntimeError(f"{client.name} left {self.output.stat().st_size} bytes")
         return cost

@@ -19,14 +19,13 @@ class Cost:
     rss: float
 
 
-def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Cost:
+def run(command: Sequence[str]) -> Cost:
     """Run to the end; a client that fails ends the measurement with RuntimeError."""
     begun = time.monotonic()
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {})},
     )
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - begun

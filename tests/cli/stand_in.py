@@ -144,9 +144,9 @@ class StandIn(Session):
 
 def _progress(path: str, share: float, total: int | None) -> events.Progress:
     present = REUSED + int((TOTAL - REUSED) * share)
-    lanes = [min(1.0, max(0.0, share * 8 - lane % 3 * 0.7 + 0.4)) for lane in range(8)]
-    ahead = [max(0.0, min(1.0, lanes[cell // 8] * 8 - cell % 8)) for cell in range(64)]
-    coverage = tuple(1.0 if cell < 16 else ahead[cell] for cell in range(64))
+    lanes = [min(8.0, 8 * share * (0.7 + lane % 4 * 0.2)) for lane in range(8)]
+    ahead = [max(0.0, min(1.0, lanes[cell // 8] - cell % 8)) for cell in range(64)]
+    coverage = tuple(1.0 if cell < 8 else ahead[cell] for cell in range(64))
     speed = 98.4 * MiB
     eta = None if total is None else (total - present) / speed
     return events.Progress(

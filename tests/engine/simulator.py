@@ -57,6 +57,7 @@ class World:
         self.versions = [self._version()]
         self.validator = random.choice(["strong", "strong", "strong", "weak", "date", "none"])
         self.ranges = random.random() < 0.8
+        self.conditions = random.random() < 0.8
         self.framing = random.choice(["length"] * 6 + ["chunked"])
         self.most = random.choice([1, 2, 4, 100])
         self.trouble = random.choice([0.0, 0.05, 0.2, 0.5])
@@ -113,7 +114,7 @@ class World:
         trouble = None
         if not self.calm and random.random() < self.trouble:
             trouble = random.choice(
-                ["refuse", "503", "start", "gzip", "total", "200", "416", "bare", "short", "204"]
+                ["refuse", "503", "start", "gzip", "total", "200", "416", "bare", "short", "204", "mute"]
             )
         if len(self.open_bodies) >= self.most and random.random() < 0.9:
             trouble = "503"
@@ -132,6 +133,10 @@ class World:
         total = len(version.content)
         etag, date = f'"v{version.number}"', _date(version.number)
         headers = [("date", _date(5000)), *self._validators(etag, date)]
+        if not self.conditions:
+            fields = {"Range": fields["Range"]} if "Range" in fields else {}
+        if trouble == "mute":
+            headers = headers[:1]
         if "If-Match" in fields and fields["If-Match"] != etag:
             return Answer(ResponseHead(412, tuple(headers), content_length=0))
         if fields.get("If-Unmodified-Since", date) != date:
@@ -152,10 +157,11 @@ class World:
             return Answer(ResponseHead(416, tuple(headers), content_length=0))
         if trouble == "short" and stop - start > 1:
             stop = self.random.randrange(start + 1, stop)
-        shift = self.random.choice([-1, 1]) if trouble == "start" else 0
+        if trouble == "start":
+            start = max(0, min(stop - 1, start + self.random.choice([-1000, -1, 1])))
         said = total + (7 if trouble == "total" else 0)
         if trouble != "bare":
-            text = f"bytes {max(0, start + shift)}-{stop - 1}/{said}"
+            text = f"bytes {start}-{stop - 1}/{said}"
             headers.append(("content-range", text))
         return self._body(206, headers, version.content[start:stop], trouble)
 
@@ -174,6 +180,8 @@ class World:
     def _body(
         self, status: int, headers: list[tuple[str, str]], data: bytes, trouble: str | None
     ) -> Answer:
+        if trouble == "gzip":
+            data = data[::-1]
         framing = "length" if status == 206 else self.framing
         length = len(data) if framing == "length" else None
         head = ResponseHead(status, tuple(headers), framing=framing, content_length=length)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -231,6 +233,29 @@ def test_close_from_another_thread_wakes_the_reader(connect, certificates, serve
         assert time.monotonic() - began < 3
         with pytest.raises(NetworkError):
             exchange.readinto(memoryview(bytearray(1)))
+
+
+def test_closing_at_any_moment_gives_the_connection_up_once(connect):
+    with Origin(always(response(LARGE))) as origin:
+        transport = connect()
+        for turn in range(60):
+            exchange = transport.open(Request(origin.url()))
+            closer = threading.Timer(turn / 30_000, exchange.close)
+            closer.start()
+            with contextlib.suppress(NetworkError):
+                assert take(exchange) == LARGE
+            closer.join()
+        assert transport._wire._pool._used == set()
+        assert fetch(transport, origin.url()) == (200, LARGE)
+
+
+def test_threads_share_a_transport(connect):
+    with Origin(always(response(LARGE))) as origin:
+        transport = connect()
+        with ThreadPoolExecutor(8) as threads:
+            results = list(threads.map(lambda _: fetch(transport, origin.url()), range(40)))
+        assert all(result == (200, LARGE) for result in results)
+        assert origin.connections <= 8
 
 
 def test_closing_the_transport_is_not_the_end_of_a_body(connect):

@@ -8,14 +8,14 @@ import ssl
 import time
 
 import pytest
-from tests.support.origin import END, START_TLS, Expect, Origin, response
-from tests.support.reading import fetch
 
 from rdl.errors import AuthError, LocalFileError, NetworkError, PolicyError, TLSError, UsageError
 from rdl.options import NetworkOptions
 from rdl.transport.base import Request
 from rdl.transport.dial import Goal, dial, is_public
 from rdl.transport.proxies import ProxyChoice, parse_proxy
+from tests.support.origin import END, START_TLS, Expect, Origin, response
+from tests.support.reading import fetch
 
 
 def ok(connection, number, seen):
@@ -87,8 +87,8 @@ def test_a_dead_address_costs_a_quarter_of_a_second(monkeypatch, full_backlog):
     monkeypatch.setattr(socket, "getaddrinfo", addresses("127.0.0.2", "127.0.0.1"))
     began = time.monotonic()
     with socket.create_server(("127.0.0.1", full_backlog)):
-        sock = dial(Goal("example", full_backlog, began + 5))
-        assert sock.getpeername()[0] == "127.0.0.1"
+        sock, peer = dial(Goal("example", full_backlog, began + 5))
+        assert peer == "127.0.0.1"
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         sock.close()
     assert 0.2 < time.monotonic() - began < 1.5
@@ -169,14 +169,16 @@ def test_client_certificate(connect, certificates):
         mine = {"cert": certificates.certificate, "key": certificates.key}
         transport = connect(cacert=certificates.authority, **mine)
         assert fetch(transport, origin.url()) == (200, b"ok")
-        with pytest.raises(NetworkError):
+        with pytest.raises(NetworkError, match="certificate required"):
             fetch(connect(cacert=certificates.authority), origin.url())
 
 
 def test_not_tls_at_all(connect, certificates):
-    with Origin(ok, greeting=(b"hello, this is no TLS\r\n", END)) as origin:
-        with pytest.raises(NetworkError, match="handshake"):
-            fetch(connect(cacert=certificates.authority), f"https://127.0.0.1:{origin.port}/")
+    with (
+        Origin(ok, greeting=(b"hello, this is no TLS\r\n", END)) as origin,
+        pytest.raises(NetworkError, match="handshake"),
+    ):
+        fetch(connect(cacert=certificates.authority), f"https://127.0.0.1:{origin.port}/")
 
 
 PASS = "Basic " + base64.b64encode(b"pu:pp").decode()
@@ -323,6 +325,22 @@ def test_bad_proxy(connect, text):
 
 def test_a_proxy_never_shows_its_password():
     assert "secret" not in repr(parse_proxy("http://u:secret@p"))
+
+
+def test_international_names_go_out_in_ascii(connect):
+    with Origin(ok) as proxy:
+        fetch(connect(proxy=f"127.0.0.1:{proxy.port}"), "http://b\xfccher.example/")
+        assert proxy.seen[0].line == "GET http://xn--bcher-kva.example/ HTTP/1.1"
+        assert proxy.seen[0].fields["host"] == "xn--bcher-kva.example"
+
+
+def test_a_closed_transport_opens_nothing(connect):
+    with Origin(ok) as origin:
+        transport = connect()
+        fetch(transport, origin.url())
+        transport.close()
+        with pytest.raises(NetworkError, match="closed"):
+            fetch(transport, origin.url())
 
 
 def test_unreachable_url_is_refused_before_connecting(connect):

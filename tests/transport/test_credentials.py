@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 
 import pytest
-from tests.support.origin import Origin, response
-from tests.support.reading import fetch
 
 from rdl.errors import LocalFileError, UsageError
+from tests.support.origin import Origin, response
+from tests.support.reading import fetch
 
 
 def ok(connection, number, seen):

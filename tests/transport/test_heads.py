@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from tests.support.origin import END, HANG, RESET, Origin, Wait, response
-from tests.support.reading import fetch, take
 
 from rdl.errors import NetworkError, ProtocolError, RdlError
 from rdl.transport.base import Request
+from tests.support.origin import END, HANG, RESET, Origin, Wait, response
+from tests.support.reading import fetch, take
 
 
 def always(*steps):

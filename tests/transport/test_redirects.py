@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.origin import HANG, Origin, response
-from tests.support.reading import fetch
 
 from rdl.errors import NetworkError, PolicyError, ProtocolError
 from rdl.transport.base import Request
+from tests.support.origin import HANG, Origin, response
+from tests.support.reading import fetch
 
 
 def to(location, status="302 Found"):

@@ -23,7 +23,7 @@ REFUSED = [
     "http://h:65536/",
     "http://h:99999/",
     "http://h:+80/",
-    "http://h:８０/",
+    "http://h:\uff18\uff10/",
     "http://h:80:80/",
     "http://h%41/",
     "http://[fe80::1%25eth0]/",

@@ -22,7 +22,7 @@ from rdl.transport.bodies import Body
 from rdl.transport.credentials import Logins, basic, load_netrc
 from rdl.transport.http1 import Http1Transport
 from rdl.transport.policy import Field, Redirects, crosses, user_fields
-from rdl.transport.urls import origin, parse_url
+from rdl.transport.urls import host_of, origin, parse_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class HttpTransport:
 
     def close(self) -> None:
         """Close every connection; readers get errors."""
-        self._client.close()
+        self._wire.close()
 
     def _send(self, request: Request, url: httpx.URL, lineage: _Lineage) -> httpx.Response:
         private = not self._options.allow_private_redirect and lineage.public
@@ -123,7 +123,7 @@ class HttpTransport:
             with self._lock:
                 if self._logins is None:
                     self._logins = load_netrc(self._options, self._environment)
-            user, password = self._logins.get(url.host.lower(), (None, None))
+            user, password = self._logins.get(host_of(url).lower(), (None, None))
         if user is None:
             return []
         return [(b"Authorization", basic(user, password or ""))]

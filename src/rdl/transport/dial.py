@@ -67,13 +67,19 @@ def is_public(address: str) -> bool:
     return bool((mapped or parsed).is_global)
 
 
-def dial(goal: Goal) -> socket.socket:
-    """A connected socket with TCP_NODELAY. Raises NetworkError; PolicyError when `public_only`
-    leaves no address."""
+def dial(goal: Goal) -> tuple[socket.socket, str]:
+    """A connected socket with TCP_NODELAY, and its peer's address.
+
+    Raises NetworkError; PolicyError when `public_only` leaves no address.
+    """
     with selectors.DefaultSelector() as selector:
         sock = _Race(goal, alternate(addresses(goal)), selector).run()
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock, str(sock.getpeername()[0])
+    except OSError as error:
+        sock.close()
+        raise NetworkError(goal.label, "the connection was reset at once") from error
 
 
 def addresses(goal: Goal) -> list[Address]:

@@ -24,8 +24,8 @@ from rdl.transport.dial import Goal, addresses, dial, is_public, public_by_name
 from rdl.transport.heads import MAX_HEAD, Stale, make_head, read_head, send
 from rdl.transport.pool import Connection, Pool
 from rdl.transport.proxies import Proxy, ProxyChoice, open_tunnel
-from rdl.transport.tls import handshake, make_context
-from rdl.transport.urls import origin, port_of
+from rdl.transport.tls import explain, handshake, make_context
+from rdl.transport.urls import host_of, origin, port_of
 
 
 class Http1Transport(httpx.BaseTransport):
@@ -46,7 +46,7 @@ class Http1Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        proxy = self._choice.choose(url.scheme, url.host, port_of(url))
+        proxy = self._choice.choose(url.scheme, host_of(url), port_of(url))
         key = (origin(url), repr(proxy) if proxy else "")
         public_only = bool(request.extensions.get("rdl_public_only"))
         connection = self._pool.take(key, public_only=public_only)
@@ -59,7 +59,8 @@ class Http1Transport(httpx.BaseTransport):
         try:
             return self._exchange(connection, request, proxy)
         except Stale as error:
-            raise NetworkError(connection.label, "closed the connection unanswered") from error
+            why = explain(error.__cause__ or EOFError())
+            raise NetworkError(connection.label, f"no response ({why})") from error
 
     def close(self) -> None:
         """Close idle connections; end those in use, so that their readers get errors."""
@@ -101,7 +102,7 @@ class Http1Transport(httpx.BaseTransport):
         options = self._options
         context = self._context() if url.scheme == "https" else None
         goal = Goal(
-            host=url.host,
+            host=host_of(url),
             port=port_of(url),
             deadline=time.monotonic() + options.connect_timeout,
             family=options.family,
@@ -109,14 +110,14 @@ class Http1Transport(httpx.BaseTransport):
             cancelled=lambda: self._pool.closed,
         )
         if proxy is None:
-            sock = dial(goal)
-            public = is_public(sock.getpeername()[0])
+            sock, peer = dial(goal)
+            public = is_public(peer)
         else:
             public = public_by_name(goal)
             sock = _through(proxy, goal, tunnel=url.scheme == "https")
         if context is not None:
             left = max(goal.deadline - time.monotonic(), 0.001)
-            sock = handshake(context, sock, url.host, left)
+            sock = handshake(context, sock, goal.host, left)
         key = (origin(url), repr(proxy) if proxy else "")
         connection = Connection(sock, key, public=public)
         self._pool.add(connection)
@@ -134,7 +135,7 @@ def _through(proxy: Proxy, goal: Goal, *, tunnel: bool) -> socket.socket:
     host = goal.host
     if proxy.scheme == "socks5":
         host = str(addresses(goal)[0][1][0])
-    sock = dial(replace(goal, host=proxy.host, port=proxy.port, public_only=False))
+    sock, _ = dial(replace(goal, host=proxy.host, port=proxy.port, public_only=False))
     try:
         if tunnel or proxy.scheme != "http":
             open_tunnel(proxy, sock, host, goal.port, goal.deadline)

@@ -67,7 +67,7 @@ def handshake(
     return secure
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException) -> str:
     """Why, in a few words that come from OpenSSL's or the system's tables, not from the peer."""
     if isinstance(error, TimeoutError):
         return "took too long"
@@ -75,7 +75,7 @@ def explain(error: Exception) -> str:
         return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
-    return "the connection was closed" if isinstance(error, ssl.SSLError) else "closed"
+    return "the connection was closed"
 
 
 def _trusted(options: NetworkOptions) -> str | None:

@@ -36,7 +36,7 @@ def parse_url(text: str) -> httpx.URL:
         url = httpx.URL(f"{parts['scheme']}://{place}{_rooted(parts['rest'])}")
     except (httpx.InvalidURL, ValueError) as error:
         raise _refused(text, "is not a usable URL") from error
-    if not _ENCODED_HOST.fullmatch(url.raw_host.decode("ascii")):
+    if not _ENCODED_HOST.fullmatch(host_of(url)):
         raise _refused(text, "has no usable host")
     return url
 
@@ -53,6 +53,11 @@ def split_userinfo(text: str) -> tuple[str, str | None, str | None]:
     return plain, unquote(user), unquote(password) if colon else None
 
 
+def host_of(url: httpx.URL) -> str:
+    """The host as it goes on the wire: ASCII, an IPv6 address without brackets."""
+    return url.raw_host.decode("ascii")
+
+
 def port_of(url: httpx.URL) -> int:
     """The port, the scheme's own when the URL names none."""
     return url.port or _DEFAULT_PORTS[url.scheme]
@@ -60,7 +65,8 @@ def port_of(url: httpx.URL) -> int:
 
 def origin(url: httpx.URL) -> str:
     """Scheme, host and port (always there), as one text (RFC 6454)."""
-    host = f"[{url.host}]" if ":" in url.host else url.raw_host.decode("ascii")
+    host = host_of(url)
+    host = f"[{host}]" if ":" in host else host
     return f"{url.scheme}://{host}:{port_of(url)}"
 
 
