@@ -88,7 +88,7 @@ def _usage(error: click.ClickException) -> UsageError:
             else ""
         )
     elif isinstance(error, click.BadParameter) and error.param is not None:
-        what, why = max(error.param.opts, key=len), error.message
+        what, why = error.param.opts[-1], error.message
     elif isinstance(error, click.BadOptionUsage):
         what, why = error.option_name, re.sub(r"^Option '.*?' ", "", why)
     elif found := re.match(r"No such command '(.*)'", why, re.DOTALL):

@@ -53,7 +53,7 @@ class Value(_ParamType):
         try:
             return self._parse(value)
         except ValueError as error:
-            label = max(param.opts, key=len) if param else self.name
+            label = param.opts[-1] if param else self.name
             shown = "" if self._secret else f" {safe_text(redact_text(value), 80) or repr('')}"
             raise UsageError(label + shown, str(error)) from None
 
@@ -186,7 +186,7 @@ def _address(text: str) -> Address:
         raise ValueError("not a URL: the host or port makes no sense") from None
     userinfo, _, place = parts.netloc.rpartition("@")
     host = re.sub(r":[0-9]*$", "", place)
-    if not _HOST.fullmatch(host) or port == 0:
+    if not _HOST.fullmatch(host) or port == 0 or "\\" in userinfo:
         raise ValueError("not a URL: the host or port makes no sense")
     start = text.index("://") + 3
     url = text[:start] + text[start + len(parts.netloc) - len(place) :]

@@ -8,7 +8,6 @@ written: such a step waits in `_after_drain` until every flowing segment has end
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -28,13 +27,17 @@ from rdl.core.classify import (
     classify,
 )
 from rdl.core.events import Changed as ChangedFact
-from rdl.core.events import Planned, Result, Retrying, Started, Verifying, Warned
+from rdl.core.events import Result, Retrying, Started, Verifying, Warned
 from rdl.core.gate import Ask
-from rdl.core.identity import Headers, resume_headers, unchanged_headers, worker_headers
+from rdl.core.identity import Headers, worker_headers
+from rdl.core.lanes import Lane, Lanes
 from rdl.core.pace import Growth, Patience
-from rdl.core.planner import HASH_WINDOW, Claim, Flow, Steal, next_step
+from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
+from rdl.core.proving import Digests
 from rdl.core.representation import Representation, Trust
-from rdl.core.row import ENDLESS, Remembered, Row, span_of
+from rdl.core.row import ENDLESS, Row, span_of
+from rdl.core.saving import Saving
+from rdl.core.spec import Spec, about_row, first_ask, lone_headers, objection, plan
 from rdl.core.telling import Teller
 from rdl.errors import (
     ChangedError,
@@ -42,32 +45,14 @@ from rdl.errors import (
     Interrupted,
     NetworkError,
     OutOfTime,
-    PolicyError,
     ProtocolError,
     RdlError,
 )
-from rdl.options import RangeSpec, TransferOptions
+from rdl.options import RangeSpec
 
-CHECKPOINT_BYTES, CHECKPOINT_SECONDS = 32 << 20, 1.0
-HASH_STEP = 1 << 20
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
 MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One transfer as asked for. `url` and `path` are for showing; `page_name`: the URL's own
-    name is that of a web page; `existing`: validators of the published file, when it is whole."""
-
-    url: str
-    path: str
-    options: TransferOptions = field(default_factory=TransferOptions)
-    seed: int = 0
-    page_name: bool = False
-    remembered: Remembered | None = None
-    existing: Representation | None = None
-    dry_run: bool = False
 
 
 class Phase(Enum):
@@ -78,21 +63,6 @@ class Phase(Enum):
     DONE = auto()
 
 
-@dataclass(slots=True)
-class Lane:
-    """A segment in flight. Until `flowing` nothing of it may be written."""
-
-    segment: int
-    ask: Ask
-    upto: int
-    stop: int
-    sent_at: float
-    flowing: bool = False
-    dropped: bool = False
-    gained: int = 0
-    framing: str = "length"
-
-
 class Transfer:
     """Fills one row. `phase` and `row` are for looking at; all else goes through on()."""
 
@@ -101,12 +71,11 @@ class Transfer:
         self.spec, self.options, self.phase = spec, options, Phase.FILLING
         saved = spec.remembered
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
-        self._digests = {digest.algorithm: digest.hex for digest in options.digests}
+        self._digests = Digests(options.digests)
         if self.row and not self._joinable():
             self.row = None
         self._reused = self.row.present_bytes if self.row else 0
-        self._lanes: dict[int, Lane] = {}
-        self._next_segment = 1
+        self._lanes = Lanes()
         self._ranges = self._confirmed = self._plain = False
         self._existing = spec.existing if self.row is None else None
         self._patience = Patience(options.retry, options.retry_max_time, spec.seed)
@@ -115,10 +84,8 @@ class Transfer:
         self._strikes = self._restarts = 0
         self._after_drain: Callable[[], None] | None = None
         self._error: RdlError | None = None
-        self._arrived = self._hashed = self._most_lanes = 0
-        self._syncing = self._sync_failed = False
-        self._unsynced, self._unsynced_at = 0, 0.0
-        self._verified: dict[str, str] = {}
+        self._arrived = 0
+        self._saving = Saving()
         self._unconfirmed = False
         self._started_at: float | None = None
         self._teller = Teller(spec.path)
@@ -126,7 +93,7 @@ class Transfer:
         self._out: list[m.Command] = []
 
     def __repr__(self) -> str:
-        return f"Transfer({self.phase.name}, {list(self._lanes.values())}, {self.row!r})"
+        return f"Transfer({self.phase.name}, {self._lanes!r}, {self.row!r})"
 
     def on(self, event: m.Event, now: float) -> list[m.Command]:
         """Take note of one event at the time `now` (seconds, any origin, never backwards)."""
@@ -141,7 +108,7 @@ class Transfer:
     # Events
 
     def _on_demand(self, event: m.Demand) -> None:
-        if self.row and self.options.max_filesize is not None:
+        if self.row:
             self._object(self.row.representation)
 
     def _on_tick(self, event: m.Tick) -> None:
@@ -157,7 +124,7 @@ class Transfer:
             return
         known = self.row.representation if self.row else None
         lane.framing = event.head.framing
-        context = Context(known, self._existing, bool(self._digests))
+        context = Context(known, self._existing, bool(self._digests.wanted))
         verdict = classify(lane.ask, event.head, context)
         if event.head.status == 206 and isinstance(verdict, Partial | Whole):
             self._ranges = True
@@ -173,12 +140,10 @@ class Transfer:
         lane.upto, lane.gained = max(lane.upto, extent.stop), lane.gained + size
         self._arrived += size
         self._patience.progress()
-        if not self._unsynced:
-            self._unsynced_at = self._now
-        self._unsynced += size
+        self._saving.written(size, self._now)
 
     def _on_ended(self, event: m.Ended) -> None:
-        lane = self._lanes.pop(event.segment, None)
+        lane = self._lanes.pop(event.segment)
         if lane is None or lane.dropped or self.phase is not Phase.FILLING:
             return
         error = event.error
@@ -190,17 +155,14 @@ class Transfer:
             self._failed(lane, error)
 
     def _on_synced(self, event: m.Synced) -> None:
-        self._syncing = False
+        self._saving.done()
 
     def _on_hashed(self, event: m.Hashed) -> None:
         if self.phase is not Phase.HASHING:
             return
-        wrong = [name for name, want in self._digests.items() if event.digests.get(name) != want]
-        self._verified = dict(event.digests)
-        if wrong:
+        why = self._digests.objection(event.digests)
+        if why:
             self._emit(m.Quarantine())
-            name = wrong[0]
-            why = f"{name} is {event.digests.get(name)}, expected {self._digests[name]}"
             hint = "the data is kept beside it as .part.bad"
             self._finish(DigestMismatch(self.spec.path, why, hint=hint))
         else:
@@ -210,8 +172,8 @@ class Transfer:
         self._finish(None)
 
     def _on_local_failed(self, event: m.LocalFailed) -> None:
-        self._sync_failed |= event.during_sync
-        self._syncing = self._syncing and not event.during_sync
+        if event.during_sync:
+            self._saving.failed()
         if self.phase is Phase.ENDING:
             self._error = self._error or event.error
         else:
@@ -222,7 +184,7 @@ class Transfer:
 
     def _take(self, lane: Lane, verdict: Partial | Whole) -> None:
         if self.spec.dry_run:
-            self._tell_plan(verdict.representation)
+            self._emit(m.Tell(plan(self.spec, verdict.representation, self.row, self._ranges)))
             self._drop(lane)
             self._finish(None, "dry-run")
         elif self.row is None:
@@ -291,7 +253,9 @@ class Transfer:
             self._end(ProtocolError("range", "it lies outside of the remote file"))
             return
         self.row = Row(representation, span, self.options.block_size)
-        self._existing, self._reused, self._hashed, self._unsynced = None, 0, 0, 0
+        self._existing, self._reused = None, 0
+        self._digests.restart()
+        self._saving.restart()
         self._emit(m.Begin(representation, self.row.part, self.row.block_size))
         if self.row.size:
             self._emit(m.Reserve(self.row.size))
@@ -328,7 +292,7 @@ class Transfer:
         else:
             total = self.row.representation.total
             ignored = lane.ask.start > 0 or (total is not None and lane.stop < total)
-            if lane.ask.ranged and ignored and self._others(lane):
+            if lane.ask.ranged and ignored and self._lanes.others(lane):
                 self._drop(lane)
                 self._strike(lane, "the range was ignored")
                 return
@@ -346,17 +310,10 @@ class Transfer:
 
     def _object(self, representation: Representation) -> bool:
         """Whether policy forbids this representation; then the transfer ends."""
-        total, limit = representation.total, self.options.max_filesize
-        if limit is not None and total is not None and total > limit:
-            self._end(PolicyError(self.spec.path, f"{total} bytes are over --max-filesize"))
-            return True
-        page = representation.media_type in ("text/html", "application/xhtml+xml")
-        if page and not (self.options.allow_html or self.spec.page_name or self._digests):
-            why = "the server sent a web page instead of a file"
-            hint = "a login or a portal may be in the way; --allow-html accepts the page"
-            self._end(PolicyError(self.spec.url, why, hint=hint))
-            return True
-        return False
+        error = objection(self.spec, representation)
+        if error is not None:
+            self._end(error)
+        return error is not None
 
     def _end_of_unknown(self, lane: Lane) -> None:
         assert self.row is not None
@@ -373,9 +330,9 @@ class Transfer:
 
     def _failed(self, lane: Lane, error: RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
-        others = bool(self._others(lane))
+        others = bool(self._lanes.others(lane))
         if others and lane.gained == 0:
-            self._growth.refused(self._now, len(self._others(lane)))
+            self._growth.refused(self._now, len(self._lanes.others(lane)))
         if error.permanent and not others:
             self._end(error)
             return
@@ -421,12 +378,13 @@ class Transfer:
                 self._fill()
                 if self._after_drain is None:
                     break
-            if self._syncing or any(lane.dropped for lane in self._lanes.values()):
+            if self._saving.syncing or self._lanes.draining():
                 break
             step, self._after_drain = self._after_drain, None
             step()
         if self.phase is not Phase.DONE:
-            self._checkpoint_when_due()
+            if self.phase is Phase.FILLING and self._saving.due(self._now):
+                self._checkpoint()
             self._follow_with_hash()
             self._tell_progress()
             self._wake()
@@ -452,12 +410,12 @@ class Transfer:
                 self._ask_first()
             return
         while len(self._lanes) < self._growth.level:
-            flows = [Flow(lane.segment, lane.upto, lane.stop) for lane in self._lanes.values()]
             within = self.row.span
-            if self._digests:
+            if self._digests.wanted:
                 reach = min(within.stop, self.row.head() + HASH_WINDOW)
                 within = ByteRange(within.start, reach)
-            step = next_step(self.row.missing(), flows, self.options.min_split, within)
+            flows, min_split = self._lanes.flows(), self.options.min_split
+            step = next_step(self.row.missing(), flows, min_split, within)
             if step is None:
                 return
             self._begin_step(step)
@@ -465,89 +423,58 @@ class Transfer:
     def _begin_step(self, step: Claim | Steal) -> None:
         assert self.row is not None
         if isinstance(step, Steal):
-            self._lanes[step.segment].stop = step.range.start
+            self._lanes.trim(step.segment, step.range.start)
             self._emit(m.Trim(step.segment, step.range.start))
         ask = Ask(step.range.start, step.range.stop)
         self._fetch(ask, step.range.stop, worker_headers(self.row.representation))
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""
-        headers: Headers = ()
-        if self.row is not None:
-            headers = resume_headers(self.row.representation)
-        elif self._existing is not None:
-            headers = unchanged_headers(self._existing)
-        if self._plain:
-            self._fetch(Ask(ranged=False), ENDLESS, ())
-            return
-        ask = self._first_ask()
+        ask = Ask(ranged=False) if self._plain else first_ask(self.row, self.options.range)
+        headers = lone_headers(self.row, self._existing) if ask.ranged else ()
         self._fetch(ask, ENDLESS if ask.stop is None else ask.stop, headers)
 
-    def _first_ask(self) -> Ask:
-        if self.row is None:
-            spec = self.options.range
-            return Ask(spec.start, spec.stop, spec.suffix) if spec else Ask()
-        gap = next(self.row.missing(), None)
-        if gap is None:  # all is here: ask for the last byte to see whether it is still current
-            return Ask(self.row.span.stop - 1, self.row.span.stop)
-        return Ask(gap.start, None if gap.stop == ENDLESS else gap.stop)
-
     def _fetch(self, ask: Ask, stop: int, headers: Headers) -> None:
-        segment = self._next_segment
-        self._next_segment += 1
-        self._lanes[segment] = Lane(segment, ask, ask.start, stop, self._now)
-        self._most_lanes = max(self._most_lanes, len(self._lanes))
-        self._emit(m.Fetch(segment, ask, headers))
+        lane = self._lanes.add(ask, stop, self._now)
+        self._emit(m.Fetch(lane.segment, ask, headers))
 
     def _follow_with_hash(self) -> None:
-        if not self._digests or self.row is None or not self._confirmed:
-            return
-        if self.phase is not Phase.FILLING:
-            return
-        start, head = max(self._hashed, self.row.span.start), self.row.head()
-        if head - start >= HASH_STEP:
-            self._emit(m.Hash(ByteRange(start, head)))
-            self._hashed = head
-
-    def _checkpoint_when_due(self) -> None:
-        if self.phase is not Phase.FILLING or self._syncing or not self._unsynced:
-            return
-        late = self._now >= self._unsynced_at + CHECKPOINT_SECONDS
-        if late or self._unsynced >= CHECKPOINT_BYTES:
-            self._checkpoint()
+        if self.row is not None and self._confirmed and self.phase is Phase.FILLING:
+            fresh = self._digests.follow(self.row)
+            if fresh:
+                self._emit(m.Hash(fresh))
 
     def _checkpoint(self) -> None:
-        self._syncing, self._unsynced = True, 0
+        self._saving.begin()
         self._emit(m.Checkpoint())
 
     def _wake(self) -> None:
-        times = []
-        if self.phase is Phase.FILLING:
-            if self._patience.not_before > self._now:
-                times.append(self._patience.not_before)
-            if self._unsynced and not self._syncing:
-                times.append(self._unsynced_at + CHECKPOINT_SECONDS)
-            if self.options.max_time is not None:
-                times.append((self._started_at or 0.0) + self.options.max_time)
-            growth = self._growth.wake()
-            if growth is not None and self._confirmed and self._parallel():
-                times.append(growth)
-        if times:
-            self._emit(m.WakeAt(max(min(times), self._now)))
+        if self.phase is not Phase.FILLING:
+            return
+        times = [self._saving.wake()]
+        if self._patience.not_before > self._now:
+            times.append(self._patience.not_before)
+        if self.options.max_time is not None:
+            times.append((self._started_at or 0.0) + self.options.max_time)
+        if self._confirmed and self._parallel():
+            times.append(self._growth.wake())
+        due = [time for time in times if time is not None]
+        if due:
+            self._emit(m.WakeAt(max(min(due), self._now)))
 
     # Ending
 
     def _complete(self) -> None:
         assert self.row is not None
         self._tell_progress(last=True)
-        if not self._digests:
+        if not self._digests.wanted:
             self._publish()
             return
         self.phase = Phase.HASHING
+        rest = self._digests.rest(self.row)
         size = self.row.size or 0
-        self._emit(m.Tell(Verifying(self.spec.path, size, self._hashed)))
-        start = max(self._hashed, self.row.span.start)
-        self._emit(m.Hash(ByteRange(start, self.row.span.stop), last=True))
+        self._emit(m.Tell(Verifying(self.spec.path, size, rest.start - self.row.span.start)))
+        self._emit(m.Hash(rest, last=True))
 
     def _publish(self) -> None:
         assert self.row is not None
@@ -562,7 +489,7 @@ class Transfer:
         self._drain(self._save)
 
     def _save(self) -> None:
-        if self._unsynced and not self._sync_failed and self.row is not None:
+        if self._saving.useful and self.row is not None:
             self._checkpoint()
             self._after_drain = lambda: self._finish(self._error)
         else:
@@ -570,32 +497,22 @@ class Transfer:
 
     def _finish(self, error: RdlError | None, reason: str = "complete") -> None:
         self.phase = Phase.DONE
-        for lane in list(self._lanes.values()):
+        for lane in self._lanes.all():
             self._drop(lane)
-        self._emit(m.Finish(self._result(error, reason), error))
-
-    def _result(self, error: RdlError | None, reason: str) -> Result:
-        row = self.row
-        representation = row.representation if row else self._existing or Representation()
-        proved = bool(self._verified) and error is None
-        kept = not isinstance(error, DigestMismatch)
-        return Result(
+        result = Result(
             url=self.spec.url,
             path=self.spec.path,
             reason=error.reason if error else reason,
             resumable=error.resumable if error else False,
-            bytes_total=row.size if row else representation.total,
-            bytes_present=row.present_bytes if row and kept else 0,
             bytes_downloaded=self._arrived,
             bytes_reused=self._reused,
             seconds=self._now - (self._started_at or 0.0),
-            connections=self._most_lanes,
+            connections=self._lanes.most,
             retries=self._patience.total,
-            digests=dict(self._verified),
-            verified_by=tuple(self._digests) if proved else (),
-            trust=Trust.T4.value if proved else representation.trust.value,
             completeness="unconfirmed" if self._unconfirmed else "confirmed",
         )
+        result = about_row(result, self.row, self._existing, error)
+        self._emit(m.Finish(self._digests.about(result, error), error))
 
     # Small things
 
@@ -606,49 +523,32 @@ class Transfer:
         """Whether parts from several responses may stand in one file."""
         if self.row is None or self.row.representation.total is None:
             return False
-        return self.row.representation.trust is not Trust.T0 or bool(self._digests)
+        return self.row.representation.trust is not Trust.T0 or bool(self._digests.wanted)
 
     def _parallel(self) -> bool:
         return self._ranges and self._joinable() and not self._plain
 
-    def _others(self, lane: Lane) -> list[Lane]:
-        return [
-            other
-            for other in self._lanes.values()
-            if other.segment != lane.segment and other.flowing and not other.dropped
-        ]
-
     def _drop(self, lane: Lane) -> None:
-        """A segment that flows is kept until it says that it ended; another is forgotten."""
-        if lane.segment in self._lanes and not lane.dropped:
+        if self._lanes.drop(lane):
             self._emit(m.Drop(lane.segment))
-            lane.dropped = True
-            if not lane.flowing:
-                del self._lanes[lane.segment]
 
     def _drain(self, then: Callable[[], None], spare: Lane | None = None) -> None:
         """Drop all segments but `spare`; take the step when none can write any more."""
-        for lane in list(self._lanes.values()):
+        for lane in self._lanes.all():
             if lane is not spare:
                 self._drop(lane)
         self._after_drain = then
 
-    def _tell_plan(self, representation: Representation) -> None:
-        present = self.row.present_bytes if self.row else 0
-        span = span_of(self.options.range, representation.total)
-        size = len(span) if span and span.stop != ENDLESS else None
-        trust, url, path = representation.trust.value, self.spec.url, self.spec.path
-        ranges = self._ranges
-        self._emit(m.Tell(Planned(url, path, size, present, ranges, trust, self.row is not None)))
-
     def _tell_progress(self, last: bool = False) -> None:
         if self.row is None or not self._confirmed or self.phase is not Phase.FILLING:
             return
-        flowing = sum(lane.flowing for lane in self._lanes.values())
+        flowing = self._lanes.flowing()
         fact = self._teller.progress(self.row, self._arrived, flowing, self._now, last)
         if fact is not None:
             self._emit(m.Tell(fact))
 
+
+__all__ = ["Phase", "Spec", "Transfer"]
 
 _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Demand: Transfer._on_demand,

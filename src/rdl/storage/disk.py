@@ -100,6 +100,10 @@ class Disk(Protocol):
         file system."""
         ...
 
+    def keeps_modes(self, folder: int) -> bool:
+        """Whether mode bits are those of the file, and not an option of the mount."""
+        ...
+
     def boot_id(self) -> str:
         """This boot of the machine; empty when unknown."""
         ...

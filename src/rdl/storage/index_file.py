@@ -34,13 +34,14 @@ class Place:
         return f"{self.name}.new"
 
 
-def check_ours(disk: Disk, stat: FileStat, what: str) -> None:
-    """LocalFileError unless a state file is a regular file that only this user may write."""
+def check_ours(disk: Disk, folder: int, stat: FileStat, what: str) -> None:
+    """LocalFileError unless a state file is a regular file that only this user may write.
+    Where modes are made up by the mount, they say nothing."""
     if stat.kind != "file":
         why = "not a regular file"
     elif stat.owner != disk.user():
         why = "belongs to another user"
-    elif stat.mode & 0o022:
+    elif stat.mode & 0o022 and disk.keeps_modes(folder):
         why = "others may write to it"
     else:
         return
@@ -54,11 +55,11 @@ def load(place: Place) -> Decoded | None:
     with told(place.name):
         if (stat := disk.stat(place.folder, place.name)) is None:
             return None
-        check_ours(disk, stat, place.name)
+        check_ours(disk, place.folder, stat, place.name)
         file = disk.open(place.folder, place.name, write=False)
         try:
             stat = disk.fstat(file)
-            check_ours(disk, stat, place.name)
+            check_ours(disk, place.folder, stat, place.name)
             if stat.size > MAX_INDEX:
                 raise LocalFileError(place.name, "too large to be an index")
             return decode(_read_all(disk, file, stat.size))
@@ -103,7 +104,7 @@ class IndexFile:
     def _replace(self, data: bytes) -> int:
         disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
         if (stat := disk.stat(folder, fresh)) is not None:
-            check_ours(disk, stat, fresh)
+            check_ours(disk, folder, stat, fresh)
             disk.unlink(folder, fresh)
         file = disk.open(folder, fresh, create=True)
         try:

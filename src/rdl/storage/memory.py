@@ -217,6 +217,9 @@ class MemoryDisk:
     def is_local(self, file: int) -> bool:
         return self.local
 
+    def keeps_modes(self, folder: int) -> bool:
+        return True
+
     def boot_id(self) -> str:
         return f"boot-{self._boots}"
 

@@ -208,7 +208,7 @@ class PartStore:
         for _ in range(TRIES):
             before = disk.stat(self._folder, name)
             if before is not None:
-                check_ours(disk, before, name)
+                check_ours(disk, self._folder, before, name)
             try:
                 file = disk.open(self._folder, name, create=before is None)
             except (FileNotFoundError, FileExistsError):  # somebody was faster: look again
@@ -223,7 +223,7 @@ class PartStore:
         disk, name = self._disk, self._names.part
         try:
             stat = disk.fstat(file)
-            check_ours(disk, stat, name)
+            check_ours(disk, self._folder, stat, name)
             if not disk.lock(file):
                 raise BusyError(
                     str(self.path), "another rdl is writing it", hint="wait for it, or stop it"
@@ -362,7 +362,7 @@ class PartStore:
             if self._index is None:  # what an earlier run left; the lock makes it ours
                 stat = self._disk.stat(self._folder, self._names.index)
                 if stat is not None:
-                    check_ours(self._disk, stat, self._names.index)
+                    check_ours(self._disk, self._folder, stat, self._names.index)
                     self._disk.unlink(self._folder, self._names.index)
                 self._disk.sync_folder(self._folder)
         if self._index is not None:

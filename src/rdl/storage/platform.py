@@ -38,6 +38,19 @@ LOCAL_FILE_SYSTEMS = frozenset(
     }
 )
 """f_type of statfs(2) whose page cache belongs to this machine; others count as remote."""
+MODELESS_FILE_SYSTEMS = frozenset(
+    {
+        0x4D44,  # vfat
+        0x2011BAB0,  # exfat
+        0x5346544E,  # ntfs
+        0x7366746E,  # ntfs3
+        0x01021997,  # 9p, as under Windows
+        0xFF534D42,  # cifs
+        0xFE534D42,  # smb2
+        0x65735546,  # fuse
+    }
+)
+"""f_type of those whose mode bits are often an option of the mount."""
 NO_LOCKS = (*UNSUPPORTED, errno.ENOLCK)
 
 
@@ -138,15 +151,10 @@ class PosixDisk:
         return facts.f_bavail * facts.f_frsize
 
     def is_local(self, file: int) -> bool:
-        if not sys.platform.startswith("linux"):
-            return False
-        facts = (ctypes.c_long * 64)()  # struct statfs begins with f_type and is shorter
-        try:
-            function = _libc("fstatfs", ctypes.c_int, ctypes.c_void_p)
-            _call(function, file, ctypes.byref(facts))
-        except OSError:  # not known to be local, then
-            return False
-        return facts[0] & 0xFFFFFFFF in LOCAL_FILE_SYSTEMS
+        return _file_system(file) in LOCAL_FILE_SYSTEMS
+
+    def keeps_modes(self, folder: int) -> bool:
+        return _file_system(folder) not in MODELESS_FILE_SYSTEMS
 
     def boot_id(self) -> str:
         try:
@@ -208,6 +216,17 @@ def _kind(mode: int) -> Literal["file", "folder", "link", "other"]:
     if modes.S_ISDIR(mode):
         return "folder"
     return "link" if modes.S_ISLNK(mode) else "other"
+
+
+def _file_system(file: int) -> int | None:
+    """f_type of statfs(2); None when unknown."""
+    facts = (ctypes.c_long * 64)()  # struct statfs begins with f_type and is shorter
+    try:
+        function = _libc("fstatfs", ctypes.c_int, ctypes.c_void_p)
+        _call(function, file, ctypes.byref(facts))
+    except OSError:  # another system, or one that does not say
+        return None
+    return facts[0] & 0xFFFFFFFF
 
 
 def _rename_to_free_name(folder: int, old: str, new: str) -> None:

@@ -65,7 +65,7 @@ class Row:
 def row_text(row: Row, width: int, symbols: Symbols) -> Text:
     """The row in at most `width` cells; what does not fit is left out from the right, the
     block map takes what is left over."""
-    name = fit(name_of(row.path), min(_NAME_CELLS, max(8, width // 3)), symbols.ellipsis)
+    name = fit(name_of(row.path), min(_NAME_CELLS, max(10, width // 5)), symbols.ellipsis)
     text = Text(name, style="bold", no_wrap=True)
     for part, style in _parts(row):
         if text.cell_len + cell_len(part) + 2 > width:

@@ -1,0 +1,88 @@
+"""The segments in flight. One that was let in is kept, even dropped, until it says it ended:
+only then can it write no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rdl.core.gate import Ask
+from rdl.core.planner import Flow
+
+
+@dataclass(slots=True)
+class Lane:
+    """A segment in flight. Until `flowing` nothing of it may be written. `gained`: new bytes."""
+
+    segment: int
+    ask: Ask
+    upto: int
+    stop: int
+    sent_at: float
+    flowing: bool = False
+    dropped: bool = False
+    gained: int = 0
+    framing: str = "length"
+
+
+class Lanes:
+    """Lanes by their segment. `most`: the highest number at one time."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, Lane] = {}
+        self._next, self.most = 1, 0
+
+    def __repr__(self) -> str:
+        return f"{list(self._lanes.values())}"
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def all(self) -> list[Lane]:
+        return list(self._lanes.values())
+
+    def add(self, ask: Ask, stop: int, now: float) -> Lane:
+        """A request is sent."""
+        lane = Lane(self._next, ask, ask.start, stop, now)
+        self._lanes[lane.segment] = lane
+        self._next, self.most = self._next + 1, max(self.most, len(self._lanes))
+        return lane
+
+    def get(self, segment: int) -> Lane | None:
+        return self._lanes.get(segment)
+
+    def pop(self, segment: int) -> Lane | None:
+        """It ended."""
+        return self._lanes.pop(segment, None)
+
+    def trim(self, segment: int, stop: int) -> None:
+        """It is to end earlier."""
+        self._lanes[segment].stop = stop
+
+    def drop(self, lane: Lane) -> bool:
+        """Whether it must be told to stop; one that does not flow yet is forgotten."""
+        if lane.dropped or self._lanes.get(lane.segment) is not lane:
+            return False
+        lane.dropped = True
+        if not lane.flowing:
+            del self._lanes[lane.segment]
+        return True
+
+    def others(self, lane: Lane) -> list[Lane]:
+        """The other lanes through which bytes come."""
+        return [
+            other
+            for other in self._lanes.values()
+            if other is not lane and other.flowing and not other.dropped
+        ]
+
+    def draining(self) -> bool:
+        """Whether a dropped lane may still write."""
+        return any(lane.dropped for lane in self._lanes.values())
+
+    def flowing(self) -> int:
+        """How many are receiving."""
+        return sum(lane.flowing for lane in self._lanes.values())
+
+    def flows(self) -> list[Flow]:
+        """What the planner needs to know of them."""
+        return [Flow(lane.segment, lane.upto, lane.stop) for lane in self._lanes.values()]

@@ -1,0 +1,82 @@
+"""One transfer as it was asked for, and what follows from that alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from rdl.core.events import Planned, Result
+from rdl.core.gate import Ask
+from rdl.core.identity import Headers, resume_headers, unchanged_headers
+from rdl.core.representation import Representation
+from rdl.core.row import ENDLESS, Remembered, Row, span_of
+from rdl.errors import DigestMismatch, PolicyError, RdlError
+from rdl.options import RangeSpec, TransferOptions
+
+PAGES = ("text/html", "application/xhtml+xml")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One transfer as asked for. `url` and `path` are for showing; `page_name`: the URL's own
+    name is that of a web page; `existing`: validators of the published file, when it is whole."""
+
+    url: str
+    path: str
+    options: TransferOptions = field(default_factory=TransferOptions)
+    seed: int = 0
+    page_name: bool = False
+    remembered: Remembered | None = None
+    existing: Representation | None = None
+    dry_run: bool = False
+
+
+def objection(spec: Spec, representation: Representation) -> RdlError | None:
+    """Why policy forbids this representation, if it does."""
+    total, limit = representation.total, spec.options.max_filesize
+    if limit is not None and total is not None and total > limit:
+        return PolicyError(spec.path, f"{total} bytes are over --max-filesize")
+    wanted = spec.options.allow_html or spec.page_name or spec.options.digests
+    if representation.media_type in PAGES and not wanted:
+        why = "the server sent a web page instead of a file"
+        hint = "a login or a portal may be in the way; --allow-html accepts the page"
+        return PolicyError(spec.url, why, hint=hint)
+    return None
+
+
+def first_ask(row: Row | None, wanted: RangeSpec | None) -> Ask:
+    """What to ask for first, or alone: the first gap, or all that is wanted."""
+    if row is None:
+        return Ask(wanted.start, wanted.stop, wanted.suffix) if wanted else Ask()
+    gap = next(row.missing(), None)
+    if gap is None:  # all is here: ask for the last byte to see whether it is still current
+        return Ask(row.span.stop - 1, row.span.stop)
+    return Ask(gap.start, None if gap.stop == ENDLESS else gap.stop)
+
+
+def lone_headers(row: Row | None, existing: Representation | None) -> Headers:
+    """The preconditions of that request."""
+    if row is not None:
+        return resume_headers(row.representation)
+    return unchanged_headers(existing) if existing is not None else ()
+
+
+def plan(spec: Spec, representation: Representation, row: Row | None, ranges: bool) -> Planned:
+    """What --dry-run tells."""
+    span = span_of(spec.options.range, representation.total)
+    size = len(span) if span and span.stop != ENDLESS else None
+    present, trust = row.present_bytes if row else 0, representation.trust.value
+    return Planned(spec.url, spec.path, size, present, ranges, trust, row is not None)
+
+
+def about_row(
+    result: Result, row: Row | None, existing: Representation | None, error: RdlError | None
+) -> Result:
+    """The result with what is here, and of what."""
+    representation = row.representation if row else existing or Representation()
+    kept = row is not None and not isinstance(error, DigestMismatch)
+    return replace(
+        result,
+        bytes_total=row.size if row else representation.total,
+        bytes_present=row.present_bytes if row and kept else 0,
+        trust=representation.trust.value,
+    )

@@ -1,0 +1,212 @@
+"""Every wrong value is one clear line and exit code 2, before anything is fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Rdl
+
+U = "http://ok/f.iso"
+HEX = "a" * 64
+
+WRONG = [
+    # sizes
+    (["-k", "8Q", U], "--min-split-size 8Q: not a size"),
+    (["-k", "", U], "--min-split-size '': not a size"),
+    (["-k", "8MB", U], "not a size"),
+    (["-k", "-1", U], "not a size"),
+    (["-k", "1e3", U], "not a size"),
+    (["-k", "0", U], "must be at least one byte"),
+    (["-k", "1.5", U], "bytes have no fractions"),
+    (["--limit-rate", "fast", U], "--limit-rate fast: not a size"),
+    (["--limit-rate", "0", U], "must be at least one byte"),
+    (["--max-filesize", "9999999T", U], "--max-filesize 9999999T: too large"),
+    (["--max-filesize", "99999999999999999999", U], "not a size"),
+    (["--block-size", "3M", U], "--block-size 3M: not a power of two"),
+    (["--block-size", "1K", U], "not a power of two of at least 4K"),
+    (["-k", "\u0668M", U], "not a size"),
+    # numbers and times
+    (["-x", "0", U], "--connections 0: not a whole number from 1"),
+    (["-x", "many", U], "--connections many: not a whole number"),
+    (["-x", "257", U], "not a whole number"),
+    (["-j", "0", U], "--parallel 0: not a whole number"),
+    (["--retry", "-1", U], "--retry -1: not a whole number from 0"),
+    (["--retry", "1.5", U], "--retry 1.5: not a whole number"),
+    (["--limit-requests", "0", U], "--limit-requests 0: must be more than 0"),
+    (["--retry-max-time", "nan", U], "--retry-max-time nan: not a plain number"),
+    (["--connect-timeout", "0", U], "--connect-timeout 0: must be more than 0"),
+    (["-T", "30s", U], "--timeout 30s: not a plain number"),
+    (["--max-time", "inf", U], "--max-time inf: not a plain number"),
+    (["--max-time", "-5", U], "--max-time -5: not a plain number"),
+    # ranges
+    (["-r", "5-3", U], "--range 5-3: it ends before it begins"),
+    (["-r", "-", U], "--range -: not one range"),
+    (["-r", "", U], "--range '': not one range"),
+    (["-r", "-0", U], "--range -0: it holds no byte"),
+    (["-r", "0-1,5-9", U], "not one range"),
+    (["-r", "bytes=0-1", U], "not one range"),
+    (["-r", "500+0", U], "must be at least one byte"),
+    (["-r", "500+", U], "not one range"),
+    (["-r", "a-b", U], "not one range"),
+    (["-r", "0-9223372036854775807", U], "too large"),
+    (["-r", "9223372036854775800+100", U], "too large"),
+    (["-r", "0-1", "-r", "5-6", U], "-r: get takes one range"),
+    # headers
+    (["-H", "no colon", U], "--header: not 'Name: value'"),
+    (["-H", "A B: c", U], "--header: not 'Name: value'"),
+    (["-H", ": c", U], "--header: not 'Name: value'"),
+    (["-H", "A:", U], "--header: A has no value"),
+    (["-H", "A: b\r\nC: d", U], "--header: A holds a control character"),
+    (["-H", "A: \u20ac", U], "headers cannot carry"),
+    (["-H", "Range: bytes=0-1", U], "--header: Range is rdl's own (see -r)"),
+    (["-H", "if-range: x", U], "rdl's own"),
+    (["-H", "Accept-Encoding: gzip", U], "rdl's own"),
+    (["-H", "@missing.txt", U], "-H @missing.txt: No such file"),
+    (["-A", "a\nb", U], "holds a control character"),
+    (["-A", "", U], "has no value"),
+    # credentials
+    (["-u", "", U], "--user: no user name"),
+    (["-u", ":secret", U], "--user: no user name"),
+    (["-u", "a\n:b", U], "--user: control character"),
+    (["-u", "alice", U], "-u: no password, and no terminal to ask on"),
+    (["--netrc-file", "gone", U], "--netrc-file gone: no such file"),
+    (["--cacert", "gone", U], "--cacert gone: no such file"),
+    (["--cert", "gone", U], "--cert gone: no such file"),
+    (["--key", "gone", U], "--key: useless without --cert"),
+    (["--proxy", "ftp://h", U], "--proxy: not an http or https proxy"),
+    (["--proxy", "http://h:port", U], "--proxy: not an http or https proxy"),
+    # contradictions
+    (["-4", "-6", U], "-4 with -6"),
+    (["--restart", "-c", U], "--restart with -c"),
+    (["--restart", "--no-clobber", U], "--restart with --no-clobber"),
+    (["--no-netrc", "--netrc-file", "x", U], "--no-netrc with --netrc-file"),
+    (["-C", "500", U], "-C: only '-C -' is known, not '500'"),
+    # choices
+    (["--on-change", "ask", U], "--on-change: 'ask' is not one of"),
+    (["--preallocate", "yes", U], "--preallocate: 'yes' is not one of"),
+    (["--progress", "fancy", U], "--progress: 'fancy' is not one of"),
+    # digests
+    (["--sha256", "abc", U], "3 hex digits; sha256 has 64"),
+    (["--sha256", "", U], "--sha256 '': empty"),
+    (["--checksum", "md5:" + "0" * 32, U], "md5 can be forged"),
+    (["--checksum", "0" * 40, U], "SHA-1 can be forged"),
+    (["--checksum", "gone.sums", U], "not a digest, nor is there a file of that name"),
+    (["--checksum", "https://h/SHA256SUMS", U], "--checksum: a URL"),
+    (["--checksum", f"sha256:{HEX}", "--sha256", "b" * 64, U], "two different sha256 digests"),
+    (["--sha256", HEX, U, "http://ok/g.iso"], "one digest for several URLs"),
+    # URLs and names
+    (["ftp://h/f"], "ftp://h/f: not an http or https URL"),
+    (["h/f"], "h/f: not an http or https URL"),
+    ([""], "'': not an http or https URL"),
+    (["http:///f"], "the host or port makes no sense"),
+    (["http://h:99999/f"], "the host or port makes no sense"),
+    (["http://h:0/f"], "the host or port makes no sense"),
+    (["http://h:x/f"], "the host or port makes no sense"),
+    (["http://[::1/f"], "the host or port makes no sense"),
+    (["http://a\\@h/f"], "the host or port makes no sense"),
+    (["http://h/a b"], "a URL holds no spaces"),
+    (["http://h/a\r\nX: y"], "control characters"),
+    (["http://u%0a:p@h/f"], "control character in the user name"),
+    (["http://h/"], "http://h/: the URL ends without a file name"),
+    (["http://h/..%2fx"], "it holds a path separator"),
+    (["http://h/.bashrc"], "it begins with '.'"),
+    (["-o", "-", U], "-o -: writing to stdout is not available"),
+    (["-o", "new/", U], "-o new/: no such directory"),
+    (["-o", "", U], "--output '': empty"),
+    (["-d", "", U], "--directory '': empty"),
+    (["-o", "one", U, "http://ok/g.iso"], "with several URLs this must be an existing directory"),
+    ([U, U], "the same target twice in one run"),
+    ([U, "http://other/f.iso"], "f.iso: the same target twice in one run"),
+    ([U, "http://ok/f.iso.part"], "collides with the files beside 'f.iso'"),
+    (["http://ok/f.iso.part.index", U], "collides with the files beside"),
+    ([], "get: no URL given"),
+    (["-i", "gone.txt"], "-i gone.txt: No such file"),
+]
+
+ABSENT = [
+    *("-J", "-b", "-N", "--verify", "--mirror", "--join", "--exec", "--resume", "--engine"),
+    *("--on-complete", "--url-command", "--if-changed", "--remote-header-name", "--cookies"),
+    *("--base-url", "--member", "-h", "-e", "--silent"),
+]
+
+
+def refused(answer: tuple[int, str, str, object], why: str) -> None:
+    code, out, err, session = answer
+    lines = err.splitlines()
+    assert code == 2
+    assert out == ""
+    assert lines[0].startswith("rdl: ")
+    assert why in lines[0]
+    assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("rdl: hint: "))
+    assert all(line.isprintable() for line in lines)
+    assert session is None
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(("arguments", "why"), WRONG, ids=[" ".join(one)[:60] for one, _ in WRONG])
+def test_a_wrong_value_is_one_line_and_exit_2(rdl: Rdl, arguments: list[str], why: str) -> None:
+    refused(rdl("get", *arguments), why)
+
+
+@pytest.mark.parametrize("option", ABSENT)
+def test_what_is_not_built_is_absent(rdl: Rdl, option: str) -> None:
+    refused(rdl("get", option, "value", U), "no such option")
+
+
+@pytest.mark.parametrize("command", ["cat", "verify", "info", "status", "ls", "sync", "serve", "x"])
+def test_commands_that_are_not_built_are_absent(rdl: Rdl, command: str) -> None:
+    refused(rdl(command, U), f"{command}: no such command")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["-O", U], "-o FILE"),
+        ([U, "-O"], "-o FILE"),
+        (["-sO", U], "-o FILE"),
+        (["-n", "4", U], "-x N"),
+        (["-n4", U], "-x N"),
+        (["-t", "3", U], "--retry N"),
+        ([U, "-t3"], "--retry N"),
+        (["-m", "60", U], "--max-time S"),
+    ],
+)
+def test_spellings_of_other_programs_have_a_hint(rdl: Rdl, arguments: list[str], hint: str) -> None:
+    answer = rdl("get", *arguments)
+    refused(answer, "not an option of rdl")
+    assert f"hint: {hint}" in answer.err
+
+
+def test_no_arguments_and_missing_values(rdl: Rdl) -> None:
+    refused(rdl(), "no command and no URL")
+    refused(rdl("get", U, "-x"), "-x: requires an argument")
+    refused(rdl("get", "--json=1", U), "--json: does not take a value")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-H", "Authorization canary", U],
+        ["-H", "Authorization: canary\n", U],
+        ["-u", "u\n:canary", U],
+        ["http://u:canary@h/"],
+        ["http://u:can#canary@h/f"],
+        ["http://h/?token=canary"],
+        ["--proxy", "ftp://u:canary@h", U],
+        ["ftp://u:canary@h/f"],
+    ],
+)
+def test_a_refusal_shows_no_secret(rdl: Rdl, arguments: list[str]) -> None:
+    answer = rdl("get", *arguments)
+    assert answer.code == 2
+    assert "canary" not in answer.out + answer.err
+
+
+def test_a_hostile_value_is_shown_harmlessly(rdl: Rdl) -> None:
+    refused(
+        rdl("get", "-k", "\x1b[31m\u202e", U), "--min-split-size \\x1b[31m\\u{202e}: not a size"
+    )
+    refused(rdl("\x1b]0;x\x07"), "\\x1b]0;x\\x07: no such command")
+    refused(rdl("get", "--\x1b[31m", U), "no such option")
