@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import select
 import statistics
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LOOK_EVERY = 0.01
+"""Seconds between two looks at the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +29,39 @@ class Cost:
 def run(command: Sequence[str]) -> Cost:
     """Run to the end; a client that fails ends the measurement with RuntimeError."""
     begun = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    rss = _watch(process.pid)
     wall = time.monotonic() - begun
+    _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}")
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
+    return Cost(usage.ru_utime + usage.ru_stime, wall, rss)
+
+
+def _watch(pid: int) -> float:
+    """Wait for the end; the last high-water mark seen, in MiB.
+
+    rusage would give a child the mark of the process that forked it.
+    """
+    peak = 0.0
+    ending = os.pidfd_open(pid)
+    try:
+        watched = select.poll()
+        watched.register(ending, select.POLLIN)
+        while not watched.poll(LOOK_EVERY * 1000):
+            peak = max(peak, _high_water(pid))
+    finally:
+        os.close(ending)
+    return peak
+
+
+def _high_water(pid: int) -> float:
+    """VmHWM of proc(5) in MiB; 0 when the process has just ended."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+        return int(found[1]) / 1024 if found else 0.0
+    return 0.0
 
 
 def median(costs: Sequence[Cost]) -> Cost:

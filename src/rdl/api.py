@@ -168,6 +168,7 @@ class Session:
                     remembered,
                     landing.existing,
                     options.dry_run,
+                    landing.adopted,
                 )
             )
             edges = Edges(url, self._transport(network), store, self._rate, self._requests.of(url))

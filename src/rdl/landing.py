@@ -17,6 +17,7 @@ from rdl.errors import LocalFileError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Saved
 from rdl.storage.disk import Disk, as_ours
+from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import read_published
@@ -32,6 +33,8 @@ class Landing:
         self._path, self._url, self._options = path, url, options
         self._disk = disk or PosixDisk()
         self.existing: Representation | None = None
+        self.adopted = 0
+        """Bytes of unknown origin in the part file, with --continue."""
 
     def already_there(self) -> Result | None:
         """The result when nothing need be fetched. Raises TargetExists with --no-clobber and
@@ -51,7 +54,11 @@ class Landing:
         """Open the store; what of an earlier run is to be continued."""
         if self._options.dry_run:
             return None
+        self._copy_partial(tell)
         saved = store.open()
+        self.adopted = store.adopted_size or 0
+        if self.adopted and not self._options.transfer.digests:
+            self.warn("without a digest nothing proves the old bytes; all is fetched", tell)
         if store.damage:
             self.warn(f"the index was not usable ({store.damage}); starting again", tell)
         if saved is None or self._options.file.restart:
@@ -59,6 +66,37 @@ class Landing:
         if saved.damaged:
             self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)
         return _remembered(saved)
+
+    def _copy_partial(self, tell: Teller | None) -> None:
+        """With --continue FILE itself may be a partial: it is copied to where partials stand.
+
+        Only with a digest (which has not matched FILE), and where no partial stands yet.
+        """
+        wanted = self._options.file.adopt and self._options.transfer.digests
+        if not wanted or not self._is_file():
+            return
+        disk, name, part = self._disk, self._path.name, Names.of(self._path).part
+        folder = disk.open_folder(self._path.parent)
+        try:
+            if disk.stat(folder, part) is None:
+                self._copy(folder, name, part)
+        except OSError as error:
+            raise as_ours(error, str(self._path)) from error
+        finally:
+            disk.close(folder)
+
+    def _copy(self, folder: int, old: str, new: str) -> None:
+        disk, view, at = self._disk, memoryview(bytearray(STEP)), 0
+        source = disk.open(folder, old, write=False)
+        try:
+            copy = disk.open(folder, new, create=True)
+            try:
+                while count := disk.pread(source, view, at):
+                    at += disk.pwrite(copy, view[:count], at)
+            finally:
+                disk.close(copy)
+        finally:
+            disk.close(source)
 
     def warn(self, text: str, tell: Teller | None) -> None:
         """Tell the user something that stops nothing."""
@@ -146,4 +184,4 @@ class Landing:
 
 def _remembered(saved: Saved) -> Remembered:
     header = saved.header
-    return Remembered(header.representation, header.span, saved.extents)
+    return Remembered(header.representation, header.span, saved.extents, header.adopted)

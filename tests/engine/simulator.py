@@ -25,13 +25,15 @@ from rdl.engine.reception import Edges, Reception
 from rdl.engine.throttle import Throttle
 from rdl.errors import BusyError, NetworkError, RdlError
 from rdl.landing import Landing
-from rdl.options import Digest, Options, TransferOptions
+from rdl.options import Digest, FileOptions, Options, TransferOptions
 from rdl.storage.memory import MemoryDisk
 from rdl.storage.part_file import PartStore
 from rdl.transport.base import Request
 from rdl.transport.scripted import Answer, ScriptedTransport
 
 TARGET = Path("/disk/file")
+TROUBLES = ["refuse", "503", "start", "gzip", "total", "200"]
+TROUBLES += ["416", "bare", "short", "204", "mute"]
 MOST_RUNS, MOST_STEPS = 40, 60_000
 
 
@@ -114,7 +116,19 @@ class World:
         trouble = None
         if not self.calm and random.random() < self.trouble:
             trouble = random.choice(
-                ["refuse", "503", "start", "gzip", "total", "200", "416", "bare", "short", "204", "mute"]
+                [
+                    "refuse",
+                    "503",
+                    "start",
+                    "gzip",
+                    "total",
+                    "200",
+                    "416",
+                    "bare",
+                    "short",
+                    "204",
+                    "mute",
+                ]
             )
         if len(self.open_bodies) >= self.most and random.random() < 0.9:
             trouble = "503"
@@ -335,7 +349,10 @@ class Story:
             block_size=random.choice([None, 4096, 65536]),
             retry=random.choice([0, 3, 10]),
         )
-        self.may_find_other = False
+        self.adopt = self.digest and random.random() < 0.3
+        if self.adopt:
+            start = random.choice([b"", self.world.versions[0].content, random.randbytes(9000)])
+            self.world.disk.write(TARGET.with_name("file.part"), start[: random.randrange(9999)])
 
     def tell(self) -> None:
         """Run it. AssertionError when a promise was broken."""
@@ -379,10 +396,15 @@ class Story:
         world, random = self.world, self.world.random
         current = world.versions[-1]
         options = replace(self.options, digests=self._digests(current))
-        landing = Landing(TARGET, "http://server/file", Options(options), disk=world.disk)
+        landing = Landing(
+            TARGET,
+            "http://server/file",
+            Options(options, file=FileOptions(adopt=self.adopt)),
+            disk=world.disk,
+        )
         if landing.already_there() is not None:
             return world.disk.read(TARGET) == current.content
-        store = PartStore(TARGET, disk=world.disk)
+        store = PartStore(TARGET, adopt=self.adopt, disk=world.disk)
         try:
             remembered = landing.open(store, None)
             spec = Spec(
@@ -393,6 +415,7 @@ class Story:
                 True,
                 remembered,
                 landing.existing,
+                adopted=landing.adopted,
             )
             driver = SimulatedDriver(world, Transfer(spec), store)
             if fate == "stop":

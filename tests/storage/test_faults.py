@@ -6,15 +6,18 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from xxhash import xxh3_64_intdigest
 
 from rdl.core.byterange import Extent
-from rdl.core.index_json import Header
+from rdl.core.index import Decoded, decode
+from rdl.core.index_json import Header, SessionRecord
 from rdl.core.representation import Representation
 from rdl.errors import LocalFileError, NoSpaceError, RdlError
 from rdl.storage.base import Finish, Saved
+from rdl.storage.checking import believable
 from rdl.storage.memory import Fault, MemoryDisk
 from rdl.storage.part_file import PartStore
 
@@ -268,4 +271,54 @@ def test_any_single_failure_is_told_as_ours_and_the_next_run_is_right() -> None:
                 break
             except RdlError:
                 disk.kill()
+        assert disk.read(PATH) == DATA
+
+
+def test_what_is_recorded_while_the_data_is_synced_stays_soft() -> None:
+    disk = MemoryDisk()
+    store = begun(disk)
+    durable = put(store, 0, 1000)
+    soft: list[Extent] = []
+
+    def meanwhile(operation: str, name: str) -> None:
+        if (operation, name) == ("sync", PART) and not soft:
+            soft.append(Extent(1000, 2000, 5))
+            store.record(soft)
+
+    disk.fault = meanwhile
+    store.checkpoint()
+    decoded = decode(disk.read(PATH.with_name(INDEX)) or b"")
+    assert decoded.durable == (durable,)
+    assert decoded.soft == tuple(soft)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "counts"),
+    [
+        (("a", True), ("a", True), True),
+        (("a", True), ("b", True), False),
+        (("", True), ("", True), False),
+        (("a", False), ("a", True), False),
+        (("a", True), ("a", False), False),
+    ],
+)
+def test_when_soft_extents_count(
+    before: tuple[str, bool], now: tuple[str, bool], counts: bool
+) -> None:
+    durable, soft = Extent(5, 9, 0), Extent(0, 5, 0)
+    then, today = (SessionRecord(boot, "", 1, 1, local) for boot, local in (before, now))
+    decoded = Decoded(HEADER, (durable,), (soft,), then)
+    assert believable(decoded, today) == ([soft, durable] if counts else [durable])
+    assert believable(Decoded(HEADER, (durable,), (soft,)), today) == [durable]
+
+
+def test_the_length_is_durable_with_the_name() -> None:
+    for seed in range(20):
+        disk = MemoryDisk()
+        store = begun(disk)
+        store.write_at(0, memoryview(DATA + b"too much"))
+        store.checkpoint()
+        store.publish(Finish())
+        disk.crash(Random(seed))
         assert disk.read(PATH) == DATA

@@ -109,6 +109,8 @@ def live(seed: int, *, kill: bool) -> None:
         life.disk.fault = Fuse(random.randrange(60))
         try:
             life.run()
+            life.disk.crash(random)
+            assert life.disk.read(PATH) == life.data
         except PowerCut:
             life.disk.fault = None
             if kill or random.random() < 0.2:
@@ -119,6 +121,7 @@ def live(seed: int, *, kill: bool) -> None:
             return
     life.disk.fault = None
     life.run()
+    life.disk.crash(random)
     assert life.final_is_old_or_complete()
 
 

@@ -25,12 +25,14 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a part file is a part of. `url` is redacted. `span`: the bytes of the
-    representation that the file holds (None: all of it); file offset 0 is span.start."""
+    representation that the file holds (None: all of it); file offset 0 is span.start.
+    `adopted`: so many bytes at the start are of unknown origin, to be proved by a digest."""
 
     url: str
     representation: Representation
     block_size: int
     span: ByteRange | None = None
+    adopted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def header_bytes(header: Header) -> bytes:
             "block_size": header.block_size,
             "span": None if header.span is None else [header.span.start, header.span.stop],
         }
+        | ({"adopted": header.adopted} if header.adopted else {})
     )
     read_header(payload)
     return payload
@@ -80,7 +83,8 @@ def read_header(payload: bytes) -> Header:
     )
     limit = MAX_OFFSET if total is None else total
     span = fields.optional("span", lambda name: fields.span(name, limit))
-    return Header(fields.text("url"), representation, size, span)
+    adopted = fields.number("adopted", limit) if fields.has("adopted") else 0
+    return Header(fields.text("url"), representation, size, span, adopted)
 
 
 def session_bytes(session: SessionRecord) -> bytes:
@@ -133,6 +137,9 @@ class _Fields:
         if not isinstance(value, str) or len(value.encode()) > MAX_STRING:
             raise ValueError(f"{name} is no text of at most {MAX_STRING} bytes")
         return value
+
+    def has(self, name: str) -> bool:
+        return name in self._values
 
     def boolean(self, name: str) -> bool:
         value = self._get(name)

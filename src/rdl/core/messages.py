@@ -58,6 +58,8 @@ class Begin:
     representation: Representation
     span: ByteRange | None
     block_size: int
+    adopted: int = 0
+    """So many bytes at the start of the part file stay, and are not recorded as extents."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Remembered:
     representation: Representation
     span: ByteRange | None
     extents: tuple[Extent, ...]
+    adopted: int = 0
 
 
 def span_of(spec: RangeSpec | None, total: int | None) -> ByteRange | None:

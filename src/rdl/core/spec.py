@@ -28,6 +28,17 @@ class Spec:
     remembered: Remembered | None = None
     existing: Representation | None = None
     dry_run: bool = False
+    adopted: int = 0
+    """So many bytes of unknown origin stand at the start of the part file; only a digest of
+    the whole can prove them, so they are kept only where one was given."""
+
+    @property
+    def adoptable(self) -> int:
+        """How many of them, or of those an earlier run adopted, may be kept until the digest
+        decides."""
+        if not self.options.digests or self.options.range is not None:
+            return 0
+        return self.remembered.adopted if self.remembered else self.adopted
 
 
 def objection(spec: Spec, representation: Representation) -> RdlError | None:
@@ -43,9 +54,12 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
     return None
 
 
-def first_ask(row: Row | None, wanted: RangeSpec | None) -> Ask:
-    """What to ask for first, or alone: the first gap, or all that is wanted."""
+def first_ask(row: Row | None, wanted: RangeSpec | None, adopted: int = 0) -> Ask:
+    """What to ask for first, or alone: the first gap, or all that is wanted, or what follows
+    adopted bytes (with the last of these, so that there is always something to ask for)."""
     if row is None:
+        if adopted:
+            return Ask(adopted - 1)
         return Ask(wanted.start, wanted.stop, wanted.suffix) if wanted else Ask()
     gap = next(row.missing(), None)
     if gap is None:  # all is here: ask for the last byte to see whether it is still current

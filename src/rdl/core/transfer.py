@@ -74,10 +74,13 @@ class Transfer:
         self._digests = Digests(options.digests)
         if self.row and not self._joinable():
             self.row = None
+        if self.row and spec.adoptable:
+            self.row.add([ByteRange(0, spec.adoptable)])
         self._reused = self.row.present_bytes if self.row else 0
         self._lanes = Lanes()
         self._ranges = self._confirmed = self._plain = False
         self._existing = spec.existing if self.row is None else None
+        self._adopted = spec.adoptable
         self._patience = Patience(options.retry, options.retry_max_time, spec.seed)
         self._growth = Growth(MOST_CONNECTIONS, options.connections)
         self._exhausted: RdlError | None = None
@@ -161,7 +164,12 @@ class Transfer:
         if self.phase is not Phase.HASHING:
             return
         why = self._digests.objection(event.digests)
-        if why:
+        if why and self._adopted:
+            text = "the adopted bytes are not of this file; all of it is fetched"
+            self._emit(m.Tell(Warned(self.spec.path, text)))
+            self._adopted, self.phase = 0, Phase.FILLING
+            self._forget()
+        elif why:
             self._emit(m.Quarantine())
             hint = "the data is kept beside it as .part.bad"
             self._finish(DigestMismatch(self.spec.path, why, hint=hint))
@@ -208,6 +216,7 @@ class Transfer:
         self._restarts += 1
         self._emit(m.Tell(ChangedFact(self.spec.path, error.why)))
         spec = self.options.range or RangeSpec()
+        self._adopted = 0
         usable = isinstance(body, Whole) or (
             body is not None and spec.suffix is None and body.range.start == spec.start
         )
@@ -223,6 +232,8 @@ class Transfer:
             self._changed(lane, Changed(None))
         elif self.row is None and self.options.range is not None and not self._plain:
             self._end(ProtocolError("range", "it lies outside of the remote file"))
+        elif self.row is None and self._adopted:
+            self._adopted = 0  # there are more bytes here than the file has
         elif self.row is None and not self._plain:
             self._plain = True  # an empty file, or a server that dislikes `bytes=0-`
         else:
@@ -256,11 +267,23 @@ class Transfer:
         self._existing, self._reused = None, 0
         self._digests.restart()
         self._saving.restart()
-        self._emit(m.Begin(representation, self.row.part, self.row.block_size))
+        self._keep_adopted(lane)
+        part, block_size = self.row.part, self.row.block_size
+        self._emit(m.Begin(representation, part, block_size, self._adopted))
         if self.row.size:
             self._emit(m.Reserve(self.row.size))
         self._confirm(lane)
         self._accept(lane, body)
+
+    def _keep_adopted(self, lane: Lane) -> None:
+        """Count the adopted bytes as present, when the answer continues them."""
+        assert self.row is not None
+        total = self.row.representation.total
+        if not self._adopted or total is None or self._adopted > total or not lane.ask.start:
+            self._adopted = 0
+            return
+        self.row.add([ByteRange(0, self._adopted)])
+        self._reused = self._adopted
 
     def _confirm(self, lane: Lane) -> None:
         """The first accepted response of this run: now others may join."""
@@ -430,7 +453,11 @@ class Transfer:
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""
-        ask = Ask(ranged=False) if self._plain else first_ask(self.row, self.options.range)
+        ask = (
+            Ask(ranged=False)
+            if self._plain
+            else first_ask(self.row, self.options.range, self._adopted)
+        )
         headers = lone_headers(self.row, self._existing) if ask.ranged else ()
         self._fetch(ask, ENDLESS if ask.stop is None else ask.stop, headers)
 

@@ -194,7 +194,13 @@ class Driver:
 
     def _do_begin(self, command: m.Begin) -> None:
         spec = self._transfer.spec
-        header = Header(spec.url, command.representation, command.block_size, command.span)
+        header = Header(
+            spec.url,
+            command.representation,
+            command.block_size,
+            command.span,
+            command.adopted,
+        )
         self._edges.store.begin(header)
 
     def _do_reserve(self, command: m.Reserve) -> None:

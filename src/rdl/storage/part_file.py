@@ -359,6 +359,7 @@ class PartStore:
                 if self._disk.fstat(self._file).same_file(named):
                     self._disk.unlink(self._folder, self._names.part)
                 self._gone = True
+            self._disk.sync_folder(self._folder)
             if self._index is None:  # what an earlier run left; the lock makes it ours
                 stat = self._disk.stat(self._folder, self._names.index)
                 if stat is not None:
@@ -369,8 +370,8 @@ class PartStore:
             self._remove_index(self._index)
 
     def _remove_index(self, index: IndexFile) -> None:
+        """The part file's name is gone for good by now: never data without an index."""
         with told(f"cannot remove {self._names.index}"):
-            self._disk.sync_folder(self._folder)
             index.remove()
             self._disk.sync_folder(self._folder)
 

@@ -102,6 +102,11 @@ class PosixDisk:
                 raise
 
     def allocate(self, file: int, size: int) -> None:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if limit != resource.RLIM_INFINITY and size > limit:  # not seen by what keeps the size
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         function = _libc("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
         _call(function, file, FALLOC_FL_KEEP_SIZE, 0, size)
 

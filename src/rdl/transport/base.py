@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from rdl.core.fields import ResponseHead as ResponseHead
+from rdl.core.fields import ResponseHead
+
+__all__ = ["Exchange", "Request", "ResponseHead", "Transport"]
 
 
 @dataclass(frozen=True, slots=True)

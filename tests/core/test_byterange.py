@@ -1,0 +1,45 @@
+"""Half-open ranges: what they hold, cut and cover."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdl.core.byterange import ByteRange, Extent
+
+RANGES = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(
+    lambda pair: ByteRange(min(pair), max(pair))
+)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(1, 0), (-1, 0), (-2, -1), (5, 4)])
+def test_what_is_no_range_is_refused(start, stop):
+    with pytest.raises(ValueError, match="not a range"):
+        ByteRange(start, stop)
+
+
+@given(RANGES)
+def test_length_truth_and_membership_agree(one):
+    inside = [offset for offset in range(-1, 62) if offset in one]
+    assert len(one) == len(inside)
+    assert bool(one) == bool(inside)
+    assert inside == list(range(one.start, one.stop))
+
+
+@given(RANGES, RANGES)
+def test_a_clip_is_the_intersection(one, other):
+    clipped = one.clip(other)
+    both = set(range(one.start, one.stop)) & set(range(other.start, other.stop))
+    assert set(range(clipped.start, clipped.stop)) == both
+    assert one.start <= clipped.start <= clipped.stop <= one.stop
+
+
+@given(RANGES, RANGES)
+def test_covering_is_containing_every_byte(one, other):
+    if one.covers(other):
+        assert one.clip(other) == other or not other
+    elif other:
+        assert not set(range(other.start, other.stop)) <= set(range(one.start, one.stop))
+
+
+def test_an_extent_is_a_range_with_a_checksum():
+    assert Extent(3, 9, 1).range == ByteRange(3, 9)
