@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests demo bench
 
-.PHONY: demo test lint type bench nightly clean
+.PHONY: demo test lint type bench simulate nightly clean
 
 demo: $(READY)
 	$(BIN)/python -m demo.demo $(DEMO)
@@ -23,6 +23,10 @@ type: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench.bench $(BENCH)
+
+# One seed of the simulator, or a range FROM-TO.
+simulate: $(READY)
+	$(BIN)/python -m tests.engine.simulator $(SEED)
 
 # The same tests with larger counts: more seeds, more kills.
 nightly: export RDL_SEEDS ?= 50000
