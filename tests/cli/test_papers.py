@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import rdl.api
 from rdl.core import events
 from rdl.errors import ExitCode, RdlError
 
@@ -18,6 +19,9 @@ JSON_EVENTS = (DOCS / "json-events.md").read_text()
 
 def test_every_exit_code_is_in_the_table() -> None:
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", EXIT_CODES, re.M)] == list(ExitCode)
+
+
+assert rdl.api.Session, "the import makes every kind of error known"
 
 
 def kinds(root: type[RdlError]) -> list[type[RdlError]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -125,6 +126,33 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130
+
+
+def test_a_terminal_gets_a_bar_and_its_cursor_back() -> None:
+    terminal, side = pty.openpty()
+    process = subprocess.Popen(
+        [*STAND_IN, "get", "http://stubborn/f"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=side,
+        env=ENVIRONMENT | {"TERM": "xterm"},
+    )
+    os.close(side)
+    seen = b""
+    try:
+        while b"MiB/s" not in seen:
+            seen += os.read(terminal, 4096)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+        seen += os.read(terminal, 4096)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+    assert b"\x1b[?25l" in seen
+    assert seen.endswith(b"\x1b[?25h\r\n")
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:

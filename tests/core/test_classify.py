@@ -143,11 +143,9 @@ def test_a_status_that_carries_no_file_is_malformed(status):
     assert isinstance(classify(Ask(), ResponseHead(status), Context()), Malformed)
 
 
-@pytest.mark.parametrize("status", range(0, 1000))
-def test_only_200_and_206_bring_bytes(status):
+def test_only_200_and_206_bring_bytes():
     fields = (("content-range", "bytes 100-199/1000"), ("etag", '"a"'))
-    verdict = classify(ASK, ResponseHead(status, fields, content_length=100), KNOWN)
-    if isinstance(verdict, Partial | Whole):
-        assert status == 206
-    if isinstance(verdict, Changed):
-        assert status == 412
+    for status in range(1000):
+        verdict = classify(ASK, ResponseHead(status, fields, content_length=100), KNOWN)
+        assert isinstance(verdict, Partial | Whole) is (status == 206)
+        assert isinstance(verdict, Changed) is (status == 412)

@@ -247,7 +247,7 @@ def test_the_delay_a_server_asks_for(text, delay):
     assert parse_retry_after(text, DATE) == delay
 
 
-@pytest.mark.parametrize("text", ["999999999", "9999999999", "9" * 5000])
+@pytest.mark.parametrize("text", ["999999999", "9999999999", "9" * 5000], ids=len)
 def test_an_absurd_delay_is_long_and_a_number(text):
     delay = parse_retry_after(text, None)
     assert delay is not None

@@ -69,6 +69,7 @@ class Refused:
     """The server will not give it, or we will not take it."""
 
     error: RdlError
+    delay: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,16 @@ MAX_TOTAL = 2**63 - 2
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.I | re.A)
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.I | re.A)
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]{0,1024}"')
-_SECONDS = re.compile(r"[0-9]{1,9}", re.A)
+_SECONDS = re.compile(r"[0-9]+", re.A)
+_LONGEST_DELAY = 1e9
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_DAY, _FULL_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 _DATES = (
-    re.compile(r"\w{3}, (?P<d>\d\d) (?P<m>\w{3}) (?P<y>\d{4}) (?P<t>\d\d:\d\d:\d\d) GMT", re.A),
-    re.compile(r"\w{6,9}, (?P<d>\d\d)-(?P<m>\w{3})-(?P<y>\d\d) (?P<t>\d\d:\d\d:\d\d) GMT", re.A),
-    re.compile(r"\w{3} (?P<m>\w{3}) (?P<d>[ \d]\d) (?P<t>\d\d:\d\d:\d\d) (?P<y>\d{4})", re.A),
+    re.compile(_DAY + r", (?P<d>\d\d) (?P<m>\w{3}) (?P<y>\d{4}) (?P<t>\d\d:\d\d:\d\d) GMT", re.A),
+    re.compile(
+        _FULL_DAY + r", (?P<d>\d\d)-(?P<m>\w{3})-(?P<y>\d\d) (?P<t>\d\d:\d\d:\d\d) GMT", re.A
+    ),
+    re.compile(_DAY + r" (?P<m>\w{3}) (?P<d>[ \d]\d) (?P<t>\d\d:\d\d:\d\d) (?P<y>\d{4})", re.A),
 )
 
 
@@ -113,18 +117,20 @@ def _epoch(found: re.Match[str]) -> float | None:
     try:
         month = _MONTHS.index(found["m"]) + 1
         hour, minute, second = (int(part) for part in found["t"].split(":"))
-        moment = datetime(year, month, int(found["d"]), hour, minute, min(second, 59), tzinfo=UTC)
+        second = 59 if second == 60 else second  # datetime knows no leap seconds
+        moment = datetime(year, month, int(found["d"]), hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
     return moment.timestamp()
 
 
 def parse_retry_after(text: str | None, date: str | None) -> float | None:
-    """Seconds to wait: delay-seconds, or an HTTP-date counted from the response's own Date."""
+    """Seconds to wait, at most 1e9: delay-seconds, or an HTTP-date counted from the response's
+    own Date."""
     if text is None:
         return None
     if _SECONDS.fullmatch(text):
-        return float(text)
+        return min(float(text), _LONGEST_DELAY)
     at, base = parse_http_date(text), parse_http_date(date)
     return max(0.0, at - base) if at is not None and base is not None else None
 

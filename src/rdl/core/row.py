@@ -116,6 +116,10 @@ class Row:
             return iter(() if self._ended else (ByteRange(self._upto, self.span.stop),))
         return self._map.missing(self.span)
 
+    def first_gap(self) -> int:
+        """Where the first missing byte is; the span's end when there is none."""
+        return next((run.start for run in self.missing()), self.span.stop)
+
     def coverage(self, cells: int = 32) -> tuple[float, ...]:
         """The present share of equal slices of the span; empty while its size is unknown."""
         if self._map is None or not self.span:

@@ -1,0 +1,406 @@
+"""How one row gets filled: what a response means for it, what failed, what to ask next.
+
+It works on lanes and the row and puts commands into `out`. What ends the transfer it only
+notes, as `failure` or `settled`; steps that must wait for lanes to end wait in `after_drain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rdl.core import messages as m
+from rdl.core.byterange import ByteRange
+from rdl.core.classify import (
+    Changed,
+    Context,
+    Malformed,
+    Partial,
+    Refused,
+    RetryLater,
+    Unchanged,
+    Unsatisfiable,
+    Verdict,
+    Whole,
+    classify,
+)
+from rdl.core.events import Changed as ChangedFact
+from rdl.core.events import Retrying, Started, Warned
+from rdl.core.gate import Ask
+from rdl.core.identity import Headers, worker_headers
+from rdl.core.lanes import Lane, Lanes
+from rdl.core.pace import Growth, Patience
+from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
+from rdl.core.proving import Digests
+from rdl.core.representation import Representation, Trust
+from rdl.core.row import ENDLESS, Row, span_of
+from rdl.core.saving import Saving
+from rdl.core.spec import Spec, first_ask, lone_headers, objection, plan
+from rdl.errors import (
+    ChangedError,
+    NetworkError,
+    ProtocolError,
+    RdlError,
+)
+from rdl.options import RangeSpec
+
+ENOUGH_GAIN = 4096
+"""A request that brought so many bytes may be made again at once."""
+MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
+
+
+class Filling:
+    """The state of filling. `row`: None until a response was accepted, or an index continued;
+    `confirmed`: this run has accepted one; `plain`: ranges are not asked for any more."""
+
+    def __init__(self, spec: Spec) -> None:
+        options = spec.options
+        self.spec, self.options, self.now = spec, options, 0.0
+        self.out: list[m.Command] = []
+        self.failure: RdlError | None = None
+        self.settled = ""
+        self.after_drain: Callable[[], None] | None = None
+        self.lanes, self.saving, self.digests = Lanes(), Saving(), Digests(options.digests)
+        self.patience = Patience(options.retry, options.retry_max_time, spec.seed)
+        self.growth = Growth(MOST_CONNECTIONS, options.connections)
+        self.confirmed = self.plain = self.unconfirmed_end = False
+        self._ranges = False
+        self._exhausted: RdlError | None = None
+        self._strikes = self._restarts = 0
+        self.arrived, self.adopted = 0, spec.adoptable
+        saved = spec.remembered
+        self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
+        if self.row and not self._joinable():
+            self.row = None
+        if self.row and spec.adoptable:
+            self.row.add([ByteRange(0, spec.adoptable)])
+        self.reused = self.row.present_bytes if self.row else 0
+        self.existing = spec.existing if self.row is None else None
+
+    # What the heart tells
+
+    def begin(self) -> None:
+        """Somebody wants the row."""
+        if self.row:
+            self._object(self.row.representation)
+
+    def head(self, event: m.Head) -> None:
+        """A response head: classify it and do what the verdict asks for."""
+        lane = self.lanes.get(event.segment)
+        if lane is None or lane.dropped:
+            return
+        known = self.row.representation if self.row else None
+        lane.framing = event.head.framing
+        context = Context(known, self.existing, bool(self.digests.wanted))
+        verdict = classify(lane.ask, event.head, context)
+        if event.head.status == 206 and isinstance(verdict, Partial | Whole):
+            self._ranges = True
+        _VERDICTS[type(verdict)](self, lane, verdict)
+
+    def came(self, event: m.Arrived) -> None:
+        """Written bytes."""
+        extent, lane = event.extent, self.lanes.get(event.segment)
+        if self.row is None or lane is None:
+            raise AssertionError(f"bytes of a segment that is not in flight: {event}")
+        self.row.add([extent.range])
+        self.emit(m.Record((extent,)))
+        size = extent.stop - extent.start
+        lane.upto, lane.gained = max(lane.upto, extent.stop), lane.gained + size
+        self.arrived += size
+        self.patience.progress()
+        self.saving.written(size, self.now)
+
+    def ended(self, event: m.Ended, filling: bool) -> None:
+        """A lane is over; while `filling`, what it lacks goes back to the row."""
+        lane = self.lanes.pop(event.segment)
+        if lane is None or lane.dropped or not filling:
+            return
+        error = event.error
+        if error is None and lane.flowing and lane.stop == ENDLESS:
+            self._end_of_unknown(lane)
+        elif error is None and lane.upto < lane.stop:
+            error = NetworkError("the body ended early", f"{lane.stop - lane.upto} bytes short")
+        if error is not None:
+            self._failed(lane, error)
+
+    def forget(self) -> None:
+        """Ask from the start; what is on disk stays until a response was accepted."""
+        self.row, self.confirmed, self._ranges = None, False, False
+
+    def drain(self, then: Callable[[], None], spare: Lane | None = None) -> None:
+        """Drop all segments but `spare`; take the step when none can write any more."""
+        for lane in self.lanes.all():
+            if lane is not spare:
+                self.drop(lane)
+        self.after_drain = then
+
+    def drop(self, lane: Lane) -> None:
+        """Stop a lane."""
+        if self.lanes.drop(lane):
+            self.emit(m.Drop(lane.segment))
+
+    def emit(self, command: m.Command) -> None:
+        self.out.append(command)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several lanes may fill this row."""
+        return self._ranges and self._joinable() and not self.plain
+
+    # Verdicts
+
+    def _take(self, lane: Lane, verdict: Partial | Whole) -> None:
+        if self.spec.dry_run:
+            self.emit(m.Tell(plan(self.spec, verdict.representation, self.row, self._ranges)))
+            self.drop(lane)
+            self.settled = "dry-run"
+        elif self.row is None:
+            self.drain(lambda: self._adopt(lane, verdict), spare=lane)
+        else:
+            self._confirm(lane)
+            self._accept(lane, verdict)
+
+    def _unchanged(self, lane: Lane, verdict: Unchanged) -> None:
+        self.drop(lane)
+        self.settled = "unchanged"
+
+    def _changed(self, lane: Lane, verdict: Changed) -> None:
+        error = ChangedError(self.spec.path, "the remote file changed since this part was begun")
+        body = verdict.body
+        if self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
+            self._end(error)
+            return
+        if body is not None and self._object(body.representation):
+            return
+        self._restarts += 1
+        self.emit(m.Tell(ChangedFact(self.spec.path, error.why)))
+        spec = self.options.range or RangeSpec()
+        self.adopted = 0
+        usable = isinstance(body, Whole) or (
+            body is not None and spec.suffix is None and body.range.start == spec.start
+        )
+        if usable and body is not None:
+            self.drain(lambda: self._adopt(lane, body), spare=lane)
+        else:
+            self.drain(self.forget)
+
+    def _unsatisfiable(self, lane: Lane, verdict: Unsatisfiable) -> None:
+        self.drop(lane)
+        known = self.row.representation.total if self.row else None
+        if known is not None and verdict.total is not None and verdict.total != known:
+            self._changed(lane, Changed(None))
+        elif self.row is None and self.options.range is not None and not self.plain:
+            self._end(ProtocolError("range", "it lies outside of the remote file"))
+        elif self.row is None and self.adopted:
+            self.adopted = 0  # there are more bytes here than the file has
+        elif self.row is None and not self.plain:
+            self.plain = True  # an empty file, or a server that dislikes `bytes=0-`
+        else:
+            self._strike(lane, "416 to a range that exists")
+
+    def _refused(self, lane: Lane, verdict: Refused | RetryLater) -> None:
+        self.drop(lane)
+        self._failed(lane, verdict.error, verdict.delay)
+
+    def _malformed(self, lane: Lane, verdict: Malformed) -> None:
+        self.drop(lane)
+        self._strike(lane, verdict.why)
+
+    # Taking a body
+
+    def _adopt(self, lane: Lane, body: Partial | Whole) -> None:
+        """A version is begun: by the first response, or anew after a change."""
+        representation = body.representation
+        span = span_of(self.options.range, representation.total)
+        if self._object(representation):
+            return
+        if span is None:
+            self.drop(lane)
+            self._end(ProtocolError("range", "it lies outside of the remote file"))
+            return
+        self.row = Row(representation, span, self.options.block_size)
+        self.existing, self.reused = None, 0
+        self.digests.restart()
+        self.saving.restart()
+        self._keep_adopted(lane)
+        part, block_size = self.row.part, self.row.block_size
+        self.emit(m.Begin(representation, part, block_size, self.adopted))
+        if self.row.size:
+            self.emit(m.Reserve(self.row.size))
+        self._confirm(lane)
+        self._accept(lane, body)
+
+    def _keep_adopted(self, lane: Lane) -> None:
+        """Count the adopted bytes as present, when the answer continues them."""
+        assert self.row is not None
+        total = self.row.representation.total
+        if not self.adopted or total is None or self.adopted > total or not lane.ask.start:
+            self.adopted = 0
+            return
+        self.row.add([ByteRange(0, self.adopted)])
+        self.reused = self.adopted
+
+    def _confirm(self, lane: Lane) -> None:
+        """The first accepted response of this run: now others may join."""
+        if self.confirmed or self.row is None:
+            return
+        self.confirmed = True
+        trust = self.row.representation.trust.value
+        self.emit(
+            m.Tell(
+                Started(
+                    self.spec.url,
+                    self.spec.path,
+                    self.row.size,
+                    self.reused,
+                    trust,
+                    self.parallel,
+                )
+            )
+        )
+        if self.parallel:
+            self.growth.proven(self.now, self.now - lane.sent_at, self.arrived)
+
+    def _accept(self, lane: Lane, body: Partial | Whole) -> None:
+        """Let the body in: a part as asked; of a whole what follows the first gap."""
+        assert self.row is not None
+        span = self.row.span
+        if isinstance(body, Partial):
+            wanted, skip = body.range.clip(ByteRange(0, max(lane.stop, span.start))).clip(span), 0
+        else:
+            total = self.row.representation.total
+            ignored = lane.ask.start > 0 or (total is not None and lane.stop < total)
+            if lane.ask.ranged and ignored and self.lanes.others(lane):
+                self.drop(lane)
+                self._strike(lane, "the range was ignored")
+                return
+            wanted = ByteRange(self.row.first_gap(), span.stop)
+            skip = wanted.start
+        if not wanted or self.row.complete:
+            self.drop(lane)
+            return
+        lane.upto, lane.stop, lane.flowing = wanted.start, wanted.stop, True
+        self.emit(m.Receive(lane.segment, wanted, skip))
+
+    def _object(self, representation: Representation) -> bool:
+        """Whether policy forbids this representation; then the transfer ends."""
+        error = objection(self.spec, representation)
+        if error is not None:
+            self._end(error)
+        return error is not None
+
+    def _end_of_unknown(self, lane: Lane) -> None:
+        assert self.row is not None
+        self.unconfirmed_end = lane.framing == "close"
+        if self.unconfirmed_end and self.options.strict:
+            why = "the body ended with the connection, so nobody can say whether it is whole"
+            self._end(ProtocolError(self.spec.path, why))
+            return
+        if self.unconfirmed_end:
+            self.emit(m.Tell(Warned(self.spec.path, "the server did not say the length")))
+        self.row.end()
+
+    # Failing
+
+    def _failed(self, lane: Lane, error: RdlError, delay: float | None = None) -> None:
+        """A request came to nothing, or to less than was asked."""
+        others = bool(self.lanes.others(lane))
+        if others and lane.gained == 0:
+            self.growth.refused(self.now, len(self.lanes.others(lane)))
+        if error.permanent and not others:
+            self._end(error)
+            return
+        going_on = self.patience.failure(self.now, delay, lane.gained >= ENOUGH_GAIN)
+        if not going_on and not error.permanent:
+            self._exhausted = error
+            return
+        wait = max(0.0, self.patience.not_before - self.now)
+        fact = Retrying(self.spec.path, str(error), self.patience.failures, wait)
+        self.emit(m.Tell(fact))
+        self._forget_unless_joinable()
+
+    def _strike(self, lane: Lane, why: str) -> None:
+        """A response broke the rules; after three, a plain single stream is the last resort."""
+        self._strikes += 1
+        error = ProtocolError(self.spec.url, why)
+        if self._strikes < MOST_STRIKES:
+            error.permanent = False
+            self._failed(lane, error)
+        elif not self.plain:
+            self.plain = True
+            self.drain(self._forget_unless_joinable)
+        else:
+            self._end(error)
+
+    def _forget_unless_joinable(self) -> None:
+        """Where parts cannot be joined, the next response starts from the first byte."""
+        if self.row is not None and not self._joinable():
+            self.forget()
+
+    # Asking
+
+    def plan(self) -> None:
+        """Ask for what may be asked for now."""
+        if self._exhausted is not None:
+            if not self.lanes:
+                self._end(self._exhausted)
+            return
+        if self.now < self.patience.not_before:
+            return
+        if self.row is None or not self.confirmed or not self.parallel:
+            if not self.lanes:
+                self._ask_first()
+            return
+        while len(self.lanes) < self.growth.level:
+            within = self.row.span
+            if self.digests.wanted:
+                reach = min(within.stop, self.row.head() + HASH_WINDOW)
+                within = ByteRange(within.start, reach)
+            flows, min_split = self.lanes.flows(), self.options.min_split
+            step = next_step(self.row.missing(), flows, min_split, within)
+            if step is None:
+                return
+            self._begin_step(step)
+
+    def _begin_step(self, step: Claim | Steal) -> None:
+        assert self.row is not None
+        if isinstance(step, Steal):
+            self.lanes.trim(step.segment, step.range.start)
+            self.emit(m.Trim(step.segment, step.range.start))
+        ask = Ask(step.range.start, step.range.stop)
+        self._fetch(ask, step.range.stop, worker_headers(self.row.representation))
+
+    def _ask_first(self) -> None:
+        """One request alone: the first, or one after another where parts cannot run at once."""
+        ask = (
+            Ask(ranged=False)
+            if self.plain
+            else first_ask(self.row, self.options.range, self.adopted)
+        )
+        headers = lone_headers(self.row, self.existing) if ask.ranged else ()
+        self._fetch(ask, ENDLESS if ask.stop is None else ask.stop, headers)
+
+    def _fetch(self, ask: Ask, stop: int, headers: Headers) -> None:
+        lane = self.lanes.add(ask, stop, self.now)
+        self.emit(m.Fetch(lane.segment, ask, headers))
+
+    def _joinable(self) -> bool:
+        """Whether parts from several responses may stand in one file."""
+        if self.row is None or self.row.representation.total is None:
+            return False
+        return self.row.representation.trust is not Trust.T0 or bool(self.digests.wanted)
+
+    def _end(self, error: RdlError) -> None:
+        self.failure = self.failure or error
+
+
+_VERDICTS: dict[type[Verdict], Callable[[Filling, Lane, Any], None]] = {
+    Partial: Filling._take,
+    Whole: Filling._take,
+    Unchanged: Filling._unchanged,
+    Changed: Filling._changed,
+    Unsatisfiable: Filling._unsatisfiable,
+    RetryLater: Filling._refused,
+    Refused: Filling._refused,
+    Malformed: Filling._malformed,
+}

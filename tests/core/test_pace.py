@@ -1,0 +1,162 @@
+"""Back-off, patience, growth and grants are plain arithmetic under a told time."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdl.core.pace import (
+    LONGEST_DELAY,
+    LONGEST_SERVER_DELAY,
+    Grants,
+    Growth,
+    Patience,
+    backoff,
+    jitter,
+)
+
+
+@given(st.integers(0, 2**64), st.integers(1, 10**6))
+def test_back_off_is_bounded_and_at_least_half_of_full(seed, attempt):
+    full = min(LONGEST_DELAY, 0.5 * 2 ** min(attempt - 1, 16))
+    assert full / 2 <= backoff(attempt, seed) <= full
+    assert 0 <= jitter(seed, attempt) < 1
+
+
+def test_the_same_seed_waits_the_same_and_another_does_not():
+    assert backoff(3, 7) == backoff(3, 7)
+    assert len({backoff(3, seed) for seed in range(100)}) == 100
+
+
+def test_gaps_between_tries_grow():
+    delays = [backoff(attempt, 5) for attempt in range(1, 20, 2)]
+    assert delays[:4] == sorted(delays[:4])
+    assert delays[3] > 4 * delays[0]
+
+
+def test_patience_allows_so_many_tries_after_the_first():
+    patience = Patience(4, 600, 1)
+    assert [patience.failure(float(i), None, False) for i in range(5)] == [True] * 4 + [False]
+
+
+def test_no_tries_is_over_at_once():
+    assert not Patience(0, 600, 1).failure(0.0, None, False)
+
+
+def test_a_new_byte_resets_the_count():
+    patience = Patience(1, 600, 1)
+    for now in range(20):
+        assert patience.failure(float(now), None, False)
+        patience.progress()
+
+
+def test_a_request_that_brought_much_is_made_again_at_once():
+    patience = Patience(0, 600, 1)
+    assert patience.failure(5.0, None, True)
+    assert patience.not_before <= 5.0
+
+
+def test_patience_ends_with_its_time():
+    patience = Patience(1000, 60, 1)
+    assert patience.failure(0.0, None, False)
+    assert patience.failure(60.0, None, False)
+    assert not patience.failure(60.1, None, False)
+
+
+@pytest.mark.parametrize("gained", [True, False])
+def test_the_servers_delay_is_honoured_up_to_a_limit(gained):
+    patience = Patience(4, 600, 1)
+    assert patience.failure(10.0, 2.0, gained)
+    assert patience.not_before >= 12.0
+    assert patience.failure(20.0, LONGEST_SERVER_DELAY, gained)
+    assert not patience.failure(20.0, LONGEST_SERVER_DELAY + 1, gained)
+    assert not patience.failure(20.0, 1e9, gained)
+
+
+def test_a_wait_is_never_shortened_by_a_later_failure():
+    patience = Patience(4, 600, 1)
+    patience.failure(0.0, 100.0, False)
+    patience.failure(1.0, None, True)
+    assert patience.not_before >= 100.0
+
+
+def grow(rate_of, seconds=20.0):
+    """Run a growth over a network whose rate depends on the number of connections."""
+    growth, now, arrived, levels = Growth(8), 0.0, 0, []
+    growth.proven(now, 0.01, 0)
+    while now < seconds:
+        now += 0.05
+        arrived += int(rate_of(growth.level) * 0.05)
+        growth.tick(now, arrived)
+        levels.append(growth.level)
+    return levels
+
+
+def test_connections_grow_to_the_ceiling_while_it_pays():
+    assert grow(lambda level: 1e6 * level)[-1] == 8
+
+
+def test_connections_shrink_again_where_it_does_not_pay():
+    assert grow(lambda level: 1e6)[-1] == 1
+    assert grow(lambda level: 1e6 * min(level, 2))[-1] == 2
+
+
+def test_growth_never_leaves_its_limits():
+    for cap in range(1, 9):
+        assert all(1 <= level <= 8 for level in grow(lambda level, cap=cap: 1e6 * min(level, cap)))
+
+
+def test_a_fixed_number_is_used_at_once():
+    growth = Growth(8, 16)
+    growth.proven(0.0, 0.1, 0)
+    assert growth.level == 16
+    assert growth.wake() is None
+
+
+def test_a_refusal_halves_and_one_comes_back_every_half_minute():
+    growth = Growth(8, 8)
+    growth.proven(0.0, 0.1, 0)
+    growth.refused(0.0, 7)
+    assert growth.level == 4
+    growth.tick(29.0, 0)
+    assert growth.level == 4
+    for now in range(30, 400):
+        growth.tick(float(now), 0)
+    assert growth.level == 8
+    assert growth.wake() is None
+
+
+def test_a_refusal_leaves_no_more_than_answer():
+    growth = Growth(8, 8)
+    growth.proven(0.0, 0.1, 0)
+    growth.refused(0.0, 2)
+    assert growth.level == 2
+    growth.refused(0.0, 0)
+    assert growth.level == 1
+
+
+def test_growth_never_asks_to_be_woken_in_the_past():
+    growth, now = Growth(8), 0.0
+    growth.proven(now, 0.1, 0)
+    for turn in range(300):
+        growth.tick(now, turn * 1000)
+        wake = growth.wake()
+        assert wake is None or wake > now
+        if turn == 50:
+            growth.refused(now, 3)
+        now += 0.3
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 1000)), max_size=50))
+def test_grants_never_exceed_rate_and_burst(steps):
+    grants, now, taken = Grants(100.0, 50.0, 50.0), 0.0, 0
+    for pause, amount in steps:
+        now += pause
+        wait = grants.take(amount, now)
+        taken += amount
+        assert wait >= 0
+        assert taken <= 50 + 100 * (now + wait) + 1e-6 * taken
+
+
+def test_a_debt_is_paid_in_order():
+    grants = Grants(10.0, 0.0)
+    assert [grants.take(10, 0.0) for _ in range(3)] == [1.0, 2.0, 3.0]
