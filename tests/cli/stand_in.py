@@ -98,8 +98,8 @@ class StandIn(Session):
             raise ZeroDivisionError("a bug\x1b[31m")
         self._facts(host, url, path, tell)
         if host in ("endless", "stubborn"):
-            while not self._interrupted.wait(0.05) or host == "stubborn":
-                pass
+            self._interrupted.wait(60)
+            time.sleep(60 if host == "stubborn" else 0)
             return self._interrupted_result(url, path, REUSED)
         result = events.Result(
             *(url, path),

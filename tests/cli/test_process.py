@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back() -> None:
     os.close(side)
     seen = b""
     try:
-        while b"MiB/s" not in seen:
+        while b"B/s" not in seen:
+            assert select.select([terminal], [], [], 20)[0]
             seen += os.read(terminal, 4096)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)

@@ -81,8 +81,8 @@ def test_a_content_range_is_read(text, start, stop, total):
         "bytes 0x0-0x9/0xa",
         "bytes 0.0-9/10",
         "bytes 1e1-19/20",
-        "bytes ٠-٩/١٠",
-        "bytes ０-９/10",
+        "bytes \u0660-\u0669/\u0661\u0660",
+        "bytes \uff10-\uff19/10",
         "bytes ²-9/10",
         "bytes 0-9/10, bytes 10-19/20",
         "bytes 0-9,20-29/30",
@@ -155,8 +155,25 @@ def test_an_entity_tag_is_kept_as_sent(text):
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "a", "'a'", '"a', 'a"', 'w/"a"', 'W/ "a"', '"a b"', '"a"b"', '"a" ', '"\n"', '"\x7f"']
-    + ['"' + "x" * 1025 + '"', '"a", "b"', "W/", '"Ā"'],
+    [
+        None,
+        "",
+        "a",
+        "'a'",
+        '"a',
+        'a"',
+        'w/"a"',
+        'W/ "a"',
+        '"a b"',
+        '"a"b"',
+        '"a" ',
+        '"\n"',
+        '"\x7f"',
+        '"' + "x" * 1025 + '"',
+        '"a", "b"',
+        "W/",
+        '"Ā"',
+    ],
 )
 def test_what_is_no_entity_tag_is_none(text):
     assert parse_etag(text) is None

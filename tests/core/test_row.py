@@ -46,7 +46,7 @@ def test_present_and_missing_make_the_span(total, pairs, spec):
     span = span_of(spec, total)
     if span is None:
         return
-    row, here = Row(Representation(total, '"a"'), span, 16), set()
+    row, here = Row(Representation(total, '"a"'), span, None), set()
     for pair in pairs:
         run = ByteRange(min(pair), min(max(pair), total)) if min(pair) < total else None
         if run:

@@ -17,9 +17,19 @@ from tests.support.servers import RECIPES, Recipe, nginx
 
 KILLS = int(os.environ.get("RDL_KILLS", "4"))
 RATE = 4 * MiB
-PARALLEL = ("-k", "1M", "-x", "4")
+"""Bytes a second, all connections together."""
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}
 every_server = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+
+
+def parallel(connections: int) -> tuple[str, ...]:
+    """Options for so many connections to a small file."""
+    return ("-k", "1M", "-x", str(connections))
+
+
+def rate_of(recipe: Recipe, connections: int) -> int:
+    """A throttle that makes a download take two seconds and more, bursts included."""
+    return RATE // connections if recipe.ranges and recipe.strong else RATE
 
 
 def assert_complete(origin: Origin, output: Path) -> None:
@@ -52,12 +62,12 @@ def test_a_file_arrives_and_is_not_fetched_twice(
 @every_server
 def test_killed_again_and_again(recipe: Recipe, start: StartOrigin, output: Path) -> None:
     """SIGKILL at seeded times; the last run is left alone. What a kill costs is bounded."""
-    origin = start(recipe, rate=RATE)
+    origin = start(recipe, rate=rate_of(recipe, 4))
     moments = random.Random(f"kill {recipe.name}")
     reused: list[int] = []
     before: Event | None = None
     for number in range(KILLS + 1):
-        with Download(origin.url, output, *origin.options, *PARALLEL) as run:
+        with Download(origin.url, output, *origin.options, *parallel(4)) as run:
             if run.wait_for("start"):
                 reused.append(run.events("start")[0]["bytes_reused"])
                 if recipe.ranges and recipe.strong:
@@ -85,8 +95,8 @@ def assert_little_was_lost(before: Event | None, reused: int) -> None:
 
 @every_server
 def test_interrupted_and_continued(recipe: Recipe, start: StartOrigin, output: Path) -> None:
-    origin = start(recipe, rate=RATE)
-    with Download(origin.url, output, *origin.options, *PARALLEL) as run:
+    origin = start(recipe, rate=rate_of(recipe, 4))
+    with Download(origin.url, output, *origin.options, *parallel(4)) as run:
         assert run.wait_for("progress", bytes_present=2 * MiB), run.said
         assert run.interrupt() == 130, run.said
         kept = run.result()
@@ -95,7 +105,7 @@ def test_interrupted_and_continued(recipe: Recipe, start: StartOrigin, output: P
     assert kept["resumable"]
     assert 2 * MiB <= kept["bytes_present"] < SIZE
 
-    with download(origin.url, output, *origin.options, *PARALLEL) as again:
+    with download(origin.url, output, *origin.options, *parallel(4)) as again:
         result = again.result()
     assert_complete(origin, output)
     if recipe.ranges and recipe.strong:
@@ -111,8 +121,9 @@ def test_replaced_between_two_runs(
     """A file of the same size takes the place of the one that was begun: no byte of it stays."""
     if age:
         os.utime(fresh_source, (age, age))
-    origin = start(BY_NAME[name], rate=RATE, source=fresh_source)
-    with Download(origin.url, output, *PARALLEL) as run:
+    recipe = BY_NAME[name]
+    origin = start(recipe, rate=rate_of(recipe, 2), source=fresh_source)
+    with Download(origin.url, output, *parallel(2)) as run:
         assert run.wait_for("progress", bytes_present=2 * MiB), run.said
         run.kill()
     while time.time() < fresh_source.stat().st_mtime + 1:
@@ -123,7 +134,7 @@ def test_replaced_between_two_runs(
     if age:
         os.utime(replacement, (age + 100, age + 100))
     replacement.rename(fresh_source)
-    with download(origin.url, output, *PARALLEL):
+    with download(origin.url, output, *parallel(2)):
         pass
     assert_complete(origin, output)
 
@@ -132,11 +143,11 @@ def test_a_weak_etag_becomes_strong(start: StartOrigin, fresh_source: Path, outp
     """Apache calls a fresh file's ETag weak; a second later the same file has a strong one."""
     origin = start(BY_NAME["apache"], rate=RATE, source=fresh_source)
     os.utime(fresh_source)
-    with Download(origin.url, output, *PARALLEL) as run:
+    with Download(origin.url, output, *parallel(2)) as run:
         assert run.wait_for("progress", bytes_present=MiB), run.said
         run.kill()
     time.sleep(2)
-    with download(origin.url, output, *PARALLEL):
+    with download(origin.url, output, *parallel(2)):
         pass
     assert_complete(origin, output)
 

@@ -1,7 +1,7 @@
 """Real web servers on loopback, each a child process in the foreground, ended by its pid.
 
 A recipe writes a configuration and says how to start the program; `running` does the rest.
-Throttles are bytes a second and connection.
+Throttles are bytes a second and connection; a second's worth may come at once.
 """
 
 from __future__ import annotations
@@ -201,11 +201,7 @@ def nginx_gzip(site: Site) -> list[str]:
 
 
 def lighttpd(site: Site, *, validators: bool = True) -> list[str]:
-    """With ETag and Last-Modified, or with neither.
-
-    lighttpd lets a connection spend a second's worth at once, so parallel ones get less each.
-    """
-    each = (site.rate or 0) // (4 if validators else 1)
+    """With ETag and Last-Modified, or with neither."""
     without = """
     server.modules += ( "mod_setenv" )
     static-file.etags = "disable"
@@ -222,7 +218,7 @@ def lighttpd(site: Site, *, validators: bool = True) -> list[str]:
         accesslog.filename = "{site.log}"
         accesslog.format = "%m %s %b %{{Range}}i"
         mimetype.assign = ( "" => "application/octet-stream" )
-        {f"connection.kbytes-per-second = {each >> 10}" if each else ""}
+        {f"connection.kbytes-per-second = {site.rate >> 10}" if site.rate else ""}
         {"" if validators else without}
         """,
     )

@@ -44,9 +44,11 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Another version than the known one. `body` is what this response holds of it."""
+    """Another version than the known one. `body` is what this response holds of it. A 412
+    holds nothing and is not `sure`: some servers do not understand If-Match."""
 
     body: Partial | Whole | None
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,12 @@ from rdl.core.classify import (
 from rdl.core.events import Changed as ChangedFact
 from rdl.core.events import Retrying, Started, Warned
 from rdl.core.gate import Ask
-from rdl.core.identity import Headers, worker_headers
+from rdl.core.identity import Dislikes, Headers, worker_headers
 from rdl.core.lanes import Lane, Lanes
-from rdl.core.pace import Growth, Patience
+from rdl.core.pace import LONGEST_SERVER_DELAY, Growth, Patience
 from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.proving import Digests
+from rdl.core.receiving import begins_anew, portion, range_ignored
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import ENDLESS, Row, span_of
 from rdl.core.saving import Saving
@@ -39,10 +40,10 @@ from rdl.core.spec import Spec, first_ask, lone_headers, objection, plan
 from rdl.errors import (
     ChangedError,
     NetworkError,
+    PolicyError,
     ProtocolError,
     RdlError,
 )
-from rdl.options import RangeSpec
 
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
@@ -64,7 +65,8 @@ class Filling:
         self.patience = Patience(options.retry, options.retry_max_time, spec.seed)
         self.growth = Growth(MOST_CONNECTIONS, options.connections)
         self.confirmed = self.plain = self.unconfirmed_end = False
-        self._ranges = False
+        self._ranges = self._doubted = False
+        self._dislikes = Dislikes()
         self._exhausted: RdlError | None = None
         self._strikes = self._restarts = 0
         self.arrived, self.adopted = 0, spec.adoptable
@@ -107,8 +109,12 @@ class Filling:
         size = extent.stop - extent.start
         lane.upto, lane.gained = max(lane.upto, extent.stop), lane.gained + size
         self.arrived += size
-        self.patience.progress()
+        if self._joinable():  # elsewhere a cut body was for nothing
+            self.patience.progress()
         self.saving.written(size, self.now)
+        limit = self.options.max_filesize
+        if limit is not None and self._endless() and self.row.present_bytes > limit:
+            self._end(PolicyError(self.spec.path, "the body is over --max-filesize"))
 
     def ended(self, event: m.Ended, filling: bool) -> None:
         """A lane is over; while `filling`, what it lacks goes back to the row."""
@@ -116,7 +122,7 @@ class Filling:
         if lane is None or lane.dropped or not filling:
             return
         error = event.error
-        if error is None and lane.flowing and lane.stop == ENDLESS:
+        if error is None and lane.flowing and self._endless():
             self._end_of_unknown(lane)
         elif error is None and lane.upto < lane.stop:
             error = NetworkError("the body ended early", f"{lane.stop - lane.upto} bytes short")
@@ -167,6 +173,9 @@ class Filling:
     def _changed(self, lane: Lane, verdict: Changed) -> None:
         error = ChangedError(self.spec.path, "the remote file changed since this part was begun")
         body = verdict.body
+        if body is None and self.row is not None and not verdict.sure:
+            self.drain(self._doubt)
+            return
         if self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
             self._end(error)
             return
@@ -174,12 +183,8 @@ class Filling:
             return
         self._restarts += 1
         self.emit(m.Tell(ChangedFact(self.spec.path, error.why)))
-        spec = self.options.range or RangeSpec()
         self.adopted = 0
-        usable = isinstance(body, Whole) or (
-            body is not None and spec.suffix is None and body.range.start == spec.start
-        )
-        if usable and body is not None:
+        if body is not None and begins_anew(body, self.options.range):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
         else:
             self.drain(self.forget)
@@ -188,7 +193,7 @@ class Filling:
         self.drop(lane)
         known = self.row.representation.total if self.row else None
         if known is not None and verdict.total is not None and verdict.total != known:
-            self._changed(lane, Changed(None))
+            self._changed(lane, Changed(None, sure=True))
         elif self.row is None and self.options.range is not None and not self.plain:
             self._end(ProtocolError("range", "it lies outside of the remote file"))
         elif self.row is None and self.adopted:
@@ -245,6 +250,9 @@ class Filling:
         if self.confirmed or self.row is None:
             return
         self.confirmed = True
+        if self._doubted:  # it is still the same: the server does not understand If-Match
+            self._doubted, self._dislikes = False, Dislikes(if_match=True)
+            return
         trust = self.row.representation.trust.value
         self.emit(
             m.Tell(
@@ -262,20 +270,13 @@ class Filling:
             self.growth.proven(self.now, self.now - lane.sent_at, self.arrived)
 
     def _accept(self, lane: Lane, body: Partial | Whole) -> None:
-        """Let the body in: a part as asked; of a whole what follows the first gap."""
+        """Let the body in, from the first byte of it that is wanted."""
         assert self.row is not None
-        span = self.row.span
-        if isinstance(body, Partial):
-            wanted, skip = body.range.clip(ByteRange(0, max(lane.stop, span.start))).clip(span), 0
-        else:
-            total = self.row.representation.total
-            ignored = lane.ask.start > 0 or (total is not None and lane.stop < total)
-            if lane.ask.ranged and ignored and self.lanes.others(lane):
-                self.drop(lane)
-                self._strike(lane, "the range was ignored")
-                return
-            wanted = ByteRange(self.row.first_gap(), span.stop)
-            skip = wanted.start
+        if range_ignored(body, lane, self.row) and self.lanes.others(lane):
+            self.drop(lane)
+            self._strike(lane, "the range was ignored")
+            return
+        wanted, skip = portion(body, lane, self.row)
         if not wanted or self.row.complete:
             self.drop(lane)
             return
@@ -291,7 +292,7 @@ class Filling:
 
     def _end_of_unknown(self, lane: Lane) -> None:
         assert self.row is not None
-        self.unconfirmed_end = lane.framing == "close"
+        self.unconfirmed_end = lane.framing == "close" and lane.upto < lane.stop
         if self.unconfirmed_end and self.options.strict:
             why = "the body ended with the connection, so nobody can say whether it is whole"
             self._end(ProtocolError(self.spec.path, why))
@@ -305,12 +306,15 @@ class Filling:
     def _failed(self, lane: Lane, error: RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
         others = bool(self.lanes.others(lane))
+        if others and delay is not None and delay > LONGEST_SERVER_DELAY:
+            delay = None  # it serves the others: this is about their number
         if others and lane.gained == 0:
             self.growth.refused(self.now, len(self.lanes.others(lane)))
         if error.permanent and not others:
             self._end(error)
             return
-        going_on = self.patience.failure(self.now, delay, lane.gained >= ENOUGH_GAIN)
+        gained = lane.gained >= ENOUGH_GAIN and self._joinable()
+        going_on = self.patience.failure(self.now, delay, gained)
         if not going_on and not error.permanent:
             self._exhausted = error
             return
@@ -336,6 +340,10 @@ class Filling:
         """Where parts cannot be joined, the next response starts from the first byte."""
         if self.row is not None and not self._joinable():
             self.forget()
+
+    def _doubt(self) -> None:
+        """A 412 has no body to tell the new version by: ask alone, before anything is dropped."""
+        self.confirmed, self._doubted = False, True
 
     # Asking
 
@@ -368,7 +376,7 @@ class Filling:
             self.lanes.trim(step.segment, step.range.start)
             self.emit(m.Trim(step.segment, step.range.start))
         ask = Ask(step.range.start, step.range.stop)
-        self._fetch(ask, step.range.stop, worker_headers(self.row.representation))
+        self._fetch(ask, step.range.stop, worker_headers(self.row.representation, self._dislikes))
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""
@@ -389,6 +397,10 @@ class Filling:
         if self.row is None or self.row.representation.total is None:
             return False
         return self.row.representation.trust is not Trust.T0 or bool(self.digests.wanted)
+
+    def _endless(self) -> bool:
+        """Whether the end of the body will tell how long the file is."""
+        return self.row is not None and self.row.representation.total is None
 
     def _end(self, error: RdlError) -> None:
         self.failure = self.failure or error

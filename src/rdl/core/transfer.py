@@ -168,8 +168,8 @@ class Transfer:
         self._fill.emit(m.Checkpoint())
 
     def _wake(self) -> None:
-        if self.phase is not Phase.FILLING:
-            return
+        if self.phase is not Phase.FILLING or self._fill.after_drain is not None:
+            return  # what is waited for comes as an event
         times = [self._fill.saving.wake()]
         if self._fill.patience.not_before > self._fill.now:
             times.append(self._fill.patience.not_before)

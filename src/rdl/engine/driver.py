@@ -59,6 +59,7 @@ class Crew:
         self._post = post
         self._idle: deque[SimpleQueue[Reception | None]] = deque()
         self._all: list[tuple[threading.Thread, SimpleQueue[Reception | None]]] = []
+        self._newest: dict[SimpleQueue[Reception | None], Reception] = {}
 
     def start(self, reception: Reception) -> None:
         """Run it on an idle worker or a new one."""
@@ -69,6 +70,7 @@ class Crew:
             self._all.append((thread, inbox))
         else:
             inbox = self._idle.popleft()
+        self._newest[inbox] = reception
         inbox.put(reception)
 
     def close(self) -> None:
@@ -76,7 +78,8 @@ class Crew:
         for _, inbox in self._all:
             inbox.put(None)
         for thread, inbox in self._all:
-            thread.join(JOIN_SECONDS if inbox in self._idle else 0.0)
+            may_write = inbox in self._idle or self._newest[inbox].answered
+            thread.join(JOIN_SECONDS if may_write else 0.0)
 
     def _run(self, inbox: SimpleQueue[Reception | None]) -> None:
         view = memoryview(bytearray(BUFFER))
@@ -114,8 +117,7 @@ class Driver:
         """Where to ask: behind the redirects once an answer from there was accepted."""
         self._crew = Crew(self._events.put)
         self._sync, self._hash = Backroom("sync"), Backroom("hash")
-        algorithms = [digest.algorithm for digest in transfer.options.digests]
-        self._follower = Follower(algorithms, edges.store)
+        self._follower = self._new_follower()
         self._wake_at: float | None = None
         self._finish: m.Finish | None = None
 
@@ -159,13 +161,14 @@ class Driver:
                 self._perform(command)
             except RdlError as error:
                 self._skip(commands[place + 1 :])
-                self._events.put(m.LocalFailed(error))
+                self._on(m.LocalFailed(error))  # before any event that waits: it may publish
                 return
 
     def _skip(self, commands: list[m.Command]) -> None:
-        """After a failure only what stops something, or ends all, is still performed."""
+        """After a failure only what stops something, ends all, or will be waited for and can do
+        no harm is still performed."""
         for command in commands:
-            if isinstance(command, m.Drop | m.Trim | m.Finish):
+            if isinstance(command, m.Drop | m.Trim | m.Checkpoint | m.Finish):
                 self._perform(command)
 
     def _perform(self, command: m.Command) -> None:
@@ -192,7 +195,13 @@ class Driver:
                 self._url = self._edges.url
             reception.drop()
 
+    def _new_follower(self) -> Follower:
+        algorithms = [digest.algorithm for digest in self._transfer.options.digests]
+        return Follower(algorithms, self._edges.store)
+
     def _do_begin(self, command: m.Begin) -> None:
+        self._follower.stopped = True  # what it reads is about to go
+        self._follower = self._new_follower()
         spec = self._transfer.spec
         header = Header(
             spec.url,
@@ -221,16 +230,18 @@ class Driver:
             self._events.put(m.Synced())
 
     def _do_hash(self, command: m.Hash) -> None:
-        self._hash.do(lambda: self._feed(command))
+        follower = self._follower
+        self._hash.do(lambda: self._feed(follower, command))
 
-    def _feed(self, command: m.Hash) -> None:
+    def _feed(self, follower: Follower, command: m.Hash) -> None:
         try:
-            self._follower.feed(command.range)
+            follower.feed(command.range)
         except RdlError as error:
-            self._events.put(m.LocalFailed(error))
+            if not follower.stopped:
+                self._events.put(m.LocalFailed(error))
             return
-        if command.last and not self._follower.stopped:
-            self._events.put(m.Hashed(self._follower.digests()))
+        if command.last and not follower.stopped:
+            self._events.put(m.Hashed(follower.digests()))
 
     def _do_publish(self, command: m.Publish) -> None:
         path = self._edges.store.publish(finish_of(command.representation, self._options))

@@ -55,6 +55,11 @@ class Reception:
         return self._exchange.head.url or self._url if self._exchange else self._url
 
     @property
+    def answered(self) -> bool:
+        """Whether there is a body, so that something may be written."""
+        return self._exchange is not None
+
+    @property
     def decided(self) -> bool:
         """Whether the heart has said what becomes of it."""
         return self._decided.is_set()

@@ -1,7 +1,7 @@
 """Progress as live bars on a terminal, one row for each file that is being fetched.
 
 The only module that imports rich. Nothing is markup; no thread of rich's runs: a row is
-drawn again when a fact comes, at most ten times a second.
+drawn again when a fact comes, at most twenty times a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rdl.cli.display.plain import Plain, Style
 from rdl.cli.streams import Messages
 from rdl.core.events import Progress, Result, Retrying, Started, Verifying
 
-FRAME = 0.1
+FRAME = 0.05
 _SHOW_CURSOR = b"\r\x1b[?25h\n"
 
 

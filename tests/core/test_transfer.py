@@ -1,0 +1,336 @@
+"""The heart, event by event: how a download begins, goes on and is continued."""
+
+import pytest
+
+from rdl.core import messages as m
+from rdl.core.byterange import ByteRange
+from rdl.core.events import Changed, Planned, Started, Warned
+from rdl.core.fields import ResponseHead
+from rdl.core.representation import Representation
+from rdl.core.row import Remembered
+from rdl.core.transfer import Phase, Spec
+from rdl.errors import (
+    ChangedError,
+    ExitCode,
+    HTTPStatusError,
+    ProtocolError,
+    exit_code_of,
+)
+from rdl.options import RangeSpec
+from tests.core.playing import (
+    SUM,
+    TOTAL,
+    MiB,
+    Play,
+    one_stream,
+    part,
+    remembered,
+    rng,
+    spec,
+    status,
+    whole,
+)
+
+# Fresh
+
+
+def test_the_first_request_is_the_download():
+    play = Play()
+    (fetch,) = play.of(m.Fetch)
+    assert fetch.ask.range_field == "bytes=0-"
+    assert fetch.headers == ()
+
+
+def test_a_fresh_206_begins_reserves_and_receives_in_this_order():
+    play = Play(connections=1)
+    play.head(part())
+    kinds = [type(one) for one in play.out if not isinstance(one, m.Tell | m.WakeAt)]
+    assert kinds == [m.Begin, m.Reserve, m.Receive]
+    assert play.of(m.Receive) == [m.Receive(1, rng(0, TOTAL))]
+    (started,) = play.facts(Started)
+    assert (started.bytes_total, started.trust, started.parallel) == (TOTAL, "T2", True)
+
+
+def test_a_fresh_200_is_one_stream_for_good():
+    play = one_stream(connections=8)
+    play.arrive(1, 0, MiB)
+    play.on(m.Tick(), 60)
+    assert len(play.ever(m.Fetch)) == 1
+
+
+def test_a_complete_row_is_published_once_and_finished_after_it():
+    play = one_stream()
+    play.fill(1, 0, TOTAL)
+    assert len(play.ever(m.Publish)) == 1
+    assert play.ever(m.Finish) == []
+    play.on(m.Published("f"))
+    assert play.finish.error is None
+    assert play.finish.result.bytes_present == play.finish.result.bytes_downloaded == TOTAL
+    assert play.on(m.Tick(), 9) == []
+
+
+def test_nothing_is_published_while_a_checkpoint_runs():
+    play = one_stream()
+    play.arrive(1, 0, TOTAL)
+    assert play.of(m.Checkpoint)
+    play.end(1)
+    assert play.ever(m.Publish) == []
+    play.sync()
+    assert play.of(m.Publish)
+
+
+@pytest.mark.parametrize("answer", ["200", "416"])
+def test_an_empty_file_is_published(answer):
+    play = Play()
+    if answer == "416":
+        play.head(status(416, content_range="bytes */0"))
+        assert play.fetch.ask.range_field is None
+    play.head(whole(0))
+    assert play.ever(m.Receive) == []
+    assert play.of(m.Publish)
+    play.on(m.Published("f"))
+    assert play.finish.result.bytes_total == 0
+
+
+def test_a_single_byte_is_a_file():
+    play = Play(connections=8)
+    play.head(part(0, 1, 1))
+    play.fill(1, 0, 1)
+    assert play.of(m.Publish)
+    assert len(play.ever(m.Fetch)) == 1
+
+
+# Unknown length
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_a_body_of_unknown_length_is_complete_at_its_end(framing):
+    play = Play()
+    play.head(ResponseHead(200, (), framing=framing))
+    assert play.ever(m.Reserve) == []
+    play.fill(1, 0, 5000)
+    assert play.of(m.Publish)
+    play.on(m.Published("f"))
+    result = play.finish.result
+    assert result.bytes_total == 5000
+    assert result.completeness == ("unconfirmed" if framing == "close" else "confirmed")
+    assert bool(play.facts(Warned)) is (framing == "close")
+
+
+def test_strict_refuses_a_body_that_ends_with_the_connection():
+    play = Play(strict=True)
+    play.head(ResponseHead(200, (), framing="close"))
+    play.fill(1, 0, 5000)
+    while play.of(m.Checkpoint):
+        play.sync()
+    assert isinstance(play.error, ProtocolError)
+    assert play.ever(m.Publish) == []
+
+
+def test_strict_takes_a_chunked_body():
+    play = Play(strict=True)
+    play.head(whole(None))
+    play.fill(1, 0, 5000)
+    assert play.of(m.Publish)
+
+
+def test_a_cut_body_of_unknown_length_starts_again_from_the_first_byte():
+    play = Play()
+    play.head(whole(None))
+    play.arrive(1, 0, 100)
+    play.reset(1)
+    assert play.next_fetch().ask.range_field == "bytes=0-"
+    assert play.fetch.headers == ()
+    play.head(whole(None))
+    assert len(play.ever(m.Begin)) == 2
+    assert play.of(m.Receive)[0].skip == 0
+
+
+def test_a_body_that_cannot_be_joined_and_is_always_cut_is_given_up():
+    play = Play(retry=4)
+    for _ in range(30):
+        play.head(whole(None))
+        play.arrive(play.fetch.segment, 0, 10_000)
+        play.reset(play.fetch.segment)
+        if play.phase is not Phase.FILLING:
+            break
+        if not play.of(m.Fetch):
+            play.next_fetch()
+    assert len(play.ever(m.Fetch)) <= 5
+
+
+def test_a_range_of_a_body_of_unknown_length_ends_where_it_was_asked():
+    play = Play(range=RangeSpec(0, 1000))
+    play.head(whole(None))
+    play.fill(1, 0, 1000)
+    assert play.of(m.Publish)
+    assert len(play.ever(m.Fetch)) == 1
+
+
+def test_a_range_past_a_body_of_unknown_length_is_what_there_is():
+    play = Play(range=RangeSpec(0, 1000))
+    play.head(whole(None))
+    play.fill(1, 0, 600)
+    assert play.of(m.Publish)
+
+
+# Resume
+
+
+def test_a_resume_asks_for_the_first_gap_under_if_range():
+    play = Play(spec(remembered((0, MiB), (2 * MiB, 3 * MiB)), connections=1))
+    assert play.fetch.ask.range_field == f"bytes={MiB}-{2 * MiB - 1}"
+    assert play.fetch.headers == (("If-Range", '"a"'),)
+    play.head(part(MiB, 2 * MiB))
+    assert play.ever(m.Begin) == []
+    assert play.facts(Started)[0].bytes_reused == 2 * MiB
+
+
+def test_a_resume_that_gets_the_whole_skips_to_the_first_gap():
+    play = Play(spec(remembered((0, MiB))))
+    play.head(whole())
+    assert play.of(m.Receive) == [m.Receive(1, rng(MiB, TOTAL), skip=MiB)]
+    assert play.ever(m.Begin) == []
+
+
+def test_a_resume_of_another_version_begins_anew_with_the_same_body():
+    play = Play(spec(remembered((0, MiB))))
+    play.head(whole(etag='"b"'))
+    assert len(play.of(m.Begin)) == 1
+    assert play.of(m.Receive) == [m.Receive(1, rng(0, TOTAL))]
+    assert len(play.facts(Changed)) == 1
+    assert len(play.ever(m.Fetch)) == 1
+
+
+def test_a_206_of_another_version_is_never_joined():
+    play = Play(spec(remembered((0, MiB)), connections=1))
+    play.head(part(MiB, TOTAL, etag='"b"'))
+    assert play.ever(m.Receive) == []
+    assert play.fetch.ask.range_field == "bytes=0-"
+    assert play.ever(m.Begin) == []
+    play.head(part(etag='"b"'))
+    assert len(play.ever(m.Begin)) == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        whole(etag='"b"'),
+        part(MiB, TOTAL, etag='"b"'),
+        status(412),
+        whole(total=9),
+        status(416, content_range="bytes */5"),
+    ],
+    ids=["200", "206", "412", "total", "416"],
+)
+def test_on_change_fail_keeps_what_is_there(head):
+    play = Play(spec(remembered((0, MiB)), on_change="fail"))
+    play.head(head)
+    assert isinstance(play.error, ChangedError)
+    assert exit_code_of(play.error) is ExitCode.CHANGED
+    assert play.ever(m.Begin) == []
+
+
+def test_412_starts_again_without_conditions():
+    play = Play(spec(remembered((0, MiB))))
+    play.head(status(412))
+    assert play.fetch.ask.range_field == "bytes=0-"
+    assert play.fetch.headers == ()
+
+
+def test_a_file_that_changes_for_ever_ends():
+    play = Play(connections=1)
+    for turn in range(20):
+        if play.ever(m.Finish):
+            break
+        play.head(whole(etag=f'"{turn}"'))
+        if play.phase is Phase.FILLING:
+            play.arrive(play.fetch.segment, 0, MiB)
+            play.reset(play.fetch.segment)
+    while play.phase is not Phase.DONE:
+        play.sync()
+    assert isinstance(play.error, ChangedError)
+    assert len(play.ever(m.Fetch)) < 20
+
+
+def test_a_complete_part_is_confirmed_by_its_last_byte():
+    play = Play(spec(remembered((0, TOTAL))))
+    assert play.fetch.ask.range_field == f"bytes={TOTAL - 1}-{TOTAL - 1}"
+    assert play.ever(m.Publish) == []
+    play.head(part(TOTAL - 1, TOTAL))
+    assert play.of(m.Publish)
+    assert play.ever(m.Receive) == []
+
+
+def test_a_complete_part_of_an_old_version_is_not_published():
+    play = Play(spec(remembered((0, TOTAL))))
+    play.head(part(TOTAL - 1, TOTAL, etag='"b"'))
+    assert play.ever(m.Publish) == []
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"a"'])
+def test_a_part_without_strong_validator_is_not_resumed(etag):
+    play = Play(spec(remembered((0, MiB), etag=etag)))
+    assert play.fetch.ask.range_field == "bytes=0-"
+    assert play.fetch.headers == ()
+
+
+def test_with_a_digest_a_part_without_validator_is_resumed_and_sends_no_weak_tag():
+    play = Play(spec(remembered((0, MiB), etag='W/"a"'), digests=SUM))
+    assert play.fetch.ask.start == MiB
+    assert play.fetch.headers == ()
+
+
+def test_a_part_with_only_a_strong_date_is_resumed_by_it():
+    saved = Remembered(Representation(TOTAL, None, "Mon", True), None, remembered((0, 9)).extents)
+    assert Play(spec(saved)).fetch.headers == (("If-Range", "Mon"),)
+
+
+# Nothing to do
+
+
+def test_a_published_file_that_is_current_is_unchanged():
+    existing = Representation(TOTAL, '"a"')
+    play = Play(spec(existing=existing))
+    assert play.fetch.headers == (("If-None-Match", '"a"'),)
+    play.head(ResponseHead(304, framing="none"))
+    assert play.finish.error is None
+    assert play.finish.result.reason == "unchanged"
+    assert play.ever(m.Begin) == []
+
+
+def test_a_published_file_that_is_outdated_is_fetched():
+    play = Play(spec(existing=Representation(TOTAL, '"a"')))
+    play.head(part(etag='"b"'))
+    assert play.of(m.Begin)
+
+
+@pytest.mark.parametrize("head", [whole(), part()])
+def test_a_dry_run_takes_no_body(head):
+    made = Spec("http://h/f", "f", dry_run=True)
+    play = Play(made)
+    play.head(head)
+    assert play.finish.error is None
+    assert play.finish.result.reason == "dry-run"
+    assert play.ever(m.Begin) == play.ever(m.Receive) == []
+    (plan,) = play.facts(Planned)
+    assert plan.bytes_total == TOTAL
+
+
+def test_a_dry_run_of_a_missing_file_fails():
+    play = Play(Spec("http://h/f", "f", dry_run=True))
+    play.head(status(404))
+    assert isinstance(play.error, HTTPStatusError)
+
+
+def test_a_body_whose_segment_is_unknown_is_a_bug_and_says_so():
+    play = one_stream()
+    with pytest.raises(AssertionError):
+        play.arrive(99, 0, 1)
+
+
+def test_an_answer_after_the_end_is_ignored():
+    play = Play()
+    play.on(m.Signal("SIGINT"))
+    assert play.head(part()) == []
+    assert play.transfer.row is None or isinstance(play.transfer.row.span, ByteRange)

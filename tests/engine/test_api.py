@@ -1,0 +1,214 @@
+"""rdl.get and Session over loopback: the whole way of a byte."""
+
+import hashlib
+import threading
+import time
+
+import pytest
+
+import rdl
+from rdl.api import Session, Target
+from rdl.errors import DigestMismatch, HTTPStatusError, Interrupted, RdlError
+from rdl.options import FileOptions, NetworkOptions, Options, SessionOptions, TransferOptions
+from tests.engine.staging import content_of
+from tests.support.origin import HANG, Origin, Wait, response
+
+QUICK = Options(network=NetworkOptions(netrc=False, proxy=""))
+
+
+def ranged(content, etag='"1"'):
+    """An honest server of one content under every path but /missing."""
+
+    def answer(connection, number, seen):
+        path = seen.line.split()[1]
+        if path.startswith("/missing"):
+            return [response(b"no", "404 Not Found")]
+        fields = seen.fields
+        if fields.get("if-none-match") == etag:
+            return [f"HTTP/1.1 304 Not Modified\r\nETag: {etag}\r\n\r\n".encode()]
+        if "range" not in fields or not content:
+            return [response(content, "200 OK", f"ETag: {etag}")]
+        first, last = fields["range"].removeprefix("bytes=").split("-")
+        start, stop = int(first), min(len(content), int(last) + 1 if last else len(content))
+        said = f"Content-Range: bytes {start}-{stop - 1}/{len(content)}"
+        return [response(content[start:stop], "206 Partial Content", said, f"ETag: {etag}")]
+
+    return answer
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_000_003])
+def test_get_leaves_the_file_and_nothing_else(tmp_path, size):
+    content = content_of(size)
+    with Origin(ranged(content)) as origin:
+        result = rdl.get(origin.url("/a.bin"), tmp_path / "a.bin", options=QUICK, connections=2)
+    assert (tmp_path / "a.bin").read_bytes() == content
+    assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
+    assert (result.reason, result.bytes_total) == ("complete", size)
+
+
+def test_get_again_fetches_nothing(tmp_path):
+    with Origin(ranged(b"x" * 5000)) as origin:
+        first = rdl.get(origin.url(), tmp_path / "f", options=QUICK)
+        again = rdl.get(origin.url(), tmp_path / "f", options=QUICK)
+    assert (first.reason, again.reason) == ("complete", "unchanged")
+    assert again.bytes_downloaded == 0
+    assert [one.name for one in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_new_version_replaces_the_old_file_in_one_step(tmp_path):
+    path = tmp_path / "f"
+    with Origin(ranged(b"old", '"1"')) as origin:
+        rdl.get(origin.url(), path, options=QUICK)
+    with Origin(ranged(b"newer", '"2"')) as origin:
+        assert rdl.get(origin.url(), path, options=QUICK).reason == "complete"
+    assert path.read_bytes() == b"newer"
+
+
+def test_a_right_digest_is_checked_and_a_wrong_one_leaves_no_file(tmp_path):
+    content = content_of(300_000)
+    with Origin(ranged(content)) as origin:
+        right = hashlib.sha256(content).hexdigest()
+        result = rdl.get(origin.url(), tmp_path / "f", sha256=right, options=QUICK)
+        assert (result.trust, result.verified_by) == ("T4", ("sha256",))
+        with pytest.raises(DigestMismatch):
+            rdl.get(origin.url(), tmp_path / "g", sha256="0" * 64, options=QUICK)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["f", "g.part.bad"]
+
+
+def test_a_missing_file_raises_after_one_request_and_leaves_nothing(tmp_path):
+    with Origin(ranged(b"x")) as origin:
+        with pytest.raises(HTTPStatusError) as raised:
+            rdl.get(origin.url("/missing"), tmp_path / "f", options=QUICK)
+        assert len(origin.seen) == 1
+    assert raised.value.status == 404
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_identity_is_asked_for_and_the_first_request_is_the_download(tmp_path):
+    with Origin(ranged(b"x" * 100)) as origin:
+        rdl.get(origin.url(), tmp_path / "f", options=QUICK)
+        (seen,) = origin.seen
+    assert seen.line == "GET /file HTTP/1.1"
+    assert seen.fields["range"] == "bytes=0-"
+    assert seen.fields["accept-encoding"] == "identity"
+
+
+def test_a_cut_run_is_continued_by_the_next_without_fetching_twice(tmp_path):
+    content = content_of(400_000)
+    honest = ranged(content)
+
+    def cut(connection, number, seen):
+        (whole,) = honest(connection, number, seen)
+        return [whole[:200_000], "reset"] if len(origin.seen) == 1 else ["reset"]
+
+    options = Options(QUICK.network, TransferOptions(retry=0, connections=1))
+    with Origin(cut) as origin, pytest.raises(RdlError) as raised:
+        rdl.get(origin.url(), tmp_path / "f", options=options)
+    assert raised.value.resumable
+    assert not (tmp_path / "f").exists()
+    with Origin(honest) as origin:
+        result = rdl.get(origin.url(), tmp_path / "f", options=options)
+        assert origin.seen[0].fields["if-range"] == '"1"'
+    assert (tmp_path / "f").read_bytes() == content
+    assert result.bytes_reused > 0
+    assert result.bytes_reused + result.bytes_downloaded == len(content)
+
+
+def test_restart_forgets_the_part(tmp_path):
+    content = content_of(300_000)
+    honest, options = ranged(content), TransferOptions(retry=0)
+
+    def cut(connection, number, seen):
+        (whole,) = honest(connection, number, seen)
+        return [whole[:200_000], "reset"] if len(origin.seen) == 1 else ["reset"]
+
+    with Origin(cut) as origin, pytest.raises(RdlError):
+        rdl.get(origin.url(), tmp_path / "f", options=Options(QUICK.network, options))
+    again = Options(QUICK.network, file=FileOptions(restart=True))
+    with Origin(honest) as origin:
+        result = rdl.get(origin.url(), tmp_path / "f", options=again)
+    assert result.bytes_reused == 0
+    assert (tmp_path / "f").read_bytes() == content
+
+
+def test_a_dry_run_makes_no_file(tmp_path):
+    with Origin(ranged(b"x" * 100)) as origin:
+        result = rdl.get(origin.url(), tmp_path / "f", options=Options(QUICK.network, dry_run=True))
+    assert result.reason == "dry-run"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_failure_of_many_is_a_result_and_the_others_stand(tmp_path):
+    done = []
+    with Origin(ranged(b"content")) as origin, Session() as session:
+        names = ["a", "missing", "b", "c"]
+        targets = [Target(origin.url(f"/{name}"), tmp_path / name, QUICK) for name in names]
+        results = session.get_all(targets, done=done.append)
+    assert [result.exit_code for result in results] == [0, 8, 0, 0]
+    assert [result.path for result in results] == [str(tmp_path / name) for name in names]
+    assert len(done) == 4
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_no_more_than_so_many_run_at_once(tmp_path):
+    at_once, most, lock = 0, 0, threading.Lock()
+    honest = ranged(b"content")
+
+    def counted(connection, number, seen):
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.03)
+        with lock:
+            at_once -= 1
+        return honest(connection, number, seen)
+
+    with Origin(counted) as origin, Session(SessionOptions(parallel=2)) as session:
+        targets = [Target(origin.url(f"/{i}"), tmp_path / str(i), QUICK) for i in range(6)]
+        assert all(result.exit_code == 0 for result in session.get_all(targets))
+    assert most <= 2
+
+
+def test_an_interrupt_ends_what_runs_and_what_has_not_started(tmp_path):
+    with (
+        Origin(lambda connection, number, seen: [HANG]) as origin,
+        Session(SessionOptions(parallel=1)) as session,
+    ):
+        targets = [Target(origin.url(f"/{i}"), tmp_path / str(i), QUICK) for i in range(3)]
+        threading.Timer(0.2, session.interrupt, ["SIGTERM"]).start()
+        before = time.monotonic()
+        results = session.get_all(targets)
+    assert time.monotonic() - before < 5
+    assert [result.exit_code for result in results] == [143] * 3
+    assert {result.reason for result in results} == {"interrupted"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_in_a_body_keeps_what_is_here(tmp_path):
+    content = content_of(100_000)
+    head = b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nETag: "1"\r\n\r\n'
+    steps = [head + content[:50_000], Wait(20)]
+    with Origin(lambda connection, number, seen: steps) as origin, Session() as session:
+        threading.Timer(0.3, session.interrupt, ["SIGINT"]).start()
+        with pytest.raises(Interrupted):
+            session.get(Target(origin.url(), tmp_path / "f", QUICK))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["f.part", "f.part.index"]
+
+
+def test_credentials_of_a_url_are_in_no_result_and_no_file(tmp_path):
+    with Origin(ranged(b"content")) as origin, Session() as session:
+        url = origin.url("/missing").replace("http://", "http://me:secret@")
+        (result,) = session.get_all([Target(url, tmp_path / "f", QUICK)])
+        assert origin.seen[0].fields["authorization"].startswith("Basic ")
+    assert "secret" not in repr(result)
+
+
+def test_a_limited_session_is_as_slow_as_it_was_told(tmp_path):
+    with (
+        Origin(ranged(content_of(300_000))) as origin,
+        Session(SessionOptions(limit_rate=500_000)) as session,
+    ):
+        before = time.monotonic()
+        session.get(Target(origin.url(), tmp_path / "f", QUICK))
+        assert 0.4 < time.monotonic() - before < 2

@@ -1,0 +1,203 @@
+"""One fetch, step by step: what is read, written and reported."""
+
+import itertools
+
+import pytest
+from xxhash import xxh3_64_intdigest
+
+from rdl.core import messages as m
+from rdl.core.byterange import ByteRange
+from rdl.core.fields import ResponseHead
+from rdl.core.gate import Ask
+from rdl.engine.reception import EXTENT, Edges, Reception
+from rdl.engine.throttle import RequestLimit, Throttle
+from rdl.errors import NetworkError, NoSpaceError
+from rdl.transport.scripted import Answer, ScriptedTransport
+from tests.engine.staging import content_of
+
+
+class Slate:
+    """A store that only remembers what was written where."""
+
+    def __init__(self):
+        self.data, self.error = {}, None
+
+    def write_at(self, offset, data):
+        if self.error:
+            raise self.error
+        self.data.update(zip(range(offset, offset + len(data)), bytes(data), strict=True))
+
+    @property
+    def text(self):
+        return bytes(self.data[offset] for offset in sorted(self.data))
+
+
+class Stage:
+    def __init__(self, steps, ask=Ask(), headers=(), step_bytes=1 << 18):  # noqa: B008
+        self.slate, self.now = Slate(), 0.0
+        self.transport = ScriptedTransport(lambda request: Answer(ResponseHead(200), iter(steps)))
+        edges = Edges(
+            "http://h/f", self.transport, self.slate, Throttle(None), Throttle(None), self.clock
+        )
+        self.reception = Reception(m.Fetch(7, ask, headers), edges, "http://h/f")
+        self.view = memoryview(bytearray(step_bytes))
+
+    def clock(self):
+        return self.now
+
+    def run(self, range, skip=0):
+        """Open, receive, and step to the end; all events."""
+        events = [self.reception.open()]
+        self.reception.receive(range, skip)
+        while not isinstance(events[-1], m.Ended):
+            events += self.reception.step(self.view)
+        return events[1:]
+
+
+def extents(events):
+    return [event.extent for event in events if isinstance(event, m.Arrived)]
+
+
+def test_the_request_carries_the_range_and_the_conditions():
+    stage = Stage([], Ask(5, 10), (("If-Range", '"a"'),))
+    head = stage.reception.open()
+    assert isinstance(head, m.Head)
+    assert stage.transport.requests[0].headers == (("Range", "bytes=5-9"), ("If-Range", '"a"'))
+
+
+def test_what_is_reported_is_what_is_written_with_its_checksum():
+    data = content_of(3 * EXTENT + 5)
+    stage = Stage([data[at : at + 70_000] for at in range(0, len(data), 70_000)])
+    events = stage.run(ByteRange(100, 100 + len(data)))
+    parts = extents(events)
+    assert stage.slate.text == data
+    assert (parts[0].start, parts[-1].stop) == (100, 100 + len(data))
+    assert all(one.stop == two.start for one, two in itertools.pairwise(parts))
+    for one in parts:
+        assert 0 < one.stop - one.start <= EXTENT
+        assert one.checksum == xxh3_64_intdigest(data[one.start - 100 : one.stop - 100])
+    assert events[-1] == m.Ended(7)
+
+
+def test_skipped_bytes_are_not_written():
+    stage = Stage([b"0123456789" * 10], step_bytes=7)
+    stage.run(ByteRange(33, 40), skip=33)
+    assert stage.slate.text == b"3456789"
+    assert min(stage.slate.data) == 33
+
+
+def test_a_body_that_ends_while_skipping_writes_nothing():
+    stage = Stage([b"0123456789"])
+    assert stage.run(ByteRange(33, 40), skip=33) == [m.Ended(7)]
+    assert stage.slate.data == {}
+
+
+def test_bytes_after_the_end_are_never_written():
+    stage = Stage([b"x" * 100])
+    stage.run(ByteRange(0, 60))
+    assert max(stage.slate.data) == 59
+
+
+def test_an_error_comes_after_what_was_written_before_it():
+    error = NetworkError("server", "reset")
+    stage = Stage([b"abc", b"def", error])
+    events = stage.run(ByteRange(0, 60))
+    assert extents(events)[-1].stop == 6
+    assert events[-1] == m.Ended(7, error)
+
+
+def test_a_short_body_ends_without_error_where_it_ends():
+    stage = Stage([b"abc"])
+    events = stage.run(ByteRange(0, 60))
+    assert extents(events)[-1].stop == 3
+    assert events[-1] == m.Ended(7)
+
+
+def test_a_trimmed_segment_stops_there():
+    stage = Stage([b"x" * 10] * 10, step_bytes=10)
+    stage.reception.open()
+    stage.reception.receive(ByteRange(0, 100), 0)
+    stage.reception.step(stage.view)
+    stage.reception.trim(25)
+    events = []
+    while not events or not isinstance(events[-1], m.Ended):
+        events += stage.reception.step(stage.view)
+    assert max(stage.slate.data) == 24
+    assert extents(events)[-1].stop == 25
+
+
+def test_a_segment_trimmed_behind_itself_ends_and_its_bytes_count():
+    stage = Stage([b"x" * 10] * 10, step_bytes=10)
+    stage.reception.open()
+    stage.reception.receive(ByteRange(0, 100), 0)
+    first = stage.reception.step(stage.view)
+    second = stage.reception.step(stage.view)
+    stage.reception.trim(5)
+    events = (*first, *second, *stage.reception.step(stage.view))
+    assert events[-1] == m.Ended(7)
+    assert extents(events)[-1].stop == 20
+    assert len(stage.slate.data) == 20
+
+
+def test_a_dropped_segment_writes_nothing_more_and_ends_without_error():
+    stage = Stage([b"x" * 10] * 10, step_bytes=10)
+    stage.reception.open()
+    stage.reception.receive(ByteRange(0, 100), 0)
+    stage.reception.step(stage.view)
+    stage.reception.drop()
+    assert stage.reception.step(stage.view)[-1] == m.Ended(7)
+    assert len(stage.slate.data) == 10
+
+
+def test_one_dropped_before_it_was_sent_sends_nothing():
+    stage = Stage([b"x"])
+    stage.reception.drop()
+    assert stage.reception.open() == m.Ended(7)
+    assert stage.transport.requests == []
+
+
+def test_a_disk_that_refuses_is_reported_and_nothing_is_claimed():
+    stage = Stage([b"x" * 10])
+    stage.slate.error = NoSpaceError("f", "full")
+    events = stage.run(ByteRange(0, 100))
+    assert extents(events) == []
+    assert events == [m.LocalFailed(stage.slate.error), m.Ended(7)]
+
+
+def test_reports_are_a_tenth_of_a_second_or_a_mib_apart():
+    stage = Stage([b"x" * 10] * 1000, step_bytes=10)
+    events = stage.run(ByteRange(0, 10_000))
+    assert len(extents(events)) <= 2
+    slow = Stage([b"x" * 10] * 10, step_bytes=10)
+    slow.reception.open()
+    slow.reception.receive(ByteRange(0, 100), 0)
+    count = 0
+    for _ in range(10):
+        slow.now += 0.2
+        count += len(extents(slow.reception.step(slow.view)))
+    assert count == 10
+
+
+@pytest.mark.parametrize("rate", [1_000, 1_000_000])
+def test_a_throttle_grants_no_more_than_rate_and_burst(rate):
+    now = 0.0
+    throttle, taken = Throttle(rate, rate / 16, clock=lambda: now), 0
+    while now < 3:
+        wait = throttle.take(throttle.grant)
+        taken += throttle.grant
+        now += wait
+        assert taken <= rate / 16 + rate * now + 1
+    assert taken >= 2.9 * rate
+
+
+def test_no_limit_never_waits():
+    assert Throttle(None).take(10**12) == 0
+
+
+def test_requests_are_limited_for_each_origin_alone():
+    limit = RequestLimit(1.0)
+    one, other = limit.of("http://a/x"), limit.of("http://b/x")
+    assert limit.of("http://a/y") is one
+    assert one is not other
+    assert one.take(1) == other.take(1) == 0
+    assert one.take(1) > 0
