@@ -1,7 +1,5 @@
-"""The list of `-i`: one URL a line, and what belongs to it after tabs or on indented lines.
-
-    https://host/a.iso<TAB>out=b.iso
-      checksum=sha256:...
+"""The list of `-i`: one URL a line, and what belongs to it (`out=b.iso`, `checksum=sha256:...`)
+after tabs or on indented lines.
 
 Text in, entries out; whatever is not understood is an error that names file and line.
 """

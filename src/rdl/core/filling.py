@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rdl import errors as e
 from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.classify import (
@@ -25,25 +26,18 @@ from rdl.core.classify import (
     classify,
 )
 from rdl.core.events import Changed as ChangedFact
-from rdl.core.events import Retrying, Started, Warned
+from rdl.core.events import Retrying, Warned
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, Headers, worker_headers
 from rdl.core.lanes import Lane, Lanes
 from rdl.core.pace import LONGEST_SERVER_DELAY, Growth, Patience
-from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
+from rdl.core.planner import Claim, Steal
 from rdl.core.proving import Digests
-from rdl.core.receiving import begins_anew, portion, range_ignored
+from rdl.core.receiving import begins_anew, next_fetch, portion, range_ignored
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import ENDLESS, Row, span_of
 from rdl.core.saving import Saving
-from rdl.core.spec import Spec, first_ask, lone_headers, objection, plan
-from rdl.errors import (
-    ChangedError,
-    NetworkError,
-    PolicyError,
-    ProtocolError,
-    RdlError,
-)
+from rdl.core.spec import Spec, first_ask, lone_headers, objection, plan, started
 
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
@@ -58,7 +52,7 @@ class Filling:
         options = spec.options
         self.spec, self.options, self.now = spec, options, 0.0
         self.out: list[m.Command] = []
-        self.failure: RdlError | None = None
+        self.failure: e.RdlError | None = None
         self.settled = ""
         self.after_drain: Callable[[], None] | None = None
         self.lanes, self.saving, self.digests = Lanes(), Saving(), Digests(options.digests)
@@ -67,7 +61,7 @@ class Filling:
         self.confirmed = self.plain = self.unconfirmed_end = False
         self._ranges = self._doubted = False
         self._dislikes = Dislikes()
-        self._exhausted: RdlError | None = None
+        self._exhausted: e.RdlError | None = None
         self._strikes = self._restarts = 0
         self.arrived, self.adopted = 0, spec.adoptable
         saved = spec.remembered
@@ -95,7 +89,9 @@ class Filling:
         lane.framing = event.head.framing
         context = Context(known, self.existing, bool(self.digests.wanted))
         verdict = classify(lane.ask, event.head, context)
-        if event.head.status == 206 and isinstance(verdict, Partial | Whole):
+        if isinstance(verdict, Changed):  # If-Range was answered by the whole new version
+            self._ranges = (event.head.get("accept-ranges") or "").strip().lower() == "bytes"
+        elif event.head.status == 206 and isinstance(verdict, Partial | Whole):
             self._ranges = True
         _VERDICTS[type(verdict)](self, lane, verdict)
 
@@ -114,7 +110,7 @@ class Filling:
         self.saving.written(size, self.now)
         limit = self.options.max_filesize
         if limit is not None and self._endless() and self.row.present_bytes > limit:
-            self._end(PolicyError(self.spec.path, "the body is over --max-filesize"))
+            self._end(e.PolicyError(self.spec.path, "the body is over --max-filesize"))
 
     def ended(self, event: m.Ended, filling: bool) -> None:
         """A lane is over; while `filling`, what it lacks goes back to the row."""
@@ -125,7 +121,7 @@ class Filling:
         if error is None and lane.flowing and self._endless():
             self._end_of_unknown(lane)
         elif error is None and lane.upto < lane.stop:
-            error = NetworkError("the body ended early", f"{lane.stop - lane.upto} bytes short")
+            error = e.NetworkError("the body ended early", f"{lane.stop - lane.upto} bytes short")
         if error is not None:
             self._failed(lane, error)
 
@@ -171,10 +167,10 @@ class Filling:
         self.settled = "unchanged"
 
     def _changed(self, lane: Lane, verdict: Changed) -> None:
-        error = ChangedError(self.spec.path, "the remote file changed since this part was begun")
+        error = e.ChangedError(self.spec.path, "the remote file changed since this part was begun")
         body = verdict.body
         if body is None and self.row is not None and not verdict.sure:
-            self.drain(self._doubt)
+            self._precondition_failed(lane)
             return
         if self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
             self._end(error)
@@ -195,7 +191,7 @@ class Filling:
         if known is not None and verdict.total is not None and verdict.total != known:
             self._changed(lane, Changed(None, sure=True))
         elif self.row is None and self.options.range is not None and not self.plain:
-            self._end(ProtocolError("range", "it lies outside of the remote file"))
+            self._end(e.ProtocolError("range", "it lies outside of the remote file"))
         elif self.row is None and self.adopted:
             self.adopted = 0  # there are more bytes here than the file has
         elif self.row is None and not self.plain:
@@ -221,7 +217,7 @@ class Filling:
             return
         if span is None:
             self.drop(lane)
-            self._end(ProtocolError("range", "it lies outside of the remote file"))
+            self._end(e.ProtocolError("range", "it lies outside of the remote file"))
             return
         self.row = Row(representation, span, self.options.block_size)
         self.existing, self.reused = None, 0
@@ -253,19 +249,7 @@ class Filling:
         if self._doubted:  # it is still the same: the server does not understand If-Match
             self._doubted, self._dislikes = False, Dislikes(if_match=True)
             return
-        trust = self.row.representation.trust.value
-        self.emit(
-            m.Tell(
-                Started(
-                    self.spec.url,
-                    self.spec.path,
-                    self.row.size,
-                    self.reused,
-                    trust,
-                    self.parallel,
-                )
-            )
-        )
+        self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
         if self.parallel:
             self.growth.proven(self.now, self.now - lane.sent_at, self.arrived)
 
@@ -295,7 +279,7 @@ class Filling:
         self.unconfirmed_end = lane.framing == "close" and lane.upto < lane.stop
         if self.unconfirmed_end and self.options.strict:
             why = "the body ended with the connection, so nobody can say whether it is whole"
-            self._end(ProtocolError(self.spec.path, why))
+            self._end(e.ProtocolError(self.spec.path, why))
             return
         if self.unconfirmed_end:
             self.emit(m.Tell(Warned(self.spec.path, "the server did not say the length")))
@@ -303,7 +287,7 @@ class Filling:
 
     # Failing
 
-    def _failed(self, lane: Lane, error: RdlError, delay: float | None = None) -> None:
+    def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
         others = bool(self.lanes.others(lane))
         if others and delay is not None and delay > LONGEST_SERVER_DELAY:
@@ -326,7 +310,7 @@ class Filling:
     def _strike(self, lane: Lane, why: str) -> None:
         """A response broke the rules; after three, a plain single stream is the last resort."""
         self._strikes += 1
-        error = ProtocolError(self.spec.url, why)
+        error = e.ProtocolError(self.spec.url, why)
         if self._strikes < MOST_STRIKES:
             error.permanent = False
             self._failed(lane, error)
@@ -341,9 +325,14 @@ class Filling:
         if self.row is not None and not self._joinable():
             self.forget()
 
-    def _doubt(self) -> None:
+    def _precondition_failed(self, lane: Lane) -> None:
         """A 412 has no body to tell the new version by: ask alone, before anything is dropped."""
-        self.confirmed, self._doubted = False, True
+        if self.confirmed:
+            self.confirmed, self._doubted = False, True
+            self.drain(self._forget_unless_joinable)
+        else:
+            self.drop(lane)
+            self._strike(lane, "412 to a request without If-Match")
 
     # Asking
 
@@ -360,12 +349,7 @@ class Filling:
                 self._ask_first()
             return
         while len(self.lanes) < self.growth.level:
-            within = self.row.span
-            if self.digests.wanted:
-                reach = min(within.stop, self.row.head() + HASH_WINDOW)
-                within = ByteRange(within.start, reach)
-            flows, min_split = self.lanes.flows(), self.options.min_split
-            step = next_step(self.row.missing(), flows, min_split, within)
+            step = next_fetch(self.row, self.lanes, self.options)
             if step is None:
                 return
             self._begin_step(step)
@@ -402,7 +386,7 @@ class Filling:
         """Whether the end of the body will tell how long the file is."""
         return self.row is not None and self.row.representation.total is None
 
-    def _end(self, error: RdlError) -> None:
+    def _end(self, error: e.RdlError) -> None:
         self.failure = self.failure or error
 
 

@@ -1,12 +1,13 @@
-"""What of an accepted body is written, and where: pure questions about bodies and rows."""
+"""Pure questions about rows and bodies: what to ask for next, what of a body is written."""
 
 from __future__ import annotations
 
 from rdl.core.byterange import ByteRange
 from rdl.core.classify import Partial, Whole
-from rdl.core.lanes import Lane
+from rdl.core.lanes import Lane, Lanes
+from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.row import Row
-from rdl.options import RangeSpec
+from rdl.options import RangeSpec, TransferOptions
 
 
 def portion(body: Partial | Whole, lane: Lane, row: Row) -> tuple[ByteRange, int]:
@@ -35,3 +36,15 @@ def begins_anew(body: Partial | Whole | None, wanted: RangeSpec | None) -> bool:
     if isinstance(body, Partial):
         return spec.suffix is None and body.range.start == spec.start
     return body is not None
+
+
+def next_fetch(row: Row, lanes: Lanes, options: TransferOptions) -> Claim | Steal | None:
+    """What an idle worker asks for. With a digest wanted, first what is near the hashed head:
+    the digest should be ready with the last byte; what is further only when that is taken."""
+    flows, least = lanes.flows(), options.min_split
+    if options.digests:
+        near = ByteRange(row.span.start, min(row.span.stop, row.head() + HASH_WINDOW))
+        step = next_step(row.missing(), flows, least, near)
+        if step is not None:
+            return step
+    return next_step(row.missing(), flows, least, row.span)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from rdl.core.events import Planned, Result
+from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers
 from rdl.core.representation import Representation
@@ -80,6 +80,12 @@ def plan(spec: Spec, representation: Representation, row: Row | None, ranges: bo
     size = len(span) if span and span.stop != ENDLESS else None
     present, trust = row.present_bytes if row else 0, representation.trust.value
     return Planned(spec.url, spec.path, size, present, ranges, trust, row is not None)
+
+
+def started(spec: Spec, row: Row, reused: int, parallel: bool) -> Started:
+    """What is told when the first response was accepted."""
+    trust = row.representation.trust.value
+    return Started(spec.url, spec.path, row.size, reused, trust, parallel)
 
 
 def about_row(

@@ -23,6 +23,7 @@ from rdl.transport.base import Exchange, Request, Transport
 BUFFER = 256 << 10
 EXTENT = 1 << 20
 REPORT_SECONDS = 0.1
+GATHER_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,31 @@ class Reception:
             room = min(self._stop, self._from + EXTENT) - self._at
             if self._stop <= self._at:
                 return self._end()
-            count = exchange.readinto(view[: min(room, self._edges.rate.grant)])
         except RdlError as error:
             return self._end(None if self._dropped.is_set() else error)
-        return self._write(view[:count]) if count else self._end()
+        return self._take(exchange, view[: min(room, self._edges.rate.grant)])
+
+    def _take(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
+        """Read until a write is worth it (TLS gives 16 KiB at a time), and write.
+
+        What came before an end or an error is right, and is written before that is told.
+        """
+        filled, enough, over = 0, len(view) // 2, False
+        error: RdlError | None = None
+        late = self._edges.clock() + GATHER_SECONDS
+        try:
+            while not over and filled <= enough:
+                count = exchange.readinto(view[filled:])
+                filled += count
+                over = count == 0
+                if self._edges.clock() >= late:
+                    break
+        except RdlError as failed:
+            over, error = True, None if self._dropped.is_set() else failed
+        events = self._write(view[:filled]) if filled else ()
+        if over and not any(isinstance(event, m.Ended) for event in events):
+            return (*events, *self._end(error))
+        return events
 
     def _skip_some(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
         count = exchange.readinto(view[: min(len(view), self._skip)])
