@@ -364,11 +364,9 @@ class Filling:
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""
-        ask = (
-            Ask(ranged=False)
-            if self.plain
-            else first_ask(self.row, self.options.range, self.adopted)
-        )
+        ask = Ask(ranged=False)
+        if not self.plain:
+            ask = first_ask(self.row, self.options.range, self.adopted)
         headers = lone_headers(self.row, self.existing) if ask.ranged else ()
         self._fetch(ask, ENDLESS if ask.stop is None else ask.stop, headers)
 
