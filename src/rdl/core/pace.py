@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 BASE_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONGEST_SERVER_DELAY = 120.0
+WORTH_SECONDS = 1.5
 
 
 def jitter(seed: int, attempt: int) -> float:
@@ -96,8 +97,11 @@ class Growth:
         self.settled, self.step_at = True, None
         self.regrow_at = now + 30.0
 
-    def tick(self, now: float, arrived: int) -> None:
-        """Look at the rate; `arrived`: bytes so far in this run."""
+    def tick(self, now: float, arrived: int, left: int = 2**62) -> None:
+        """Look at the rate; `arrived`: bytes so far in this run, `left`: bytes still missing.
+
+        What arrives within a moment anyway is not worth another connection.
+        """
         if self.regrow_at is not None and now >= self.regrow_at:
             limit = self.asked or self.ceiling
             self.level = min(limit, self.level + 1)
@@ -107,6 +111,8 @@ class Growth:
         rate = (arrived - self.bytes_at) / (now - self.step_at)
         if self.settling:  # the first window after a step only lets new connections start
             self.settling = False
+        elif left < rate * WORTH_SECONDS:
+            pass
         elif rate >= 1.1 * self.rate:
             self.rate = rate
             self.settled = self.level >= self.ceiling

@@ -119,7 +119,8 @@ class Transfer:
         """After every event: take the step that waited, else fill; then look after the rest."""
         fill = self._fill
         if fill.confirmed and fill.parallel:
-            fill.growth.tick(fill.now, fill.arrived)
+            left = (fill.row.size or 0) - fill.row.present_bytes if fill.row else 0
+            fill.growth.tick(fill.now, fill.arrived, left)
         while self._take_step():
             pass
         if self.phase is not Phase.DONE:

@@ -1,0 +1,1 @@
+"""What the tests of several floors share: servers, content, and the program as a process."""
