@@ -1,1 +1,1 @@
-"""What the tests of several floors share: servers, content, and the program as a process."""
+"""Downloads from end to end, one scenario a test."""

@@ -15,6 +15,7 @@ class Teller:
     def __init__(self, path: str) -> None:
         self._path = path
         self._told_at: float | None = None
+        self._untold = False
         self._from: tuple[float, int] | None = None
         self._speed = 0.0
 
@@ -25,13 +26,18 @@ class Teller:
         the `last` one is always told."""
         self._measure(arrived, now, last)
         if self._told_at is not None and now < self._told_at + INTERVAL and not last:
+            self._untold = True
             return None
-        self._told_at = now
+        self._told_at, self._untold = now, False
         present, size = row.present_bytes, row.size
         eta = (size - present) / self._speed if size is not None and self._speed else None
         return Progress(
             self._path, size, present, arrived, self._speed, eta, flowing, row.coverage()
         )
+
+    def wake(self) -> float | None:
+        """When a fact that came too early should be told, if there is one."""
+        return self._told_at + INTERVAL if self._untold and self._told_at is not None else None
 
     def _measure(self, arrived: int, now: float, last: bool) -> None:
         if self._from is None:

@@ -172,6 +172,8 @@ class Transfer:
         if self.phase is not Phase.FILLING or self._fill.after_drain is not None:
             return  # what is waited for comes as an event
         times = [self._fill.saving.wake()]
+        if self.row is not None and self._fill.confirmed:
+            times.append(self._teller.wake())
         if self._fill.patience.not_before > self._fill.now:
             times.append(self._fill.patience.not_before)
         if self.options.max_time is not None:
