@@ -211,6 +211,7 @@ def lighttpd(site: Site, *, validators: bool = True) -> list[str]:
         site.private / "lighttpd.conf",
         f"""
         server.modules = ( "mod_accesslog" )
+        server.stat-cache-engine = "disable"
         server.bind = "127.0.0.1"
         server.port = {site.port}
         server.document-root = "{site.public}"
