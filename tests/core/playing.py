@@ -8,12 +8,14 @@ from rdl.core import messages as m
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.fields import ResponseHead
 from rdl.core.representation import Representation
-from rdl.core.row import Remembered
+from rdl.core.row import OVERLAP, Remembered
 from rdl.core.transfer import Phase, Spec, Transfer
 from rdl.errors import NetworkError, RdlError
 from rdl.options import Digest, TransferOptions
 
 MiB = 1 << 20
+JOIN = MiB - OVERLAP
+"""Where a run asks that continues at MiB."""
 TOTAL = 64 * MiB
 T = TypeVar("T")
 
@@ -101,6 +103,10 @@ class Play:
     def head(self, head: ResponseHead, segment: int | None = None) -> list[m.Command]:
         """The answer to the newest request, or to `segment`."""
         return self.on(m.Head(self.fetch.segment if segment is None else segment, head), 0.01)
+
+    def same(self, segment: int) -> list[m.Command]:
+        """What was to be compared is the same."""
+        return self.on(m.Compared(segment), 0.01)
 
     def arrive(self, segment: int, start: int, stop: int, after: float = 0.01) -> list[m.Command]:
         """Bytes are written."""

@@ -7,7 +7,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.events import Changed, Planned, Started, Warned
 from rdl.core.fields import ResponseHead
 from rdl.core.representation import Representation
-from rdl.core.row import Remembered
+from rdl.core.row import OVERLAP, Remembered
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import (
     ChangedError,
@@ -18,6 +18,7 @@ from rdl.errors import (
 )
 from rdl.options import RangeSpec
 from tests.core.playing import (
+    JOIN,
     SUM,
     TOTAL,
     MiB,
@@ -178,19 +179,57 @@ def test_a_range_past_a_body_of_unknown_length_is_what_there_is():
 # Resume
 
 
-def test_a_resume_asks_for_the_first_gap_under_if_range():
-    play = Play(spec(remembered((0, MiB), (2 * MiB, 3 * MiB)), connections=1))
-    assert play.fetch.ask.range_field == f"bytes={MiB}-{2 * MiB - 1}"
+def test_a_resume_asks_for_the_first_gap_and_what_is_before_it_under_if_range():
+    play = Play(spec(remembered((0, MiB), (2 * MiB, 3 * MiB))))
+    assert play.fetch.ask.range_field == f"bytes={JOIN}-{2 * MiB - 1}"
     assert play.fetch.headers == (("If-Range", '"a"'),)
-    play.head(part(MiB, 2 * MiB))
+    play.head(part(JOIN, 2 * MiB))
+    assert play.of(m.Receive) == [m.Receive(1, rng(MiB, 2 * MiB), compare=OVERLAP)]
     assert play.ever(m.Begin) == []
+    assert play.facts(Started) == []
+    assert len(play.ever(m.Fetch)) == 1
+    play.same(1)
     assert play.facts(Started)[0].bytes_reused == 2 * MiB
+    play.fill(1, MiB, 2 * MiB)
+    assert play.fetch.ask.range_field == f"bytes={3 * MiB}-{TOTAL - 1}"
+
+
+@pytest.mark.parametrize("runs", [[(0, MiB)], [(MiB, 2 * MiB)], [(MiB, TOTAL)], [(0, TOTAL)]])
+def test_a_tag_that_outlives_its_file_joins_nothing(runs):
+    play = Play(spec(remembered(*runs)))
+    ask = play.fetch.ask
+    play.head(part(ask.start, ask.stop or TOTAL))
+    play.end(1, ChangedError("part file", "it is not what the server sends now"))
+    assert len(play.facts(Changed)) == 1
+    assert play.fetch.ask.range_field == "bytes=0-"
+    play.head(part())
+    assert len(play.ever(m.Begin)) == 1
+    assert play.of(m.Receive) == [m.Receive(2, rng(0, TOTAL))]
+
+
+def test_a_tag_that_outlives_its_file_fails_where_a_change_is_to_fail():
+    play = Play(spec(remembered((0, MiB)), on_change="fail"))
+    play.head(part(JOIN, TOTAL))
+    play.end(1, ChangedError("part file", "it is not what the server sends now"))
+    assert exit_code_of(play.error) is ExitCode.CHANGED
+    assert play.ever(m.Begin) == []
+
+
+def test_a_part_that_ends_before_what_is_missing_is_a_strike():
+    play = Play(spec(remembered((0, MiB))))
+    play.head(part(JOIN, MiB))
+    play.same(1)
+    play.end(1)
+    for _ in range(3):
+        play.next_fetch()
+        play.head(part(MiB, MiB + 1))
+    assert play.transfer.row is None
 
 
 def test_a_resume_that_gets_the_whole_skips_to_the_first_gap():
     play = Play(spec(remembered((0, MiB))))
     play.head(whole())
-    assert play.of(m.Receive) == [m.Receive(1, rng(MiB, TOTAL), skip=MiB)]
+    assert play.of(m.Receive) == [m.Receive(1, rng(MiB, TOTAL), JOIN, OVERLAP)]
     assert play.ever(m.Begin) == []
 
 
@@ -205,7 +244,7 @@ def test_a_resume_of_another_version_begins_anew_with_the_same_body():
 
 def test_a_206_of_another_version_is_never_joined():
     play = Play(spec(remembered((0, MiB)), connections=1))
-    play.head(part(MiB, TOTAL, etag='"b"'))
+    play.head(part(JOIN, TOTAL, etag='"b"'))
     assert play.ever(m.Receive) == []
     assert play.fetch.ask.range_field == "bytes=0-"
     assert play.ever(m.Begin) == []
@@ -217,7 +256,7 @@ def test_a_206_of_another_version_is_never_joined():
     "head",
     [
         whole(etag='"b"'),
-        part(MiB, TOTAL, etag='"b"'),
+        part(JOIN, TOTAL, etag='"b"'),
         whole(total=9),
         status(416, content_range="bytes */5"),
     ],
@@ -234,7 +273,7 @@ def test_on_change_fail_keeps_what_is_there(head):
 def test_412_to_a_request_without_if_match_is_only_a_strike():
     play = Play(spec(remembered((0, MiB))))
     play.head(status(412))
-    assert play.next_fetch().ask.range_field == f"bytes={MiB}-{TOTAL - 1}"
+    assert play.next_fetch().ask.range_field == f"bytes={JOIN}-{TOTAL - 1}"
     assert play.ever(m.Begin) == []
 
 
@@ -253,18 +292,27 @@ def test_a_file_that_changes_for_ever_ends():
     assert len(play.ever(m.Fetch)) < 20
 
 
-def test_a_complete_part_is_confirmed_by_its_last_byte():
+def test_a_complete_part_is_confirmed_by_its_last_bytes():
     play = Play(spec(remembered((0, TOTAL))))
-    assert play.fetch.ask.range_field == f"bytes={TOTAL - 1}-{TOTAL - 1}"
+    assert play.fetch.ask.range_field == f"bytes={TOTAL - OVERLAP}-{TOTAL - 1}"
+    play.head(part(TOTAL - OVERLAP, TOTAL))
+    assert play.of(m.Receive) == [m.Receive(1, rng(TOTAL, TOTAL), compare=OVERLAP)]
     assert play.ever(m.Publish) == []
-    play.head(part(TOTAL - 1, TOTAL))
+    play.same(1)
+    play.end(1)
     assert play.of(m.Publish)
+
+
+def test_a_complete_part_and_the_whole_of_the_same_version_need_no_body():
+    play = Play(spec(remembered((0, TOTAL))))
+    play.head(whole())
     assert play.ever(m.Receive) == []
+    assert play.of(m.Publish)
 
 
 def test_a_complete_part_of_an_old_version_is_not_published():
     play = Play(spec(remembered((0, TOTAL))))
-    play.head(part(TOTAL - 1, TOTAL, etag='"b"'))
+    play.head(part(TOTAL - OVERLAP, TOTAL, etag='"b"'))
     assert play.ever(m.Publish) == []
 
 
@@ -277,7 +325,7 @@ def test_a_part_without_strong_validator_is_not_resumed(etag):
 
 def test_with_a_digest_a_part_without_validator_is_resumed_and_sends_no_weak_tag():
     play = Play(spec(remembered((0, MiB), etag='W/"a"'), digests=SUM))
-    assert play.fetch.ask.start == MiB
+    assert play.fetch.ask.start == JOIN
     assert play.fetch.headers == ()
 
 

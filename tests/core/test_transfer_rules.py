@@ -6,6 +6,7 @@ import pytest
 
 from rdl.core import messages as m
 from rdl.core.events import Retrying
+from rdl.core.row import OVERLAP
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import (
     DigestMismatch,
@@ -16,6 +17,7 @@ from rdl.errors import (
 )
 from rdl.options import RangeSpec
 from tests.core.playing import (
+    JOIN,
     SUM,
     TOTAL,
     MiB,
@@ -41,7 +43,7 @@ def test_416_to_a_good_range_is_tried_and_then_one_plain_stream_is_the_last_reso
             play.next_fetch()
     assert play.fetch.ask.range_field is None
     play.head(whole())
-    assert play.of(m.Receive)[0].skip == MiB
+    assert play.of(m.Receive) == [m.Receive(4, rng(MiB, TOTAL), JOIN, OVERLAP)]
 
 
 def test_a_response_that_always_breaks_the_rules_ends():

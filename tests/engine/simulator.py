@@ -47,6 +47,8 @@ class Version:
 
     number: int
     content: bytes = field(repr=False)
+    tag: int
+    """What its validators are made of: the number, or that of the one before it."""
 
 
 class World:
@@ -83,12 +85,19 @@ class World:
         if hasattr(self, "versions") and random.random() < 0.6:
             size = len(self.versions[-1].content)
         number = len(getattr(self, "versions", ())) + 1
-        return Version(number, random.randbytes(size))
+        return Version(number, random.randbytes(size), number)
 
     def change(self) -> None:
         """The file is replaced on the server."""
         self.versions.append(self._version())
         self.say(f"server: version {self.versions[-1].number}")
+
+    def change_unseen(self) -> None:
+        """It is replaced by one of the same size, under the validators of the old one."""
+        old = self.versions[-1]
+        content = self.random.randbytes(len(old.content))
+        self.versions.append(Version(old.number + 1, content, old.tag))
+        self.say(f"server: version {old.number + 1} with the tag of {old.tag}")
 
     def _fault(self, operation: str, name: str) -> OSError | None:
         if self.kill_in is not None:
@@ -145,7 +154,7 @@ class World:
 
     def _data(self, version: Version, fields: dict[str, str], trouble: str | None) -> Answer:
         total = len(version.content)
-        etag, date = f'"v{version.number}"', _date(version.number)
+        etag, date = f'"v{version.tag}"', _date(version.tag)
         headers = [("date", _date(5000)), *self._validators(etag, date)]
         if not self.conditions:
             fields = {"Range": fields["Range"]} if "Range" in fields else {}
@@ -357,9 +366,12 @@ class Story:
     def tell(self) -> None:
         """Run it. AssertionError when a promise was broken."""
         world, random = self.world, self.world.random
+        unseen = random.random() < 0.2
         for number in range(MOST_RUNS):
             world.calm = number >= MOST_RUNS // 2
             fate = "calm" if world.calm else random.choice(["run", "kill", "power", "full", "stop"])
+            if unseen and number == 1 and world.disk.read(TARGET) == self.old:
+                world.change_unseen()
             world.say(f"run {number}: {fate}")
             if self._run(fate) and fate in ("calm", "run"):
                 break

@@ -11,7 +11,7 @@ from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
 from rdl.engine.reception import EXTENT, Edges, Reception
 from rdl.engine.throttle import RequestLimit, Throttle
-from rdl.errors import NetworkError, NoSpaceError
+from rdl.errors import ChangedError, NetworkError, NoSpaceError
 from rdl.transport.scripted import Answer, ScriptedTransport
 from tests.engine.staging import content_of
 
@@ -26,6 +26,11 @@ class Slate:
         if self.error:
             raise self.error
         self.data.update(zip(range(offset, offset + len(data)), bytes(data), strict=True))
+
+    def read_into(self, offset, view):
+        here = bytes(self.data[at] for at in range(offset, offset + len(view)) if at in self.data)
+        view[: len(here)] = here
+        return len(here)
 
     @property
     def text(self):
@@ -45,10 +50,10 @@ class Stage:
     def clock(self):
         return self.now
 
-    def run(self, range, skip=0):
+    def run(self, range, skip=0, compare=0):
         """Open, receive, and step to the end; all events."""
         events = [self.reception.open()]
-        self.reception.receive(range, skip)
+        self.reception.receive(m.Receive(7, range, skip, compare))
         while not isinstance(events[-1], m.Ended):
             events += self.reception.step(self.view)
         return events[1:]
@@ -92,6 +97,38 @@ def test_a_body_that_ends_while_skipping_writes_nothing():
     assert stage.slate.data == {}
 
 
+@pytest.mark.parametrize("step_bytes", [2, 7, 64])
+def test_what_is_here_is_compared_and_only_the_rest_written(step_bytes):
+    stage = Stage([b"0123456789" * 2], step_bytes=step_bytes)
+    stage.slate.write_at(30, b"3456789")
+    events = stage.run(ByteRange(37, 47), skip=3, compare=7)
+    assert events[0] == m.Compared(7)
+    assert [(one.start, one.stop) for one in extents(events)] == [(37, 47)]
+    assert stage.slate.text == b"3456789" + b"0123456789"
+
+
+@pytest.mark.parametrize("here", [b"345678X", b"X456789", b"34567", b""])
+def test_bytes_that_are_not_those_here_end_it_and_nothing_is_written(here):
+    stage = Stage([b"0123456789" * 2], step_bytes=8)
+    stage.slate.write_at(30, here)
+    (*before, end) = stage.run(ByteRange(37, 47), skip=3, compare=7)
+    assert before == []
+    assert isinstance(end.error, ChangedError)
+    assert stage.slate.text == here
+
+
+def test_a_comparison_with_nothing_to_write_behind_it():
+    stage = Stage([b"0123456789"])
+    stage.slate.write_at(0, b"0123456789")
+    assert stage.run(ByteRange(10, 10), compare=10) == [m.Compared(7), m.Ended(7)]
+
+
+def test_a_body_that_ends_within_the_comparison_says_neither():
+    stage = Stage([b"0123"])
+    stage.slate.write_at(0, b"0123456789")
+    assert stage.run(ByteRange(10, 20), compare=10) == [m.Ended(7)]
+
+
 def test_bytes_after_the_end_are_never_written():
     stage = Stage([b"x" * 100])
     stage.run(ByteRange(0, 60))
@@ -116,7 +153,7 @@ def test_a_short_body_ends_without_error_where_it_ends():
 def test_a_trimmed_segment_stops_there():
     stage = Stage([b"x" * 10] * 10, step_bytes=10)
     stage.reception.open()
-    stage.reception.receive(ByteRange(0, 100), 0)
+    stage.reception.receive(m.Receive(1, ByteRange(0, 100), 0))
     stage.reception.step(stage.view)
     stage.reception.trim(25)
     events = []
@@ -129,7 +166,7 @@ def test_a_trimmed_segment_stops_there():
 def test_a_segment_trimmed_behind_itself_ends_and_its_bytes_count():
     stage = Stage([b"x" * 10] * 10, step_bytes=10)
     stage.reception.open()
-    stage.reception.receive(ByteRange(0, 100), 0)
+    stage.reception.receive(m.Receive(1, ByteRange(0, 100), 0))
     first = stage.reception.step(stage.view)
     second = stage.reception.step(stage.view)
     stage.reception.trim(5)
@@ -142,7 +179,7 @@ def test_a_segment_trimmed_behind_itself_ends_and_its_bytes_count():
 def test_a_dropped_segment_writes_nothing_more_and_ends_without_error():
     stage = Stage([b"x" * 10] * 10, step_bytes=10)
     stage.reception.open()
-    stage.reception.receive(ByteRange(0, 100), 0)
+    stage.reception.receive(m.Receive(1, ByteRange(0, 100), 0))
     stage.reception.step(stage.view)
     stage.reception.drop()
     assert stage.reception.step(stage.view)[-1] == m.Ended(7)
@@ -170,7 +207,7 @@ def test_reports_are_a_tenth_of_a_second_or_a_mib_apart():
     assert len(extents(events)) <= 2
     slow = Stage([b"x" * 10] * 10, step_bytes=10)
     slow.reception.open()
-    slow.reception.receive(ByteRange(0, 100), 0)
+    slow.reception.receive(m.Receive(1, ByteRange(0, 100), 0))
     count = 0
     for _ in range(10):
         slow.now += 0.2

@@ -57,6 +57,8 @@ class Recipe:
     unchanged: bool = True
     logs: bool = True
     """Whether the access log is complete as soon as a response is."""
+    lags: bool = False
+    """Whether it may send a replaced file, all of it, for some seconds more."""
 
     def is_installed(self) -> bool:
         """Whether the program is on the path, or where Debian puts servers."""
@@ -211,7 +213,6 @@ def lighttpd(site: Site, *, validators: bool = True) -> list[str]:
         site.private / "lighttpd.conf",
         f"""
         server.modules = ( "mod_accesslog" )
-        server.stat-cache-engine = "disable"
         server.bind = "127.0.0.1"
         server.port = {site.port}
         server.document-root = "{site.public}"
@@ -279,8 +280,16 @@ RECIPES = (
     Recipe("nginx", "nginx", nginx),
     Recipe("nginx-tls", "nginx", nginx, tls=True),
     Recipe("nginx-gzip", "nginx", nginx_gzip),
-    Recipe("lighttpd", "lighttpd", lighttpd, logs=False),
-    Recipe("lighttpd-bare", "lighttpd", lighttpd_bare, strong=False, unchanged=False, logs=False),
+    Recipe("lighttpd", "lighttpd", lighttpd, logs=False, lags=True),
+    Recipe(
+        "lighttpd-bare",
+        "lighttpd",
+        lighttpd_bare,
+        strong=False,
+        unchanged=False,
+        logs=False,
+        lags=True,
+    ),
     Recipe("apache", "apache2", apache),
     Recipe("python", sys.executable, python_server, ranges=False, strong=False, logs=False),
 )

@@ -10,30 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from rdl import errors as e
+from rdl.core import classify as c
 from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
-from rdl.core.classify import (
-    Changed,
-    Context,
-    Malformed,
-    Partial,
-    Refused,
-    RetryLater,
-    Unchanged,
-    Unsatisfiable,
-    Verdict,
-    Whole,
-    classify,
-)
 from rdl.core.events import Changed as ChangedFact
 from rdl.core.events import Retrying, Warned
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, Headers, worker_headers
 from rdl.core.lanes import Lane, Lanes
-from rdl.core.pace import LONGEST_SERVER_DELAY, Growth, Patience
+from rdl.core.pace import Growth, Patience
 from rdl.core.planner import Claim, Steal
 from rdl.core.proving import Digests
-from rdl.core.receiving import begins_anew, next_fetch, portion, range_ignored
+from rdl.core.receiving import begins_anew, keep_adopted, next_fetch, portion, range_ignored
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import ENDLESS, Row, span_of
 from rdl.core.saving import Saving
@@ -87,11 +75,11 @@ class Filling:
             return
         known = self.row.representation if self.row else None
         lane.framing = event.head.framing
-        context = Context(known, self.existing, bool(self.digests.wanted))
-        verdict = classify(lane.ask, event.head, context)
-        if isinstance(verdict, Changed):  # If-Range was answered by the whole new version
+        context = c.Context(known, self.existing, bool(self.digests.wanted))
+        verdict = c.classify(lane.ask, event.head, context)
+        if isinstance(verdict, c.Changed):  # If-Range was answered by the whole new version
             self._ranges = (event.head.get("accept-ranges") or "").strip().lower() == "bytes"
-        elif event.head.status == 206 and isinstance(verdict, Partial | Whole):
+        elif event.head.status == 206 and isinstance(verdict, c.Partial | c.Whole):
             self._ranges = True
         _VERDICTS[type(verdict)](self, lane, verdict)
 
@@ -112,18 +100,36 @@ class Filling:
         if limit is not None and self._endless() and self.row.present_bytes > limit:
             self._end(e.PolicyError(self.spec.path, "the body is over --max-filesize"))
 
+    def compared(self, event: m.Compared) -> None:
+        """What a run continues is still the same: now others may join."""
+        lane = self.lanes.get(event.segment)
+        if lane is not None and not lane.dropped:
+            self._confirm(lane)
+
     def ended(self, event: m.Ended, filling: bool) -> None:
         """A lane is over; while `filling`, what it lacks goes back to the row."""
         lane = self.lanes.pop(event.segment)
         if lane is None or lane.dropped or not filling:
             return
         error = event.error
-        if error is None and lane.flowing and self._endless():
+        if isinstance(error, e.ChangedError) and self.adopted:
+            self.disown()
+        elif isinstance(error, e.ChangedError):
+            self._changed(lane, c.Changed(None, sure=True))
+        elif error is None and lane.flowing and self._endless():
             self._end_of_unknown(lane)
         elif error is None and lane.upto < lane.stop:
-            error = e.NetworkError("the body ended early", f"{lane.stop - lane.upto} bytes short")
-        if error is not None:
+            short = f"{lane.stop - lane.upto} bytes short"
+            self._failed(lane, e.NetworkError("the body ended early", short))
+        elif error is not None:
             self._failed(lane, error)
+
+    def disown(self) -> None:
+        """The adopted bytes proved to be others: begin without them."""
+        text = "the adopted bytes are not of this file; all of it is fetched"
+        self.emit(m.Tell(Warned(self.spec.path, text)))
+        self.adopted = 0
+        self.drain(self.forget)
 
     def forget(self) -> None:
         """Ask from the start; what is on disk stays until a response was accepted."""
@@ -151,7 +157,7 @@ class Filling:
 
     # Verdicts
 
-    def _take(self, lane: Lane, verdict: Partial | Whole) -> None:
+    def _take(self, lane: Lane, verdict: c.Partial | c.Whole) -> None:
         if self.spec.dry_run:
             self.emit(m.Tell(plan(self.spec, verdict.representation, self.row, self._ranges)))
             self.drop(lane)
@@ -159,14 +165,13 @@ class Filling:
         elif self.row is None:
             self.drain(lambda: self._adopt(lane, verdict), spare=lane)
         else:
-            self._confirm(lane)
             self._accept(lane, verdict)
 
-    def _unchanged(self, lane: Lane, verdict: Unchanged) -> None:
+    def _unchanged(self, lane: Lane, verdict: c.Unchanged) -> None:
         self.drop(lane)
         self.settled = "unchanged"
 
-    def _changed(self, lane: Lane, verdict: Changed) -> None:
+    def _changed(self, lane: Lane, verdict: c.Changed) -> None:
         error = e.ChangedError(self.spec.path, "the remote file changed since this part was begun")
         body = verdict.body
         if body is None and self.row is not None and not verdict.sure:
@@ -185,11 +190,11 @@ class Filling:
         else:
             self.drain(self.forget)
 
-    def _unsatisfiable(self, lane: Lane, verdict: Unsatisfiable) -> None:
+    def _unsatisfiable(self, lane: Lane, verdict: c.Unsatisfiable) -> None:
         self.drop(lane)
         known = self.row.representation.total if self.row else None
         if known is not None and verdict.total is not None and verdict.total != known:
-            self._changed(lane, Changed(None, sure=True))
+            self._changed(lane, c.Changed(None, sure=True))
         elif self.row is None and self.options.range is not None and not self.plain:
             self._end(e.ProtocolError("range", "it lies outside of the remote file"))
         elif self.row is None and self.adopted:
@@ -199,17 +204,17 @@ class Filling:
         else:
             self._strike(lane, "416 to a range that exists")
 
-    def _refused(self, lane: Lane, verdict: Refused | RetryLater) -> None:
+    def _refused(self, lane: Lane, verdict: c.Refused | c.RetryLater) -> None:
         self.drop(lane)
         self._failed(lane, verdict.error, verdict.delay)
 
-    def _malformed(self, lane: Lane, verdict: Malformed) -> None:
+    def _malformed(self, lane: Lane, verdict: c.Malformed) -> None:
         self.drop(lane)
         self._strike(lane, verdict.why)
 
     # Taking a body
 
-    def _adopt(self, lane: Lane, body: Partial | Whole) -> None:
+    def _adopt(self, lane: Lane, body: c.Partial | c.Whole) -> None:
         """A version is begun: by the first response, or anew after a change."""
         representation = body.representation
         span = span_of(self.options.range, representation.total)
@@ -220,26 +225,15 @@ class Filling:
             self._end(e.ProtocolError("range", "it lies outside of the remote file"))
             return
         self.row = Row(representation, span, self.options.block_size)
-        self.existing, self.reused = None, 0
+        self.existing = None
         self.digests.restart()
         self.saving.restart()
-        self._keep_adopted(lane)
+        self.adopted = self.reused = keep_adopted(self.row, lane, self.adopted)
         part, block_size = self.row.part, self.row.block_size
         self.emit(m.Begin(representation, part, block_size, self.adopted))
         if self.row.size:
             self.emit(m.Reserve(self.row.size))
-        self._confirm(lane)
         self._accept(lane, body)
-
-    def _keep_adopted(self, lane: Lane) -> None:
-        """Count the adopted bytes as present, when the answer continues them."""
-        assert self.row is not None
-        total = self.row.representation.total
-        if not self.adopted or total is None or self.adopted > total or not lane.ask.start:
-            self.adopted = 0
-            return
-        self.row.add([ByteRange(0, self.adopted)])
-        self.reused = self.adopted
 
     def _confirm(self, lane: Lane) -> None:
         """The first accepted response of this run: now others may join."""
@@ -253,19 +247,24 @@ class Filling:
         if self.parallel:
             self.growth.proven(self.now, self.now - lane.sent_at, self.arrived)
 
-    def _accept(self, lane: Lane, body: Partial | Whole) -> None:
+    def _accept(self, lane: Lane, body: c.Partial | c.Whole) -> None:
         """Let the body in, from the first byte of it that is wanted."""
         assert self.row is not None
         if range_ignored(body, lane, self.row) and self.lanes.others(lane):
             self.drop(lane)
             self._strike(lane, "the range was ignored")
             return
-        wanted, skip = portion(body, lane, self.row)
-        if not wanted or self.row.complete:
+        wanted, before = portion(body, lane, self.row)
+        compare = 0 if self.confirmed else min(before, self.row.overlap(wanted.start))
+        if not compare:
+            self._confirm(lane)
+        if not wanted and not compare:
             self.drop(lane)
+            if not self.row.complete:
+                self._strike(lane, "206 that ends before what is missing")
             return
         lane.upto, lane.stop, lane.flowing = wanted.start, wanted.stop, True
-        self.emit(m.Receive(lane.segment, wanted, skip))
+        self.emit(m.Receive(lane.segment, wanted, before - compare, compare))
 
     def _object(self, representation: Representation) -> bool:
         """Whether policy forbids this representation; then the transfer ends."""
@@ -289,17 +288,15 @@ class Filling:
 
     def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
-        others = bool(self.lanes.others(lane))
-        if others and delay is not None and delay > LONGEST_SERVER_DELAY:
-            delay = None  # it serves the others: this is about their number
-        if others and lane.gained == 0:
-            self.growth.refused(self.now, len(self.lanes.others(lane)))
-        if error.permanent and not others:
+        others = len(self.lanes.others(lane))
+        gained = lane.gained >= ENOUGH_GAIN and self._joinable()
+        if others and not lane.gained:  # it serves the others: this is about their number
+            self.growth.refused(self.now, others)
+            self.patience.surplus(self.now, delay)
+        elif error.permanent:
             self._end(error)
             return
-        gained = lane.gained >= ENOUGH_GAIN and self._joinable()
-        going_on = self.patience.failure(self.now, delay, gained)
-        if not going_on and not error.permanent:
+        elif not self.patience.failure(self.now, delay, gained):
             self._exhausted = error
             return
         wait = max(0.0, self.patience.not_before - self.now)
@@ -360,18 +357,19 @@ class Filling:
             self.lanes.trim(step.segment, step.range.start)
             self.emit(m.Trim(step.segment, step.range.start))
         ask = Ask(step.range.start, step.range.stop)
-        self._fetch(ask, step.range.stop, worker_headers(self.row.representation, self._dislikes))
+        self._fetch(ask, worker_headers(self.row.representation, self._dislikes))
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""
-        ask = Ask(ranged=False)
+        ask, overlap = Ask(ranged=False), 0
         if not self.plain:
-            ask = first_ask(self.row, self.options.range, self.adopted)
+            ask, overlap = first_ask(self.row, self.options.range, self.adopted)
         headers = lone_headers(self.row, self.existing) if ask.ranged else ()
-        self._fetch(ask, ENDLESS if ask.stop is None else ask.stop, headers)
+        self._fetch(ask, headers, overlap)
 
-    def _fetch(self, ask: Ask, stop: int, headers: Headers) -> None:
-        lane = self.lanes.add(ask, stop, self.now)
+    def _fetch(self, ask: Ask, headers: Headers, overlap: int = 0) -> None:
+        stop = ENDLESS if ask.stop is None else ask.stop
+        lane = self.lanes.add(ask, stop, self.now, overlap)
         self.emit(m.Fetch(lane.segment, ask, headers))
 
     def _joinable(self) -> bool:
@@ -388,13 +386,13 @@ class Filling:
         self.failure = self.failure or error
 
 
-_VERDICTS: dict[type[Verdict], Callable[[Filling, Lane, Any], None]] = {
-    Partial: Filling._take,
-    Whole: Filling._take,
-    Unchanged: Filling._unchanged,
-    Changed: Filling._changed,
-    Unsatisfiable: Filling._unsatisfiable,
-    RetryLater: Filling._refused,
-    Refused: Filling._refused,
-    Malformed: Filling._malformed,
+_VERDICTS: dict[type[c.Verdict], Callable[[Filling, Lane, Any], None]] = {
+    c.Partial: Filling._take,
+    c.Whole: Filling._take,
+    c.Unchanged: Filling._unchanged,
+    c.Changed: Filling._changed,
+    c.Unsatisfiable: Filling._unsatisfiable,
+    c.RetryLater: Filling._refused,
+    c.Refused: Filling._refused,
+    c.Malformed: Filling._malformed,
 }

@@ -11,13 +11,15 @@ from rdl.core.planner import Flow
 
 @dataclass(slots=True)
 class Lane:
-    """A segment in flight. Until `flowing` nothing of it may be written. `gained`: new bytes."""
+    """A segment in flight. Until `flowing` nothing of it may be written. `gained`: new bytes;
+    `overlap`: so many bytes at the start of what was asked for are here, to be compared."""
 
     segment: int
     ask: Ask
     upto: int
     stop: int
     sent_at: float
+    overlap: int = 0
     flowing: bool = False
     dropped: bool = False
     gained: int = 0
@@ -40,9 +42,9 @@ class Lanes:
     def all(self) -> list[Lane]:
         return list(self._lanes.values())
 
-    def add(self, ask: Ask, stop: int, now: float) -> Lane:
+    def add(self, ask: Ask, stop: int, now: float, overlap: int = 0) -> Lane:
         """A request is sent."""
-        lane = Lane(self._next, ask, ask.start, stop, now)
+        lane = Lane(self._next, ask, ask.start + overlap, stop, now, overlap)
         self._lanes[lane.segment] = lane
         self._next, self.most = self._next + 1, max(self.most, len(self._lanes))
         return lane

@@ -29,11 +29,14 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """The Gate let it pass: drop `skip` bytes of the body, write the next at `range`."""
+    """The Gate let it pass: drop `skip` bytes of the body, compare the next `compare` bytes
+    with what stands before `range` (answer Compared, or Ended with ChangedError), write the
+    rest at `range`."""
 
     segment: int
     range: ByteRange
     skip: int = 0
+    compare: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,13 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """The bytes that were to be compared are the same."""
+
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The exchange is over: at its trimmed stop or the body's proper end, or with an error."""
 
@@ -213,4 +223,16 @@ class Tick:
     """Time has passed."""
 
 
-Event = Demand | Head | Arrived | Ended | Synced | Hashed | Published | LocalFailed | Signal | Tick
+Event = (
+    Demand
+    | Head
+    | Arrived
+    | Compared
+    | Ended
+    | Synced
+    | Hashed
+    | Published
+    | LocalFailed
+    | Signal
+    | Tick
+)

@@ -63,6 +63,12 @@ class Patience:
         self.not_before = max(self.not_before, now + delay)
         return True
 
+    def surplus(self, now: float, asked: float | None) -> None:
+        """A request failed while others are served: no reason to lose patience."""
+        self.total += 1
+        if asked is not None and asked <= LONGEST_SERVER_DELAY:
+            self.not_before = max(self.not_before, now + asked)
+
 
 @dataclass(slots=True)
 class Growth:

@@ -11,15 +11,25 @@ from rdl.options import RangeSpec, TransferOptions
 
 
 def portion(body: Partial | Whole, lane: Lane, row: Row) -> tuple[ByteRange, int]:
-    """The range to write and the bytes of the body to drop before it.
+    """The range to write, and how many bytes of the body come before it.
 
     A part is taken as asked; of a whole what follows the first gap.
     """
     if isinstance(body, Partial):
         asked = ByteRange(0, max(lane.stop, row.span.start))
-        return body.range.clip(asked).clip(row.span), 0
-    start = row.first_gap()
-    return ByteRange(start, row.span.stop), start
+        part = body.range.clip(asked).clip(row.span)
+        return ByteRange(min(part.start + lane.overlap, part.stop), part.stop), lane.overlap
+    rest = ByteRange(row.first_gap(), row.span.stop)
+    return rest, rest.start if rest else 0
+
+
+def keep_adopted(row: Row, lane: Lane, adopted: int) -> int:
+    """Count the adopted bytes as present when the answer continues them; how many they are."""
+    total = row.representation.total
+    if total is None or adopted > total or not lane.overlap:
+        return 0
+    row.add([ByteRange(0, adopted)])
+    return adopted
 
 
 def range_ignored(body: Partial | Whole, lane: Lane, row: Row) -> bool:

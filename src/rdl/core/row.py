@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from rdl.core.blockmap import BlockMap, block_size_for
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.representation import Representation
 from rdl.options import RangeSpec
 
+OVERLAP = 64 << 10
+"""So many bytes before a gap are asked for again and compared when a run is continued."""
 ENDLESS = 2**62
 """Stands for the end of a body whose length nobody said."""
 
@@ -115,6 +117,22 @@ class Row:
         if self._map is None:
             return iter(() if self._ended else (ByteRange(self._upto, self.span.stop),))
         return self._map.missing(self.span)
+
+    def joint(self) -> ByteRange:
+        """The gap to continue at: the first that has present bytes before it (nothing, at the
+        end, counts as one), else the first of all."""
+        end = ByteRange(self.span.stop, self.span.stop)
+        gaps = [*islice(self.missing(), 2), end]
+        return next((gap for gap in gaps if self.overlap(gap.start)), gaps[0])
+
+    def overlap(self, at: int) -> int:
+        """How many present bytes, OVERLAP at most, stand right before the offset `at`."""
+        if self._map is None:
+            return 0
+        start = max(self.span.start, at - OVERLAP)
+        while start < at and (gap := self._map.next_missing(start, at)) is not None:
+            start = gap.stop
+        return max(0, at - start)
 
     def first_gap(self) -> int:
         """Where the first missing byte is; the span's end when there is none."""

@@ -8,7 +8,7 @@ from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers
 from rdl.core.representation import Representation
-from rdl.core.row import ENDLESS, Remembered, Row, span_of
+from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
 from rdl.errors import DigestMismatch, PolicyError, RdlError
 from rdl.options import RangeSpec, TransferOptions
 
@@ -54,17 +54,22 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
     return None
 
 
-def first_ask(row: Row | None, wanted: RangeSpec | None, adopted: int = 0) -> Ask:
-    """What to ask for first, or alone: the first gap, or all that is wanted, or what follows
-    adopted bytes (with the last of these, so that there is always something to ask for)."""
+def first_ask(row: Row | None, wanted: RangeSpec | None, adopted: int = 0) -> tuple[Ask, int]:
+    """What to ask for first, or alone, and how many bytes at its start are here already.
+
+    It is a gap (or the end, when all is here), or all that is wanted, or what follows adopted
+    bytes, and some bytes before it: by these it shows whether it is still the same file.
+    """
+    if row is None and adopted:
+        overlap = min(adopted, OVERLAP)
+        return Ask(adopted - overlap), overlap
     if row is None:
-        if adopted:
-            return Ask(adopted - 1)
-        return Ask(wanted.start, wanted.stop, wanted.suffix) if wanted else Ask()
-    gap = next(row.missing(), None)
-    if gap is None:  # all is here: ask for the last byte to see whether it is still current
-        return Ask(row.span.stop - 1, row.span.stop)
-    return Ask(gap.start, None if gap.stop == ENDLESS else gap.stop)
+        return (Ask(wanted.start, wanted.stop, wanted.suffix) if wanted else Ask()), 0
+    gap = row.joint()
+    overlap = row.overlap(gap.start)
+    if not gap and not overlap:  # an empty file
+        return Ask(ranged=False), 0
+    return Ask(gap.start - overlap, None if gap.stop == ENDLESS else gap.stop), overlap
 
 
 def lone_headers(row: Row | None, existing: Representation | None) -> Headers:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 from rdl.core import messages as m
-from rdl.core.events import Result, Verifying, Warned
+from rdl.core.events import Result, Verifying
 from rdl.core.filling import Filling
 from rdl.core.row import Row
 from rdl.core.spec import Spec, about_row
@@ -79,6 +79,9 @@ class Transfer:
     def _on_arrived(self, event: m.Arrived) -> None:
         self._fill.came(event)
 
+    def _on_compared(self, event: m.Compared) -> None:
+        self._fill.compared(event)
+
     def _on_ended(self, event: m.Ended) -> None:
         self._fill.ended(event, self.phase is Phase.FILLING)
 
@@ -90,10 +93,8 @@ class Transfer:
             return
         why = self._fill.digests.objection(event.digests)
         if why and self._fill.adopted:
-            text = "the adopted bytes are not of this file; all of it is fetched"
-            self._fill.emit(m.Tell(Warned(self.spec.path, text)))
-            self._fill.adopted, self.phase = 0, Phase.FILLING
-            self._fill.forget()
+            self.phase = Phase.FILLING
+            self._fill.disown()
         elif why:
             self._fill.emit(m.Quarantine())
             hint = "the data is kept beside it as .part.bad"
@@ -251,6 +252,7 @@ _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Demand: Transfer._on_demand,
     m.Head: Transfer._on_head,
     m.Arrived: Transfer._on_arrived,
+    m.Compared: Transfer._on_compared,
     m.Ended: Transfer._on_ended,
     m.Synced: Transfer._on_synced,
     m.Hashed: Transfer._on_hashed,

@@ -182,7 +182,7 @@ class Driver:
     def _do_receive(self, command: m.Receive) -> None:
         reception = self._receptions[command.segment]
         self._url = reception.final_url
-        reception.receive(command.range, command.skip)
+        reception.receive(command)
 
     def _do_trim(self, command: m.Trim) -> None:
         if command.segment in self._receptions:
