@@ -215,15 +215,13 @@ def test_a_tag_that_outlives_its_file_fails_where_a_change_is_to_fail():
     assert play.ever(m.Begin) == []
 
 
-def test_a_part_that_ends_before_what_is_missing_is_a_strike():
-    play = Play(spec(remembered((0, MiB))))
+def test_a_part_that_brings_only_what_is_here_confirms_and_the_gap_is_asked_for():
+    play = Play(spec(remembered((0, MiB)), connections=1))
     play.head(part(JOIN, MiB))
+    assert play.of(m.Receive) == [m.Receive(1, rng(MiB, MiB), compare=OVERLAP)]
     play.same(1)
     play.end(1)
-    for _ in range(3):
-        play.next_fetch()
-        play.head(part(MiB, MiB + 1))
-    assert play.transfer.row is None
+    assert play.fetch.ask.start == MiB
 
 
 def test_a_resume_that_gets_the_whole_skips_to_the_first_gap():

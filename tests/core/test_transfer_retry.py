@@ -137,7 +137,7 @@ def test_retry_max_time_ends_with_the_last_cause():
 
 
 def test_a_worker_refused_while_another_flows_only_lowers_the_number():
-    play = Play(connections=4)
+    play = Play(connections=4, retry=0)
     play.head(part())
     workers = play.of(m.Fetch)
     assert len(workers) == 3
