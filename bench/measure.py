@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+"""An installed program has its byte code; ours has it after the first run."""
 LOOK_EVERY = 0.01
 """Seconds between two looks at the memory."""
 
@@ -29,7 +31,9 @@ class Cost:
 def run(command: Sequence[str]) -> Cost:
     """Run to the end; a client that fails ends the measurement with RuntimeError."""
     begun = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT
+    )
     rss = _watch(process.pid)
     wall = time.monotonic() - begun
     _, status, usage = os.wait4(process.pid, 0)

@@ -110,7 +110,7 @@ class Play:
 
     def arrive(self, segment: int, start: int, stop: int, after: float = 0.01) -> list[m.Command]:
         """Bytes are written."""
-        return self.on(m.Arrived(segment, Extent(start, stop, 0)), after)
+        return self.on(m.Arrived(segment, ByteRange(start, stop)), after)
 
     def end(self, segment: int, error: RdlError | None = None) -> list[m.Command]:
         """The exchange is over."""

@@ -52,13 +52,6 @@ def test_without_new_bytes_there_is_no_checkpoint():
     assert play.ever(m.Checkpoint) == []
 
 
-def test_every_arrived_extent_is_recorded_before_the_checkpoint_that_covers_it():
-    play = one_stream()
-    play.arrive(1, 0, 32 * MiB)
-    kinds = [type(one) for one in play.out]
-    assert kinds.index(m.Record) < kinds.index(m.Checkpoint)
-
-
 # Idle
 
 
@@ -125,7 +118,6 @@ def test_a_signal_while_flowing_drains_then_syncs_then_ends():
     assert m.Drop(1) in play.out
     assert play.of(m.Finish) == play.of(m.Checkpoint) == []
     play.arrive(1, MiB, 2 * MiB)
-    assert play.of(m.Record)
     play.end(1)
     assert play.of(m.Checkpoint)
     assert play.of(m.Finish) == []

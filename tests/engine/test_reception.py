@@ -17,10 +17,15 @@ from tests.engine.staging import content_of
 
 
 class Slate:
-    """A store that only remembers what was written where."""
+    """A store that only remembers what was written where, and recorded."""
 
     def __init__(self):
-        self.data, self.error = {}, None
+        self.data, self.extents, self.error, self.index_error = {}, [], None, None
+
+    def record(self, extents):
+        if self.index_error:
+            raise self.index_error
+        self.extents += extents
 
     def write_at(self, offset, data):
         if self.error:
@@ -59,8 +64,8 @@ class Stage:
         return events[1:]
 
 
-def extents(events):
-    return [event.extent for event in events if isinstance(event, m.Arrived)]
+def arrived(events):
+    return [event.range for event in events if isinstance(event, m.Arrived)]
 
 
 def test_the_request_carries_the_range_and_the_conditions():
@@ -74,11 +79,11 @@ def test_what_is_reported_is_what_is_written_with_its_checksum():
     data = content_of(3 * EXTENT + 5)
     stage = Stage([data[at : at + 70_000] for at in range(0, len(data), 70_000)])
     events = stage.run(ByteRange(100, 100 + len(data)))
-    parts = extents(events)
     assert stage.slate.text == data
-    assert (parts[0].start, parts[-1].stop) == (100, 100 + len(data))
-    assert all(one.stop == two.start for one, two in itertools.pairwise(parts))
-    for one in parts:
+    for parts in (stage.slate.extents, arrived(events)):
+        assert (parts[0].start, parts[-1].stop) == (100, 100 + len(data))
+        assert all(one.stop == two.start for one, two in itertools.pairwise(parts))
+    for one in stage.slate.extents:
         assert 0 < one.stop - one.start <= EXTENT
         assert one.checksum == xxh3_64_intdigest(data[one.start - 100 : one.stop - 100])
     assert events[-1] == m.Ended(7)
@@ -103,7 +108,7 @@ def test_what_is_here_is_compared_and_only_the_rest_written(step_bytes):
     stage.slate.write_at(30, b"3456789")
     events = stage.run(ByteRange(37, 47), skip=3, compare=7)
     assert events[0] == m.Compared(7)
-    assert [(one.start, one.stop) for one in extents(events)] == [(37, 47)]
+    assert [(one.start, one.stop) for one in stage.slate.extents] == [(37, 47)]
     assert stage.slate.text == b"3456789" + b"0123456789"
 
 
@@ -139,14 +144,14 @@ def test_an_error_comes_after_what_was_written_before_it():
     error = NetworkError("server", "reset")
     stage = Stage([b"abc", b"def", error])
     events = stage.run(ByteRange(0, 60))
-    assert extents(events)[-1].stop == 6
+    assert arrived(events)[-1].stop == 6
     assert events[-1] == m.Ended(7, error)
 
 
 def test_a_short_body_ends_without_error_where_it_ends():
     stage = Stage([b"abc"])
     events = stage.run(ByteRange(0, 60))
-    assert extents(events)[-1].stop == 3
+    assert arrived(events)[-1].stop == 3
     assert events[-1] == m.Ended(7)
 
 
@@ -160,7 +165,7 @@ def test_a_trimmed_segment_stops_there():
     while not events or not isinstance(events[-1], m.Ended):
         events += stage.reception.step(stage.view)
     assert max(stage.slate.data) == 24
-    assert extents(events)[-1].stop == 25
+    assert arrived(events)[-1].stop == 25
 
 
 def test_a_segment_trimmed_behind_itself_ends_and_its_bytes_count():
@@ -172,7 +177,7 @@ def test_a_segment_trimmed_behind_itself_ends_and_its_bytes_count():
     stage.reception.trim(5)
     events = (*first, *second, *stage.reception.step(stage.view))
     assert events[-1] == m.Ended(7)
-    assert extents(events)[-1].stop == 20
+    assert arrived(events)[-1].stop == 20
     assert len(stage.slate.data) == 20
 
 
@@ -197,21 +202,46 @@ def test_a_disk_that_refuses_is_reported_and_nothing_is_claimed():
     stage = Stage([b"x" * 10])
     stage.slate.error = NoSpaceError("f", "full")
     events = stage.run(ByteRange(0, 100))
-    assert extents(events) == []
+    assert arrived(events) == []
     assert events == [m.LocalFailed(stage.slate.error), m.Ended(7)]
+    assert stage.slate.extents == []
 
 
-def test_reports_are_a_tenth_of_a_second_or_a_mib_apart():
+def test_an_index_that_refuses_is_reported_and_nothing_is_claimed():
+    stage = Stage([b"x" * 10])
+    stage.slate.index_error = NoSpaceError("f", "full")
+    events = stage.run(ByteRange(0, 100))
+    assert arrived(events) == []
+    assert events[0] == m.LocalFailed(stage.slate.index_error)
+    assert events[-1] == m.Ended(7)
+
+
+def test_no_more_than_a_mib_is_written_and_not_recorded_and_nothing_unrecorded_is_told():
+    stage = Stage([b"x" * 100_000] * 100)
+    stage.reception.open()
+    stage.reception.receive(m.Receive(7, ByteRange(0, 10_000_000)))
+    told = ended = 0
+    while not ended:
+        events = stage.reception.step(stage.view)
+        recorded = max([one.stop for one in stage.slate.extents], default=0)
+        told = max([told, *(one.stop for one in arrived(events))])
+        assert len(stage.slate.data) - recorded < EXTENT
+        assert told <= recorded
+        ended = any(isinstance(event, m.Ended) for event in events)
+    assert told == 10_000_000
+
+
+def test_reports_are_a_tenth_of_a_second_or_some_mib_apart():
     stage = Stage([b"x" * 10] * 1000, step_bytes=10)
     events = stage.run(ByteRange(0, 10_000))
-    assert len(extents(events)) <= 2
+    assert len(arrived(events)) <= 2
     slow = Stage([b"x" * 10] * 10, step_bytes=10)
     slow.reception.open()
     slow.reception.receive(m.Receive(1, ByteRange(0, 100), 0))
     count = 0
     for _ in range(10):
         slow.now += 0.2
-        count += len(extents(slow.reception.step(slow.view)))
+        count += len(arrived(slow.reception.step(slow.view)))
     assert count == 10
 
 

@@ -85,13 +85,12 @@ class Filling:
 
     def came(self, event: m.Arrived) -> None:
         """Written bytes."""
-        extent, lane = event.extent, self.lanes.get(event.segment)
+        range, lane = event.range, self.lanes.get(event.segment)
         if self.row is None or lane is None:
             raise AssertionError(f"bytes of a segment that is not in flight: {event}")
-        self.row.add([extent.range])
-        self.emit(m.Record((extent,)))
-        size = extent.stop - extent.start
-        lane.upto, lane.gained = max(lane.upto, extent.stop), lane.gained + size
+        self.row.add([range])
+        size = len(range)
+        lane.upto, lane.gained = max(lane.upto, range.stop), lane.gained + size
         self.arrived += size
         if self._joinable():  # elsewhere a cut body was for nothing
             self.patience.progress()

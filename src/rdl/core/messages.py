@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rdl.core.byterange import ByteRange, Extent
+from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result
 from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
@@ -31,7 +31,7 @@ class Fetch:
 class Receive:
     """The Gate let it pass: drop `skip` bytes of the body, compare the next `compare` bytes
     with what stands before `range` (answer Compared, or Ended with ChangedError), write the
-    rest at `range`."""
+    rest at `range` and record it, an extent of at most a MiB after the other."""
 
     segment: int
     range: ByteRange
@@ -70,13 +70,6 @@ class Reserve:
     """Make `size` bytes of room."""
 
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Append soft records of written extents."""
-
-    extents: tuple[Extent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +127,6 @@ Command = (
     | Drop
     | Begin
     | Reserve
-    | Record
     | Checkpoint
     | Hash
     | Publish
@@ -162,10 +154,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """These bytes are written."""
+    """These bytes are written and recorded."""
 
     segment: int
-    extent: Extent
+    range: ByteRange
 
 
 @dataclass(frozen=True, slots=True)

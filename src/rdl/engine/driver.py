@@ -215,9 +215,6 @@ class Driver:
     def _do_reserve(self, command: m.Reserve) -> None:
         self._edges.store.reserve(command.size)
 
-    def _do_record(self, command: m.Record) -> None:
-        self._edges.store.record(command.extents)
-
     def _do_checkpoint(self, command: m.Checkpoint) -> None:
         self._sync.do(self._checkpoint)
 
@@ -274,7 +271,6 @@ _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Drop: Driver._do_drop,
     m.Begin: Driver._do_begin,
     m.Reserve: Driver._do_reserve,
-    m.Record: Driver._do_record,
     m.Checkpoint: Driver._do_checkpoint,
     m.Hash: Driver._do_hash,
     m.Publish: Driver._do_publish,

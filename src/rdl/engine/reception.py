@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from xxhash import xxh3_64
 
 from rdl.core import messages as m
-from rdl.core.byterange import Extent
+from rdl.core.byterange import ByteRange, Extent
 from rdl.engine.throttle import Throttle
 from rdl.errors import ChangedError, RdlError
 from rdl.storage.base import Store
@@ -22,8 +22,9 @@ from rdl.transport.base import Exchange, Request, Transport
 
 BUFFER = 256 << 10
 EXTENT = 1 << 20
-REPORT_SECONDS = 0.1
-GATHER_SECONDS = 0.02
+"""So many bytes at most are lost by a kill: written, but not recorded."""
+REPORT, REPORT_SECONDS = 8 << 20, 0.1
+"""The heart is told after so many bytes or seconds: an event costs what 0.2 MiB cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Reception:
         self._exchange: Exchange | None = None
         self._decided, self._dropped = threading.Event(), threading.Event()
         self._skip = self._compare = self._stop = 0
-        self._at = self._from = 0
+        self._at = self._from = self._told = 0
         self._checksum, self._told_at = xxh3_64(), 0.0
 
     @property
@@ -71,7 +72,7 @@ class Reception:
         """The heart lets the body in."""
         self._skip, self._compare = command.skip, command.compare
         self._stop = command.range.stop
-        self._at = self._from = command.range.start
+        self._at = self._from = self._told = command.range.start
         self._decided.set()
 
     def trim(self, stop: int) -> None:
@@ -129,31 +130,11 @@ class Reception:
             room = min(self._stop, self._from + EXTENT) - self._at
             if self._stop <= self._at:
                 return self._end()
+            view = view[: min(room, self._edges.rate.grant)]
+            count = exchange.readinto(view)
         except RdlError as error:
             return self._end(None if self._dropped.is_set() else error)
-        return self._take(exchange, view[: min(room, self._edges.rate.grant)])
-
-    def _take(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
-        """Read until a write is worth it (TLS gives 16 KiB at a time), and write.
-
-        What came before an end or an error is right, and is written before that is told.
-        """
-        filled, enough, over = 0, len(view) // 2, False
-        error: RdlError | None = None
-        late = self._edges.clock() + GATHER_SECONDS
-        try:
-            while not over and filled <= enough:
-                count = exchange.readinto(view[filled:])
-                filled += count
-                over = count == 0
-                if self._edges.clock() >= late:
-                    break
-        except RdlError as failed:
-            over, error = True, None if self._dropped.is_set() else failed
-        events = self._write(view[:filled]) if filled else ()
-        if over and not any(isinstance(event, m.Ended) for event in events):
-            return (*events, *self._end(error))
-        return events
+        return self._write(view[:count]) if count else self._end()
 
     def _skip_some(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
         count = exchange.readinto(view[: min(len(view), self._skip)])
@@ -182,28 +163,40 @@ class Reception:
     def _write(self, data: memoryview) -> tuple[m.Event, ...]:
         try:
             self._edges.store.write_at(self._at, data)
+            self._checksum.update(data)
+            self._at += len(data)
+            wait = self._edges.rate.take(len(data))
+            now = self._edges.clock()
+            due = self._at - self._told >= REPORT or now - self._told_at >= REPORT_SECONDS
+            if due or self._at - self._from >= EXTENT or self._at >= self._stop:
+                self._record()
         except RdlError as error:
             return (m.LocalFailed(error), *self._end())
-        self._checksum.update(data)
-        self._at += len(data)
-        wait = self._edges.rate.take(len(data))
-        now = self._edges.clock()
-        full = self._at - self._from >= EXTENT or self._at >= self._stop
-        events = self._report(now) if full or now - self._told_at >= REPORT_SECONDS else ()
+        events = self._report(now) if due else ()
         self._pause(wait)
         return events
 
+    def _record(self) -> None:
+        """Note what is written in the index, for a run after a kill."""
+        if self._at > self._from:
+            extent = Extent(self._from, self._at, self._checksum.intdigest())
+            self._edges.store.record((extent,))
+            self._from, self._checksum = self._at, xxh3_64()
+
     def _report(self, now: float) -> tuple[m.Event, ...]:
-        if self._at == self._from:
-            return ()
-        extent = Extent(self._from, self._at, self._checksum.intdigest())
-        self._from, self._checksum, self._told_at = self._at, xxh3_64(), now
-        return (m.Arrived(self.segment, extent),)
+        """Tell the heart of what is recorded."""
+        range, self._told, self._told_at = ByteRange(self._told, self._from), self._from, now
+        return (m.Arrived(self.segment, range),) if range else ()
 
     def _end(self, error: RdlError | None = None) -> tuple[m.Event, ...]:
         if self._exchange is not None:
             self._exchange.close()
-        return (*self._report(0.0), m.Ended(self.segment, error))
+        ended = m.Ended(self.segment, error)
+        try:
+            self._record()
+        except RdlError as failed:
+            return (*self._report(0.0), m.LocalFailed(failed), ended)
+        return (*self._report(0.0), ended)
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0:

@@ -6,7 +6,7 @@ reader, which then gives the connection up, so that no file descriptor is used a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Lock
 
 import h11
@@ -25,7 +25,7 @@ class Body(httpx.SyncByteStream):
 
     def __init__(self, connection: Connection, pool: Pool, wire: h11.Connection) -> None:
         self._connection, self._pool, self._wire = connection, pool, wire
-        self._recv_into: Callable[[memoryview], int] = connection.sock.recv_into
+        self._recv_into = connection.reader()
         self._lead = memoryview(wire.trailing_data[0])
         self._keep_alive = wire.our_state is h11.DONE
         self._ended = True

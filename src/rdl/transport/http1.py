@@ -83,7 +83,6 @@ class Http1Transport(httpx.BaseTransport):
         send(connection.sock, request_bytes(wire, request, proxy), timeout, label)
         event = read_head(connection.sock, wire, timeout, label)
         head = make_head(event, request.method, str(request.url), label)
-        connection.sock.settimeout(timeout)
         body = make_body(head, connection, self._pool, wire)
         return httpx.Response(
             event.status_code,
@@ -119,7 +118,7 @@ class Http1Transport(httpx.BaseTransport):
             left = max(goal.deadline - time.monotonic(), 0.001)
             sock = handshake(context, sock, goal.host, left)
         key = (origin(url), repr(proxy) if proxy else "")
-        connection = Connection(sock, key, public=public)
+        connection = Connection(sock, key, public=public, timeout=options.timeout)
         self._pool.add(connection)
         return connection
 

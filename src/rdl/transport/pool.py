@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from threading import Lock
 
+from rdl.transport.tls import RecordReader
+
 IDLE_SECONDS = 30.0
 MAX_IDLE = 32
 
@@ -21,10 +23,11 @@ Key = tuple[str, str]
 
 
 class Connection:
-    """A connected socket. `public`: it leads to a public address (or may, behind a proxy)."""
+    """A connected socket. `public`: it leads to a public address (or may, behind a proxy);
+    `timeout`: so many seconds may pass without a byte of a body."""
 
-    def __init__(self, sock: socket.socket, key: Key, *, public: bool) -> None:
-        self.sock, self.key, self.public = sock, key, public
+    def __init__(self, sock: socket.socket, key: Key, *, public: bool, timeout: float) -> None:
+        self.sock, self.key, self.public, self.timeout = sock, key, public, timeout
         self.since = time.monotonic()
         self._lock = Lock()
         self._open = True
@@ -33,6 +36,13 @@ class Connection:
     @property
     def label(self) -> str:
         return self.key[0]
+
+    def reader(self) -> Callable[[memoryview], int]:
+        """A recv_into() for a body."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            return RecordReader(self.sock, self.timeout).recv_into
+        self.sock.settimeout(self.timeout)
+        return self.sock.recv_into
 
     def is_quiet(self) -> bool:
         """Whether nothing is unread and the peer has not closed (TLS tickets are let pass)."""

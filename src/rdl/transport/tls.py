@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Callable
+from pathlib import Path
 
 import certifi
 
@@ -17,19 +19,16 @@ from rdl.options import NetworkOptions
 
 def make_context(options: NetworkOptions) -> ssl.SSLContext:
     """Raises LocalFileError for a file that cannot be used."""
-    context = ssl.create_default_context(cafile=_trusted(options))
+    try:
+        cafile, capath = _trusted(options.cacert)
+        context = ssl.create_default_context(cafile=cafile, capath=capath)
+    except OSError as error:
+        raise _unusable(str(options.cacert), error) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if options.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if options.cacert is not None:
-        isdir = options.cacert.is_dir()
-        place = {"capath" if isdir else "cafile": str(options.cacert)}
-        try:
-            context.load_verify_locations(**place)
-        except OSError as error:
-            raise _unusable(str(options.cacert), error) from error
     if options.cert is not None:
         try:
             context.load_cert_chain(options.cert, options.key, password=_no_password)
@@ -67,6 +66,37 @@ def handshake(
     return secure
 
 
+class RecordReader:
+    """Reads what has arrived into one buffer: OpenSSL gives one record of 16 KiB at a time,
+    and a step of ours costs as much as the decryption of two."""
+
+    def __init__(self, sock: ssl.SSLSocket, timeout: float) -> None:
+        self._sock, self._timeout = sock, timeout
+        self._recv_into: Callable[[memoryview], int] = sock.recv_into
+        self._failed: OSError | None = None
+        sock.settimeout(timeout)
+
+    def recv_into(self, view: memoryview) -> int:
+        """Wait for the first byte, then take what is there. An error is raised after the
+        bytes that came before it."""
+        if self._failed is not None:
+            raise self._failed
+        count = self._recv_into(view)
+        if not count:
+            return 0
+        self._sock.settimeout(0)
+        try:
+            while count < len(view) and (more := self._recv_into(view[count:])):
+                count += more
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError as error:
+            self._failed = error
+        finally:
+            self._sock.settimeout(self._timeout)
+        return count
+
+
 def explain(error: BaseException) -> str:
     """Why, in a few words that come from OpenSSL's or the system's tables, not from the peer."""
     if isinstance(error, TimeoutError):
@@ -78,14 +108,15 @@ def explain(error: BaseException) -> str:
     return "the connection was closed"
 
 
-def _trusted(options: NetworkOptions) -> str | None:
-    """The file given; else None for the system's store, or certifi's where there is none."""
+def _trusted(given: Path | None) -> tuple[str | None, str | None]:
+    """A file and a folder: what was given, and nobody else; else none, which means the
+    system's store, or certifi's where there is none."""
+    if given is not None:
+        return (None, str(given)) if given.is_dir() else (str(given), None)
     paths = ssl.get_default_verify_paths()
-    if options.cacert is not None and not options.cacert.is_dir():
-        return None
     if os.name == "nt" or paths.cafile or paths.capath:
-        return None
-    return certifi.where()
+        return None, None
+    return certifi.where(), None
 
 
 def _no_password() -> str:
