@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rdl.cli.streams import claim_standard_files
 
     claim_standard_files()
+    gc.set_threshold(20_000)  # else a tenth of the start goes into looking for garbage
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments == ["--version"]:
         return print_version()

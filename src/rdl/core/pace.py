@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 BASE_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONGEST_SERVER_DELAY = 120.0
-WORTH_SECONDS = 1.5
+WORTH_SECONDS = 2.0
 
 
 def jitter(seed: int, attempt: int) -> float:
@@ -85,6 +85,7 @@ class Growth:
     window: float = 0.25
     bytes_at: int = 0
     rate: float = 0.0
+    starting: bool = False
     settling: bool = False
     settled: bool = False
     regrow_at: float | None = None
@@ -95,7 +96,7 @@ class Growth:
             self.level = self.ceiling = self.asked
             return
         self.window = max(0.2, min(2.0, 2 * round_trip))
-        self._measure(now, arrived)
+        self.starting, self.bytes_at = True, arrived
 
     def refused(self, now: float, active: int) -> None:
         """The server does not want so many: at most half, and never more than now answer."""
@@ -112,6 +113,9 @@ class Growth:
             limit = self.asked or self.ceiling
             self.level = min(limit, self.level + 1)
             self.regrow_at = now + 30.0 if self.level < limit else None
+        if self.starting and arrived > self.bytes_at:  # not while room is made for the file
+            self.starting = False
+            self._measure(now, arrived)
         if self.settled or self.step_at is None or now < self.step_at + self.window:
             return
         rate = (arrived - self.bytes_at) / (now - self.step_at)

@@ -20,8 +20,7 @@ from rdl.errors import ChangedError, RdlError
 from rdl.storage.base import Store
 from rdl.transport.base import Exchange, Request, Transport
 
-BUFFER = 256 << 10
-EXTENT = 1 << 20
+BUFFER = EXTENT = 1 << 20
 """So many bytes at most are lost by a kill: written, but not recorded."""
 REPORT, REPORT_SECONDS = 8 << 20, 0.1
 """The heart is told after so many bytes or seconds: an event costs what 0.2 MiB cost."""

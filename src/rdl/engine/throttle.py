@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rdl.core.pace import Grants
 
-SMALLEST_GRANT, LARGEST_GRANT = 1 << 10, 256 << 10
+SMALLEST_GRANT, LARGEST_GRANT = 1 << 10, 1 << 20
 
 
 class Throttle:
