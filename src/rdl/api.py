@@ -10,9 +10,11 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from rdl.core.digest import parse_digest
 from rdl.core.events import Fact, Result
@@ -33,8 +35,7 @@ from rdl.transport.urls import split_userinfo
 Teller = Callable[[Fact], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One download: from where, to where, how. `path` is the final name."""
 
     url: str

@@ -5,15 +5,15 @@ Sizes are bytes, times seconds. Defaults are those of the command line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, field
 
 MiB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkOptions:
+class NetworkOptions(Struct, frozen=True):
     """How to reach a server. Credentials belong to the origin of the URL they come with."""
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -37,16 +37,14 @@ class NetworkOptions:
     allow_private_redirect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
+class Digest(Struct, frozen=True):
     """A digest as lower-case hex, with hashlib's name of its algorithm."""
 
     algorithm: str
     hex: str
 
 
-@dataclass(frozen=True, slots=True)
-class RangeSpec:
+class RangeSpec(Struct, frozen=True):
     """A range as asked for: `[start, stop)`, stop None: to the end; or the last `suffix` bytes."""
 
     start: int = 0
@@ -54,8 +52,7 @@ class RangeSpec:
     suffix: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TransferOptions:
+class TransferOptions(Struct, frozen=True):
     """How a row of blocks is filled."""
 
     connections: int | None = None
@@ -73,8 +70,7 @@ class TransferOptions:
     block_size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileOptions:
+class FileOptions(Struct, frozen=True):
     """What happens to the files on disk."""
 
     restart: bool = False
@@ -84,8 +80,7 @@ class FileOptions:
     keep_time: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """Everything about one download."""
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -94,8 +89,7 @@ class Options:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
+class SessionOptions(Struct, frozen=True):
     """What all downloads of a session share."""
 
     limit_rate: int | None = None

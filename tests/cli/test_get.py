@@ -386,7 +386,7 @@ def test_a_dry_run_prints_the_plan(rdl: Rdl) -> None:
 def test_json_results(rdl: Rdl) -> None:
     answer = rdl("get", U, "http://missing/g", "--json", "-q")
     good, bad = map(json.loads, answer.out.splitlines())
-    fields = set(Result.__dataclass_fields__) | {"schema", "event", "warnings"}
+    fields = set(Result.__struct_fields__) | {"schema", "event", "warnings"}
     assert set(good) == set(bad) == fields
     assert (good["event"], good["exit_code"], good["reason"]) == ("done", 0, "complete")
     assert good["verified_by"] == ["sha256"]

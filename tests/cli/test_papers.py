@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 import rdl.api
 from rdl.core import events
@@ -46,8 +46,8 @@ def test_the_word_of_every_error_is_beside_its_code(kind: type[RdlError]) -> Non
         ("done", events.Result),
     ],
 )
-def test_every_field_of_an_event_is_described(event: str, kind: type) -> None:
+def test_every_field_of_an_event_is_described(event: str, kind: type[Struct]) -> None:
     section = JSON_EVENTS.partition(f"\n## `{event}`")[2].partition("\n## ")[0]
     told = {name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in row.split(", ")}
-    fields = {f"`{field.name}`" for field in dataclasses.fields(kind)}
+    fields = {f"`{field}`" for field in kind.__struct_fields__}
     assert told - {"`warnings`"} == fields

@@ -11,10 +11,12 @@ import heapq
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from msgspec.structs import replace
 
 from rdl.core import messages as m
 from rdl.core.events import Result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from rdl.cli.display.json_lines import encode, result_object
 from rdl.cli.display.summary import remote_text
@@ -12,8 +12,7 @@ from rdl.core.events import Result
 from rdl.errors import RdlError, exit_code_of
 
 
-@dataclass(slots=True)
-class Console:
+class Console(Struct):
     """`json`: stderr carries JSON events only."""
 
     streams: tuple[Output, Messages] = field(default_factory=standard_streams)

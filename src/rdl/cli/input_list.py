@@ -6,18 +6,18 @@ Text in, entries out; whatever is not understood is an error that names file and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from rdl.cli.values import parse_header, parse_url
-from rdl.core.text import safe_text
+from rdl.core.text import redact_url, safe_text
 from rdl.errors import UsageError
 
 MAX_LIST = 64 << 20
 """Bytes; a longer list is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One URL as typed, and what the list says about it; `where` is `file:line`, or empty
     for a URL of the command line."""
 
@@ -26,7 +26,10 @@ class Entry:
     out: str | None = None
     dir: str | None = None
     checksums: tuple[str, ...] = ()
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:  # headers may hold secrets
+        return f"Entry({redact_url(self.url)!r}, {self.where!r})"
 
 
 def parse_list(data: bytes, name: str) -> list[Entry]:

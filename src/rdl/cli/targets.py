@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from rdl.cli.input_list import MAX_LIST, Entry, parse_list
 from rdl.cli.settings import read_small
@@ -25,8 +27,7 @@ from rdl.options import Digest, NetworkOptions, Options
 _BESIDE = (".part", ".part.index", ".part.bad")
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
+class Download(Struct, frozen=True):
     """What will be a Target; the engine is not imported before everything is known right."""
 
     url: str
@@ -34,8 +35,7 @@ class Download:
     options: Options
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(Struct, frozen=True):
     """A sums file that was read; `bare` is the algorithm of its 128-digit lines."""
 
     name: str

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import click
+from msgspec import Struct
 
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import UsageError
@@ -155,8 +155,7 @@ def parse_agent(text: str) -> str:
     return parse_header(f"User-Agent: {text}")[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A URL without userinfo and fragment, and what its userinfo said."""
 
     url: str

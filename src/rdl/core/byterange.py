@@ -5,11 +5,10 @@ First-pos and last-pos (RFC 9110 section 14) exist only on the wire and on the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ByteRange:
+class ByteRange(Struct, frozen=True, order=True):
     """The bytes `start <= i < stop`; empty when the two are equal."""
 
     start: int
@@ -38,8 +37,7 @@ class ByteRange:
         return self.start <= other.start and other.stop <= self.stop
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(Struct, frozen=True):
     """A run of present bytes, at most a MiB, with the checksum (xxh3-64) of what was written."""
 
     start: int

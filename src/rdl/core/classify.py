@@ -6,7 +6,7 @@ whether it is still the same file; this module only puts the two and the status 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead, parse_retry_after, parse_unsatisfied, representation_of
@@ -22,28 +22,24 @@ from rdl.errors import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(Struct, frozen=True):
     """The body is `range` of the representation."""
 
     range: ByteRange
     representation: Representation
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """The body is the representation from its first byte to its last."""
 
     representation: Representation
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(Struct, frozen=True):
     """The published file is still what the server has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """Another version than the known one. `body` is what this response holds of it. A 412
     holds nothing and is not `sure`: some servers do not understand If-Match."""
 
@@ -51,31 +47,27 @@ class Changed:
     sure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unsatisfiable:
+class Unsatisfiable(Struct, frozen=True):
     """416; `total` when the server said it."""
 
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RetryLater:
+class RetryLater(Struct, frozen=True):
     """A passing failure; `delay` in seconds when the server asked for one."""
 
     error: RdlError
     delay: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The server will not give it, or we will not take it."""
 
     error: RdlError
     delay: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(Struct, frozen=True):
     """The response breaks a rule; nothing of it may be used."""
 
     why: str
@@ -84,8 +76,7 @@ class Malformed:
 Verdict = Partial | Whole | Unchanged | Changed | Unsatisfiable | RetryLater | Refused | Malformed
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What a response is judged against. `known`: the version begun; `existing`: the version
     published earlier; `proved_later`: a digest will decide, so a missing validator is no
     obstacle to joining."""

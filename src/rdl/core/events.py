@@ -5,11 +5,10 @@ The JSON form of each is in docs/json-events.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """What --dry-run prints and what a start knows: JSON event `plan`."""
 
     url: str
@@ -21,8 +20,7 @@ class Planned:
     resume: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The first response was accepted: JSON event `start`."""
 
     url: str
@@ -33,8 +31,7 @@ class Started:
     parallel: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """At most ten a second: JSON event `progress`. `coverage`: present share, 0..1, of equal
     slices of the row (for the block map); `speed` in bytes a second; `eta` in seconds."""
 
@@ -48,8 +45,7 @@ class Progress:
     coverage: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retrying:
+class Retrying(Struct, frozen=True):
     """A request failed and will be made again after `delay` seconds: JSON event `retry`."""
 
     path: str
@@ -58,16 +54,14 @@ class Retrying:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """The remote file is another one now; what was here is fetched anew: event `changed`."""
 
     path: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verifying:
+class Verifying(Struct, frozen=True):
     """All bytes are here and digests are being finished: JSON event `verify`."""
 
     path: str
@@ -75,8 +69,7 @@ class Verifying:
     bytes_hashed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True):
     """Something the user should know that stops nothing; goes to stderr as a line."""
 
     path: str
@@ -86,8 +79,7 @@ class Warned:
 Fact = Planned | Started | Progress | Retrying | Changed | Verifying | Warned
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """The end of one download; the result object of CLI.md. `digests`: algorithm to hex.
 
     `reason` is a stable word: complete, unchanged, dry-run, or the error's reason.

@@ -7,8 +7,9 @@ The one place where a range becomes text and text becomes a range. RFC 9110 sect
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 from rdl.core.representation import Representation
@@ -30,8 +31,7 @@ _DATES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(Struct, frozen=True):
     """A final response's head. Names are lower-case; text is latin-1, unchecked otherwise.
 
     `framing` says how the end of the body is known: "length" (content_length says), "chunked",
@@ -56,8 +56,7 @@ class ResponseHead:
         return values[0] if values else None
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(Struct, frozen=True):
     """`range` of a representation whose complete-length is `total` (None: not said)."""
 
     range: ByteRange

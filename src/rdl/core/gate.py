@@ -6,14 +6,13 @@ the head but belongs to another version is not a matter of the Gate but of ident
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead, format_range, format_suffix, parse_content_range
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """What a request asked for: `[start, stop)` (stop None: to the end), the last `suffix`
     bytes, or, with `ranged` false, the whole without a Range field."""
 
@@ -32,16 +31,14 @@ class Ask:
         return format_range(self.start, self.stop)
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(Struct, frozen=True):
     """The body holds `range` (clipped to what was asked) of `total` bytes (None: unknown)."""
 
     range: ByteRange
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """Nothing of the body may be written; `why` names the rule."""
 
     why: str

@@ -6,22 +6,24 @@ further worker sends If-Match, whose 412 has no body (RFC 9110 sections 13.1.1-1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from rdl.core.representation import Representation, Trust
 
 Headers = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Dislikes:
+class Dislikes(Struct, frozen=True):
     """What an origin was seen not to understand; nothing of it is sent again."""
 
     if_match: bool = False
     if_range: bool = False
 
 
-def resume_headers(known: Representation, dislikes: Dislikes = Dislikes()) -> Headers:
+NOTHING = Dislikes()
+
+
+def resume_headers(known: Representation, dislikes: Dislikes = NOTHING) -> Headers:
     """For the request that continues an earlier run. Weak validators are never sent."""
     if dislikes.if_range or known.trust is Trust.T0:
         return ()
@@ -29,7 +31,7 @@ def resume_headers(known: Representation, dislikes: Dislikes = Dislikes()) -> He
     return (("If-Range", validator),) if validator else ()
 
 
-def worker_headers(known: Representation, dislikes: Dislikes = Dislikes()) -> Headers:
+def worker_headers(known: Representation, dislikes: Dislikes = NOTHING) -> Headers:
     """For a further range while others run."""
     if dislikes.if_match or known.trust is Trust.T0:
         return ()

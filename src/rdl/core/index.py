@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 from zlib import crc32
+
+from msgspec import Struct
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index_json import (
@@ -65,8 +66,7 @@ class Kind(IntEnum):
     ABORT = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(Struct, frozen=True):
     """The part file as last seen: size in bytes, times in ns."""
 
     size: int
@@ -74,8 +74,7 @@ class Stat:
     ctime_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True):
     """What an index says. `soft` extents count only while `session.boot` is this boot and
     `session.local`; `clean` is set when the last run stopped in order; `consumed` bytes of
     the input were believed. Extents ascend and are disjoint."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from rdl.core.blockmap import MIN_BLOCK
 from rdl.core.byterange import ByteRange
@@ -22,8 +24,7 @@ MAX_JSON = 1 << 18
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """What a part file is a part of. `url` is redacted. `span`: the bytes of the
     representation that the file holds (None: all of it); file offset 0 is span.start.
     `adopted`: so many bytes at the start are of unknown origin, to be proved by a digest."""
@@ -35,8 +36,7 @@ class Header:
     adopted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRecord:
+class SessionRecord(Struct, frozen=True):
     """Who writes: the boot of the machine, a random token, and into which file. `local`:
     the file system is known to be on this machine."""
 

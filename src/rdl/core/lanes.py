@@ -3,14 +3,13 @@ only then can it write no more."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from rdl.core.gate import Ask
 from rdl.core.planner import Flow
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(Struct):
     """A segment in flight. Until `flowing` nothing of it may be written. `gained`: new bytes;
     `overlap`: so many bytes at the start of what was asked for are here, to be compared."""
 

@@ -6,7 +6,7 @@ answered by exactly one Ended, also after a Drop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result
@@ -18,8 +18,7 @@ from rdl.errors import RdlError
 # Commands
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Send a request; answer with Head, or Ended when there is none."""
 
     segment: int
@@ -27,8 +26,7 @@ class Fetch:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+class Receive(Struct, frozen=True):
     """The Gate let it pass: drop `skip` bytes of the body, compare the next `compare` bytes
     with what stands before `range` (answer Compared, or Ended with ChangedError), write the
     rest at `range` and record it, an extent of at most a MiB after the other."""
@@ -39,23 +37,20 @@ class Receive:
     compare: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Trim:
+class Trim(Struct, frozen=True):
     """Write nothing at or after `stop`; end there."""
 
     segment: int
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Stop this exchange now; bytes already written are reported before Ended."""
 
     segment: int
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """Start the index anew for this representation; what was present is not any more."""
 
     representation: Representation
@@ -65,20 +60,17 @@ class Begin:
     """So many bytes at the start of the part file stay, and are not recorded as extents."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(Struct, frozen=True):
     """Make `size` bytes of room."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """Sync data, then make all that was recorded durable; answer Synced or LocalFailed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hash:
+class Hash(Struct, frozen=True):
     """Feed these bytes to the digests; a range that starts at the row's start restarts them.
     After `last`, answer Hashed."""
 
@@ -86,34 +78,29 @@ class Hash:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Struct, frozen=True):
     """Give the complete file its final name; answer Published or LocalFailed."""
 
     representation: Representation
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantine:
+class Quarantine(Struct, frozen=True):
     """Put the data aside under FILE.part.bad."""
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(Struct, frozen=True):
     """Send a Tick at this time at the latest; replaces the wake-up asked for before."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Struct, frozen=True):
     """Show this fact."""
 
     fact: Fact
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """The end. `error` is None exactly when the file stands under its final name."""
 
     result: Result
@@ -139,63 +126,54 @@ Command = (
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """Somebody wants the row; the first event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The final response head of a Fetch."""
 
     segment: int
     head: ResponseHead
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(Struct, frozen=True):
     """These bytes are written and recorded."""
 
     segment: int
     range: ByteRange
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(Struct, frozen=True):
     """The bytes that were to be compared are the same."""
 
     segment: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The exchange is over: at its trimmed stop or the body's proper end, or with an error."""
 
     segment: int
     error: RdlError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
+class Synced(Struct, frozen=True):
     """The last Checkpoint holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
+class Hashed(Struct, frozen=True):
     """The digests of the whole row, algorithm to hex."""
 
     digests: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """The file stands under its final name."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class LocalFailed:
+class LocalFailed(Struct, frozen=True):
     """The disk refused a command or a write; commands that followed it were not performed.
     After a failed Checkpoint (`during_sync`) nothing since the last good one is durable."""
 
@@ -203,15 +181,13 @@ class LocalFailed:
     during_sync: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """The user or the system asks to stop."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time has passed."""
 
 

@@ -5,7 +5,7 @@ Nothing here waits or reads a clock; every call is told the time, in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 BASE_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONGEST_SERVER_DELAY = 120.0
@@ -26,8 +26,7 @@ def backoff(attempt: int, seed: int) -> float:
     return full * (0.5 + 0.5 * jitter(seed, attempt))
 
 
-@dataclass(slots=True)
-class Patience:
+class Patience(Struct):
     """Counts tries in a row without a new byte, and the time since the first of them."""
 
     tries: int
@@ -70,8 +69,7 @@ class Patience:
             self.not_before = max(self.not_before, now + asked)
 
 
-@dataclass(slots=True)
-class Growth:
+class Growth(Struct):
     """How many connections: doubled while the total rate rises by a tenth, halved on refusal.
 
     `asked` connections are used at once; with None the level is found, up to `ceiling`.
@@ -143,8 +141,7 @@ class Growth:
         self.step_at, self.bytes_at = now, arrived
 
 
-@dataclass(slots=True)
-class Grants:
+class Grants(Struct):
     """A bucket of `rate` units a second that holds at most `burst` of them."""
 
     rate: float

@@ -7,7 +7,8 @@ largest rest of another's segment.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 
@@ -15,8 +16,7 @@ HASH_WINDOW = 64 << 20
 """With a digest asked for, nothing further than this ahead of the hashed head is begun."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """A segment in flight: bytes up to `upto` arrived, `stop` is its end."""
 
     segment: int
@@ -24,15 +24,13 @@ class Flow:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Ask for this gap."""
 
     range: ByteRange
 
 
-@dataclass(frozen=True, slots=True)
-class Steal:
+class Steal(Struct, frozen=True):
     """Let `segment` end at `range.start` and ask for `range` elsewhere."""
 
     segment: int

@@ -5,8 +5,9 @@ RFC 9110 sections 3.2 and 8.8. Only a strong validator may join parts (section 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Trust(StrEnum):
@@ -27,8 +28,7 @@ class Match(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(Struct, frozen=True):
     """`total` is the complete-length in bytes, None when the server does not say.
 
     `etag` is kept exactly as sent, with quotes and W/; `last_modified` likewise.

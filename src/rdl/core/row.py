@@ -7,8 +7,9 @@ the bytes come in order from the start, and the end makes the length known.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice, pairwise
+
+from msgspec import Struct
 
 from rdl.core.blockmap import BlockMap, block_size_for
 from rdl.core.byterange import ByteRange, Extent
@@ -21,8 +22,7 @@ ENDLESS = 2**62
 """Stands for the end of a body whose length nobody said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """What the index of an earlier run says."""
 
     representation: Representation

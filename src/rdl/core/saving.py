@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 CHECKPOINT_BYTES, CHECKPOINT_SECONDS = 32 << 20, 1.0
 
 
-@dataclass(slots=True)
-class Saving:
+class Saving(Struct):
     """What was written since the last checkpoint began. `syncing`: one is being made."""
 
     syncing: bool = False

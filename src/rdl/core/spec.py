@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
@@ -15,8 +16,7 @@ from rdl.options import RangeSpec, TransferOptions
 PAGES = ("text/html", "application/xhtml+xml")
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Struct, frozen=True):
     """One transfer as asked for. `url` and `path` are for showing; `page_name`: the URL's own
     name is that of a web page; `existing`: validators of the published file, when it is whole."""
 

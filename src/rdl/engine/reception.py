@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from msgspec import Struct
 from xxhash import xxh3_64
 
 from rdl.core import messages as m
@@ -26,8 +26,7 @@ REPORT, REPORT_SECONDS = 8 << 20, 0.1
 """The heart is told after so many bytes or seconds: an event costs what 0.2 MiB cost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
+class Edges(Struct, frozen=True):
     """What a transfer works with. `url` is the real one; only the transport reads it."""
 
     url: str

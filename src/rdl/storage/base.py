@@ -7,9 +7,10 @@ Order is the caller's: write, record, checkpoint, publish. A store raises rdl.er
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index_json import Header
@@ -18,8 +19,7 @@ from rdl.core.representation import Representation
 __all__ = ["Finish", "Header", "Saved", "Store"]
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """What an earlier run left: its header and the extents to believe, checked against the
     data (offsets are those of the representation). `damaged` counts extents dropped because
     the bytes on disk no longer agree."""
@@ -29,8 +29,7 @@ class Saved:
     damaged: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """How to publish: mode bits come from the umask; `mtime` in seconds since the epoch."""
 
     no_clobber: bool = False

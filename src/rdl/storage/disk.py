@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from rdl.errors import LocalFileError, NoSpaceError
 
@@ -19,8 +20,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENODEV, errno.EINVAL, errno.ENOSYS)
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(Struct, frozen=True):
     """A name or a file as it is now. `allocated`: bytes of the disk that it takes."""
 
     kind: Literal["file", "folder", "link", "other"]

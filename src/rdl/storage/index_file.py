@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index import Decoded, Encoder, Stat, decode
@@ -21,8 +22,7 @@ MAX_INDEX = 1 << 28
 """A larger index file is not read: more than any that we write."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A folder on a disk, and the name of the index in it."""
 
     disk: Disk

@@ -10,9 +10,10 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+
+from msgspec import Struct, field
 
 from rdl.storage.disk import FileStat
 
@@ -20,8 +21,7 @@ SECTOR = 512
 Fault = Callable[[str, str], OSError | None]
 
 
-@dataclass(slots=True, eq=False)
-class _Node:
+class _Node(Struct, eq=False):
     """A file. `pending`: (offset, data) of each unsynced write; data None: truncated there."""
 
     inode: int
@@ -40,8 +40,7 @@ class _Node:
 Names = dict[str, _Node]
 
 
-@dataclass(slots=True)
-class _Folder:
+class _Folder(Struct):
     """Names as the kernel sees them; `history`: the states since the last sync, oldest first."""
 
     names: Names = field(default_factory=dict)

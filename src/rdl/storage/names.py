@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 MAX_NAME = 255
 LONGEST_SUFFIX = ".part.index.new"
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """Names within one folder. A target whose name leaves no room for a suffix has state
     files named by a short hash of it."""
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from rdl.core.representation import Representation
 from rdl.errors import LocalFileError, TargetExists
@@ -30,8 +31,7 @@ def check_target(disk: Disk, folder: int, name: str) -> FileStat | None:
     return stat
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Struct, frozen=True):
     """One part file on its way to its final name. `target`: as it was at the start."""
 
     disk: Disk

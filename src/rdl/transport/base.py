@@ -6,16 +6,16 @@ URL except for redirects, which obey the policy. It raises rdl.errors and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from rdl.core.fields import ResponseHead
 
 __all__ = ["Exchange", "Request", "ResponseHead", "Transport"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A GET of `url` with these headers besides the user's own (Range, If-Range, ...)."""
 
     url: str

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from threading import Lock
 
 import httpx
+from msgspec import Struct
 
 from rdl import __version__
 from rdl.core.text import redact_url
@@ -25,8 +25,7 @@ from rdl.transport.policy import Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
 
 
-@dataclass(frozen=True, slots=True)
-class _Lineage:
+class _Lineage(Struct, frozen=True):
     """Where a chain of redirects began, and whether it has passed a public address."""
 
     origin: str

@@ -13,11 +13,12 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from rdl.errors import NetworkError, PolicyError
 
@@ -34,8 +35,7 @@ def never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(Struct, frozen=True):
     """Whom to call. `deadline` is on time.monotonic(); `public_only`: no address that is
     loopback, link-local, private or otherwise not of the public internet is called."""
 
@@ -44,7 +44,7 @@ class Goal:
     deadline: float
     family: Literal[4, 6] | None = None
     public_only: bool = False
-    cancelled: Callable[[], bool] = field(default=never)
+    cancelled: Callable[[], bool] = never
 
     @property
     def label(self) -> str:

@@ -11,11 +11,11 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from threading import Lock
 
 import h11
 import httpx
+from msgspec.structs import replace
 
 from rdl.errors import NetworkError, UsageError
 from rdl.options import NetworkOptions

@@ -12,10 +12,10 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 import h11
+from msgspec import Struct
 
 from rdl.errors import AuthError, NetworkError, PolicyError, ProtocolError, UsageError
 from rdl.options import NetworkOptions
@@ -25,8 +25,7 @@ _HOST_PORT = re.compile(r"(\[.*\]|[^:]+):([0-9]{1,5})")
 _DEFAULT_PORTS = {"http": 8080, "socks5": 1080, "socks5h": 1080}
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """`scheme`: http, socks5 (names are looked up here) or socks5h (by the proxy)."""
 
     scheme: str

@@ -7,14 +7,14 @@ point; its end is the proper end of the body.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from rdl.errors import NetworkError, RdlError
 from rdl.transport.base import Request, ResponseHead
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A final head and what follows it."""
 
     head: ResponseHead

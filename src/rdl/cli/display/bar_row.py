@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
@@ -16,8 +16,7 @@ MAP_CELLS = 32
 _NAME_CELLS = 26
 
 
-@dataclass(frozen=True, slots=True)
-class Symbols:
+class Symbols(Struct, frozen=True):
     """What the block map is drawn with: nothing, little, much, all of a slice is here."""
 
     steps: str
@@ -33,8 +32,7 @@ class Symbols:
         return cls(".-+#", "[", "]", "~")
 
 
-@dataclass(slots=True)
-class Row:
+class Row(Struct):
     """What is known of a download that is running. Bytes and bytes a second."""
 
     path: str

@@ -6,8 +6,9 @@ The other text displays are this one with progress added. `quiet` leaves only er
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from rdl.cli.display.summary import closing_lines, name_of, remote_text, total_line
 from rdl.cli.streams import Messages
@@ -25,8 +26,7 @@ from rdl.core.events import (
 from rdl.core.text import format_size, format_time, redact_url, safe_text
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(Struct, frozen=True):
     """How much is said, and of how many downloads."""
 
     verbose: int = 0
