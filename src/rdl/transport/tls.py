@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import certifi
 
@@ -72,7 +73,8 @@ class RecordReader:
 
     def __init__(self, sock: ssl.SSLSocket, timeout: float) -> None:
         self._sock, self._timeout = sock, timeout
-        self._recv_into: Callable[[memoryview], int] = sock.recv_into
+        # read() is recv_into() without 65,536 further checks per GiB.
+        self._read = cast(Callable[[int, memoryview], int], sock.read)
         self._failed: OSError | None = None
         sock.settimeout(timeout)
 
@@ -81,12 +83,13 @@ class RecordReader:
         bytes that came before it."""
         if self._failed is not None:
             raise self._failed
-        count = self._recv_into(view)
+        count = self._read(len(view), view)
         if not count:
             return 0
         self._sock.settimeout(0)
         try:
-            while count < len(view) and (more := self._recv_into(view[count:])):
+            size = len(view)
+            while count < size and (more := self._read(size - count, view[count:])):
                 count += more
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
