@@ -6,6 +6,7 @@ import pytest
 
 from rdl.core import messages as m
 from rdl.core.events import Retrying
+from rdl.core.gate import Ask
 from rdl.core.row import OVERLAP
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import (
@@ -44,6 +45,50 @@ def test_416_to_a_good_range_is_tried_and_then_one_plain_stream_is_the_last_reso
     assert play.fetch.ask.range_field is None
     play.head(whole())
     assert play.of(m.Receive) == [m.Receive(4, rng(MiB, TOTAL), JOIN, OVERLAP)]
+
+
+def test_416_to_a_wanted_range_of_unknown_length_gets_one_plain_request():
+    play = Play(range=RangeSpec(5, 10))
+    play.head(status(416))
+    assert play.fetch.ask.range_field is None
+    play.head(whole())
+    assert play.of(m.Receive) == [m.Receive(2, rng(5, 10), skip=5)]
+
+
+def test_416_that_says_the_file_is_shorter_than_the_wanted_range_ends():
+    play = Play(range=RangeSpec(5, 10))
+    play.head(status(416, content_range="bytes */3"))
+    assert isinstance(play.error, ProtocolError)
+    assert len(play.ever(m.Fetch)) == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_whole_that_offers_ranges_is_joined_by_others_as_far_as_they_get_ranges(order):
+    play = Play(connections=4)
+    play.head(whole(accept_ranges="bytes"))
+    workers = play.of(m.Fetch)
+    assert len(workers) == 3
+    for worker in sorted(workers, key=lambda fetch: order * fetch.ask.start):
+        play.head(whole(accept_ranges="bytes"), worker.segment)
+    assert len(play.ever(m.Receive)) == 1
+    assert play.ever(m.Trim)[-1] == m.Trim(1, TOTAL)
+    play.fill(1, 0, TOTAL)
+    assert len(play.ever(m.Fetch)) == 4
+    assert play.of(m.Publish)
+
+
+def test_strikes_are_forgotten_when_bytes_come():
+    play = Play(connections=1)
+    for turn in range(20):
+        start = turn * MiB
+        play.head(part(start + 5))
+        play.next_fetch()
+        play.head(part(start))
+        play.arrive(play.fetch.segment, start, start + MiB)
+        play.reset(play.fetch.segment)
+        if not play.of(m.Fetch):
+            play.next_fetch()
+    assert play.fetch.ask == Ask(20 * MiB, TOTAL)
 
 
 def test_a_response_that_always_breaks_the_rules_ends():

@@ -63,6 +63,7 @@ class World:
         self.versions = [self._version()]
         self.validator = random.choice(["strong", "strong", "strong", "weak", "date", "none"])
         self.ranges = random.random() < 0.8
+        self.offers = random.random() < 0.5
         self.conditions = random.random() < 0.8
         self.framing = random.choice(["length"] * 6 + ["chunked"])
         self.most = random.choice([1, 2, 4, 100])
@@ -162,6 +163,8 @@ class World:
             fields = {"Range": fields["Range"]} if "Range" in fields else {}
         if trouble == "mute":
             headers = headers[:1]
+        if self.offers:
+            headers.append(("accept-ranges", "bytes"))
         if "If-Match" in fields and fields["If-Match"] != etag:
             return Answer(ResponseHead(412, tuple(headers), content_length=0))
         if fields.get("If-Unmodified-Since", date) != date:

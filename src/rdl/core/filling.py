@@ -23,7 +23,7 @@ from rdl.core.planner import Claim, Steal
 from rdl.core.proving import Digests
 from rdl.core.receiving import begins_anew, keep_adopted, next_fetch, portion, range_ignored
 from rdl.core.representation import Representation, Trust
-from rdl.core.row import ENDLESS, Row, span_of
+from rdl.core.row import ENDLESS, Row, lies_outside, span_of
 from rdl.core.saving import Saving
 from rdl.core.spec import Spec, first_ask, lone_headers, objection, plan, started
 
@@ -77,10 +77,9 @@ class Filling:
         lane.framing = event.head.framing
         context = c.Context(known, self.existing, bool(self.digests.wanted))
         verdict = c.classify(lane.ask, event.head, context)
-        if isinstance(verdict, c.Changed):  # If-Range was answered by the whole new version
-            self._ranges = (event.head.get("accept-ranges") or "").strip().lower() == "bytes"
-        elif event.head.status == 206 and isinstance(verdict, c.Partial | c.Whole):
-            self._ranges = True
+        if isinstance(verdict, c.Changed | c.Partial | c.Whole):  # a 200 may answer `bytes=0-`
+            offered = (event.head.get("accept-ranges") or "").strip().lower() == "bytes"
+            self._ranges = event.head.status == 206 or offered
         _VERDICTS[type(verdict)](self, lane, verdict)
 
     def came(self, event: m.Arrived) -> None:
@@ -95,6 +94,8 @@ class Filling:
         if self._joinable():  # elsewhere a cut body was for nothing
             self.patience.progress()
         self.saving.written(size, self.now)
+        if lane.gained >= ENOUGH_GAIN:
+            self._strikes = 0
         limit = self.options.max_filesize
         if limit is not None and self._endless() and self.row.present_bytes > limit:
             self._end(e.PolicyError(self.spec.path, "the body is over --max-filesize"))
@@ -194,7 +195,7 @@ class Filling:
         known = self.row.representation.total if self.row else None
         if known is not None and verdict.total is not None and verdict.total != known:
             self._changed(lane, c.Changed(None, sure=True))
-        elif self.row is None and self.options.range is not None and not self.plain:
+        elif self.row is None and lies_outside(self.options.range, verdict.total):
             self._end(e.ProtocolError("range", "it lies outside of the remote file"))
         elif self.row is None and self.adopted:
             self.adopted = 0  # there are more bytes here than the file has
@@ -250,8 +251,10 @@ class Filling:
         """Let the body in, from the first byte of it that is wanted."""
         assert self.row is not None
         if range_ignored(body, lane, self.row) and self.lanes.others(lane):
+            self._ranges = False  # go on with those that flow
             self.drop(lane)
-            self._strike(lane, "the range was ignored")
+            if (kept := self.lanes.give_back(lane)) is not None:
+                self.emit(m.Trim(kept.segment, kept.stop))
             return
         wanted, before = portion(body, lane, self.row)
         compare = 0 if self.confirmed else min(before, self.row.overlap(wanted.start))
@@ -363,7 +366,7 @@ class Filling:
         ask, overlap = Ask(ranged=False), 0
         if not self.plain:
             ask, overlap = first_ask(self.row, self.options.range, self.adopted)
-        headers = lone_headers(self.row, self.existing) if ask.ranged else ()
+        headers = lone_headers(self.row, self.existing) if ask.ranged or not self.row else ()
         self._fetch(ask, headers, overlap)
 
     def _fetch(self, ask: Ask, headers: Headers, overlap: int = 0) -> None:

@@ -48,6 +48,16 @@ class Lanes:
         self._next, self.most = self._next + 1, max(self.most, len(self._lanes))
         return lane
 
+    def give_back(self, lane: Lane) -> Lane | None:
+        """What this one will not fetch is left to the one it was taken from, which is returned
+        when it flows: a stream to the end of the file can go on."""
+        for other in self._lanes.values():
+            may = other.ask.stop is None or not other.flowing
+            if other.stop == lane.upto and may and not other.dropped:
+                other.stop = lane.stop
+                return other if other.flowing else None
+        return None
+
     def get(self, segment: int) -> Lane | None:
         return self._lanes.get(segment)
 

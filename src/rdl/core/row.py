@@ -45,6 +45,11 @@ def span_of(spec: RangeSpec | None, total: int | None) -> ByteRange | None:
     return ByteRange(spec.start, stop) if spec.start < stop else None
 
 
+def lies_outside(spec: RangeSpec | None, total: int | None) -> bool:
+    """Whether a complete-length is known and no wanted byte is within it."""
+    return spec is not None and total is not None and span_of(spec, total) is None
+
+
 class Row:
     """One version's bytes: `span` of them are wanted."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from threading import Lock
 
 import httpx
@@ -65,13 +66,13 @@ class HttpTransport:
             },
         )
         self._logins: Logins | None = None
-        self._lineages: dict[int, _Lineage] = {}
+        self._lineages: dict[bytes, _Lineage] = {}
         self._lock = Lock()
 
     def open(self, request: Request) -> HttpExchange:
         """Send, follow redirects, return when the final head is here."""
         url = parse_url(request.url)
-        lineage = self._lineages.get(hash(str(url))) or _Lineage(origin(url))
+        lineage = self._lineages.get(_name_of(url)) or _Lineage(origin(url))
         redirects = Redirects(url, self._options)
         while True:
             response = self._send(request, url, lineage)
@@ -87,7 +88,7 @@ class HttpTransport:
             body.close()
             public = lineage.public or bool(response.extensions["rdl_public"])
             lineage, url = _Lineage(lineage.origin, public), target
-            self._lineages[hash(str(url))] = lineage
+            self._lineages[_name_of(url)] = lineage
 
     def close(self) -> None:
         """Close every connection; readers get errors."""
@@ -126,3 +127,8 @@ class HttpTransport:
         if user is None:
             return []
         return [(b"Authorization", basic(user, password or ""))]
+
+
+def _name_of(url: httpx.URL) -> bytes:
+    """Stands for a URL that may be long and secret."""
+    return sha256(str(url).encode()).digest()

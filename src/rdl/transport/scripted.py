@@ -7,6 +7,7 @@ point; its end is the proper end of the body.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 
 from msgspec import Struct, field
 
@@ -49,7 +50,8 @@ class ScriptedExchange:
         """Nothing more is read; a body that is a generator is closed."""
         self.closed = True
         if isinstance(self._body, Generator):
-            self._body.close()
+            with suppress(ValueError):  # another thread is in it, and will see `closed`
+                self._body.close()
 
 
 class ScriptedTransport:
