@@ -132,7 +132,7 @@ ABSENT = [
 ]
 
 
-def refused(answer: tuple[int, str, str, object], why: str) -> None:
+def assert_refused(answer: tuple[int, str, str, object], why: str) -> None:
     code, out, err, session = answer
     lines = err.splitlines()
     assert code == 2
@@ -147,17 +147,17 @@ def refused(answer: tuple[int, str, str, object], why: str) -> None:
 
 @pytest.mark.parametrize(("arguments", "why"), WRONG, ids=[" ".join(one)[:60] for one, _ in WRONG])
 def test_a_wrong_value_is_one_line_and_exit_2(rdl: Rdl, arguments: list[str], why: str) -> None:
-    refused(rdl("get", *arguments), why)
+    assert_refused(rdl("get", *arguments), why)
 
 
 @pytest.mark.parametrize("option", ABSENT)
 def test_what_is_not_built_is_absent(rdl: Rdl, option: str) -> None:
-    refused(rdl("get", option, "value", U), "no such option")
+    assert_refused(rdl("get", option, "value", U), "no such option")
 
 
 @pytest.mark.parametrize("command", ["cat", "verify", "info", "status", "ls", "sync", "serve", "x"])
 def test_commands_that_are_not_built_are_absent(rdl: Rdl, command: str) -> None:
-    refused(rdl(command, U), f"{command}: no such command")
+    assert_refused(rdl(command, U), f"{command}: no such command")
 
 
 @pytest.mark.parametrize(
@@ -175,14 +175,14 @@ def test_commands_that_are_not_built_are_absent(rdl: Rdl, command: str) -> None:
 )
 def test_spellings_of_other_programs_have_a_hint(rdl: Rdl, arguments: list[str], hint: str) -> None:
     answer = rdl("get", *arguments)
-    refused(answer, "not an option of rdl")
+    assert_refused(answer, "not an option of rdl")
     assert f"hint: {hint}" in answer.err
 
 
 def test_no_arguments_and_missing_values(rdl: Rdl) -> None:
-    refused(rdl(), "no command and no URL")
-    refused(rdl("get", U, "-x"), "-x: requires an argument")
-    refused(rdl("get", "--json=1", U), "--json: does not take a value")
+    assert_refused(rdl(), "no command and no URL")
+    assert_refused(rdl("get", U, "-x"), "-x: requires an argument")
+    assert_refused(rdl("get", "--json=1", U), "--json: does not take a value")
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_a_refusal_shows_no_secret(rdl: Rdl, arguments: list[str]) -> None:
 
 
 def test_a_hostile_value_is_shown_harmlessly(rdl: Rdl) -> None:
-    refused(
+    assert_refused(
         rdl("get", "-k", "\x1b[31m\u202e", U), "--min-split-size \\x1b[31m\\u{202e}: not a size"
     )
-    refused(rdl("\x1b]0;x\x07"), "\\x1b]0;x\\x07: no such command")
-    refused(rdl("get", "--\x1b[31m", U), "no such option")
+    assert_refused(rdl("\x1b]0;x\x07"), "\\x1b]0;x\\x07: no such command")
+    assert_refused(rdl("get", "--\x1b[31m", U), "no such option")

@@ -382,11 +382,16 @@ class Story:
                 break
         else:
             raise AssertionError("it never became complete")
-        last = world.versions[-1].tag  # of a whole file only a tag can say that it is old
-        wanted = [version.content for version in world.versions if version.tag == last]
-        assert world.disk.read(TARGET) in wanted
+        assert self.complete
         left = set(world.disk.names(TARGET.parent)) - {TARGET.name}
         assert left <= ({"file.part.bad"} if self.digest else set()), left
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file stands there, and is the newest as far as its tag can say."""
+        last = self.world.versions[-1].tag
+        wanted = [version.content for version in self.world.versions if version.tag == last]
+        return self.world.disk.read(TARGET) in wanted
 
     def _run(self, fate: str) -> bool:
         """One process; whether the current version stands there and it said so."""
@@ -490,7 +495,7 @@ class Story:
         assert content in allowed, f"a wrong file of {len(content)} bytes under the final name"
 
 
-def run(seed: int) -> None:
+def run(seed: int) -> Story:
     """Tell the story of one seed; what went wrong carries the whole story."""
     story = Story(seed)
     try:
@@ -498,6 +503,7 @@ def run(seed: int) -> None:
     except BaseException as error:
         error.add_note("\n".join([f"seed {seed}", *story.world.log[-60:]]))
         raise
+    return story
 
 
 def main() -> None:

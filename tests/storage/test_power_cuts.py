@@ -102,7 +102,7 @@ class Life:
         return final == self.data
 
 
-def live(seed: int, *, kill: bool) -> None:
+def assert_one_life_keeps_its_promises(seed: int, *, kill: bool) -> None:
     random = Random(seed)
     life = Life(random, b"old" if seed % 3 == 0 else None)
     for _ in range(40):
@@ -128,12 +128,12 @@ def live(seed: int, *, kill: bool) -> None:
 @pytest.mark.parametrize("batch", range(4))
 def test_power_cuts(batch: int) -> None:
     for seed in range(batch * 150, (batch + 1) * 150):
-        live(seed, kill=False)
+        assert_one_life_keeps_its_promises(seed, kill=False)
 
 
 def test_kills_lose_nothing_recorded() -> None:
     for seed in range(150):
-        live(seed, kill=True)
+        assert_one_life_keeps_its_promises(seed, kill=True)
 
 
 def test_a_kill_keeps_soft_records_and_a_power_cut_does_not() -> None:

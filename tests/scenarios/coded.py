@@ -1,0 +1,190 @@
+"""A loopback server with switches. Its one file says at every place where that is."""
+
+from __future__ import annotations
+
+import re
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+BLOCK = 256 * KiB
+STEP = 32 * KiB
+
+
+def coded(start: int, stop: int, salt: int = 0) -> bytes:
+    """Bytes [start, stop) of a file in which every 8 bytes hold their own offset."""
+    first, last = start // 8, -(-stop // 8)
+    numbers = (number * 8 ^ salt for number in range(first, last))
+    data = struct.pack(f">{last - first}Q", *numbers)
+    return data[start - first * 8 : stop - first * 8]
+
+
+@dataclass
+class Asked:
+    """One request, when it came, and how many bytes of body it got."""
+
+    at: float
+    fields: dict[str, str]
+    sent: int = 0
+
+
+@dataclass
+class Origin:
+    """One file, position-coded, with a strong ETag; the other fields are switches."""
+
+    size: int = 0
+    salt: int = 0
+    etag: str = '"one"'
+    statuses: list[int] = field(default_factory=list)
+    """For the first requests, instead of an answer."""
+    always: int | None = None
+    retry_after: str | None = None
+    hold_after: int | None = None
+    """So many bytes of body are sent, then nothing until `go` is set."""
+    delay: float = 0.0
+    claim: int | None = None
+    """The length that is announced instead of the size."""
+    start_shift: int = 0
+    total_shift: int = 0
+    part_etag: str | None = None
+    ignore_if_range: bool = False
+    log: list[Asked] = field(default_factory=list)
+    peak: int = 0
+
+    def __post_init__(self) -> None:
+        self.go, self.held = threading.Event(), threading.Event()
+        self._lock, self._active, self._sent = threading.Lock(), 0, 0
+        origin = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            timeout = 20
+
+            def do_GET(self) -> None:
+                origin.answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: Any) -> None:
+                """The log is the list of requests."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A client that goes away is part of many scenarios."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/file.bin"
+
+    @property
+    def content(self) -> bytes:
+        return coded(0, self.size, self.salt)
+
+    @property
+    def sent(self) -> int:
+        return sum(asked.sent for asked in self.log)
+
+    def close(self) -> None:
+        self.go.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """One response; counts how many are under way."""
+        asked = Asked(time.monotonic(), {k.lower(): v for k, v in request.headers.items()})
+        with self._lock:
+            self.log.append(asked)
+            self._active += 1
+            self.peak = max(self.peak, self._active)
+            status = self.statuses.pop(0) if self.statuses else self.always
+        try:
+            time.sleep(self.delay)
+            if status is not None:
+                self._refuse(request, status)
+            else:
+                self._serve(request, asked)
+        finally:
+            with self._lock:
+                self._active -= 1
+
+    def _refuse(self, request: BaseHTTPRequestHandler, status: int) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", "0")
+        if self.retry_after is not None:
+            request.send_header("Retry-After", self.retry_after)
+        request.end_headers()
+
+    def _serve(self, request: BaseHTTPRequestHandler, asked: Asked) -> None:
+        size = self.size if self.claim is None else self.claim
+        match = asked.fields.get("if-match", self.etag)
+        if match not in (self.etag, "*"):
+            self._refuse(request, 412)
+            return
+        same = self.ignore_if_range or asked.fields.get("if-range", self.etag) == self.etag
+        span = asked.fields.get("range") if same else None
+        start, stop = _span(span, size) if span else (0, size)
+        if span and start >= size:
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{size}")
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        self._head(request, span is not None, start, stop, size)
+        if request.command == "GET":
+            self._body(request, asked, start, stop)
+
+    def _head(
+        self, request: BaseHTTPRequestHandler, part: bool, start: int, stop: int, size: int
+    ) -> None:
+        request.send_response(206 if part else 200)
+        request.send_header("Accept-Ranges", "bytes")
+        request.send_header("Content-Length", str(stop - start))
+        request.send_header("ETag", (part and start and self.part_etag) or self.etag)
+        if part:
+            first = start + (self.start_shift if start else 0)
+            last = stop - 1 + (self.start_shift if start else 0)
+            total = size + (self.total_shift if start else 0)
+            request.send_header("Content-Range", f"bytes {first}-{last}/{total}")
+        request.end_headers()
+
+    def _body(self, request: BaseHTTPRequestHandler, asked: Asked, start: int, stop: int) -> None:
+        at = start
+        while at < stop:
+            step = min(STEP, stop - at)
+            if self.hold_after is not None and not self.go.is_set():
+                step = min(step, self.hold_after - self._sent)
+                if step <= 0:
+                    self.held.set()
+                    self.go.wait(20)
+                    continue
+            request.wfile.write(coded(at, at + step, self.salt))
+            at += step
+            with self._lock:
+                asked.sent += step
+                self._sent += step
+
+    def replace(self, **switches: Any) -> None:
+        """Set switches for what comes next, forget the log, and hold nothing any more."""
+        for name, value in switches.items():
+            setattr(self, name, value)
+        self.go.set()
+        self.log.clear()
+
+
+def _span(value: str, size: int) -> tuple[int, int]:
+    first, last = re.fullmatch(r"bytes=(\d*)-(\d*)", value).groups()  # type: ignore[union-attr]
+    if not first:
+        return max(0, size - int(last)), size
+    return int(first), min(size, int(last) + 1) if last else size
