@@ -1,0 +1,184 @@
+"""The state of filling one row, what is asked for next, and what a failure costs.
+
+It works on lanes and the row and puts commands into `out`. What ends the transfer it only
+notes, as `failure` or `settled`; steps that must wait for lanes to end wait in `after_drain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rdl import errors as e
+from rdl.core import messages as m
+from rdl.core.byterange import ByteRange
+from rdl.core.events import Retrying
+from rdl.core.gate import Ask
+from rdl.core.identity import Dislikes, Headers, worker_headers
+from rdl.core.lanes import Lane, Lanes
+from rdl.core.pace import Growth, Patience
+from rdl.core.planner import Claim, Steal
+from rdl.core.proving import Digests
+from rdl.core.receiving import next_fetch
+from rdl.core.representation import Trust
+from rdl.core.row import ENDLESS, Row
+from rdl.core.saving import Saving
+from rdl.core.spec import Spec, first_ask, lone_headers
+
+ENOUGH_GAIN = 4096
+"""A request that brought so many bytes may be made again at once."""
+MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
+
+
+class Asking:
+    """The state of filling. `row`: None until a response was accepted, or an index continued;
+    `confirmed`: this run has accepted one; `plain`: ranges are not asked for any more."""
+
+    def __init__(self, spec: Spec) -> None:
+        options = spec.options
+        self.spec, self.options, self.now = spec, options, 0.0
+        self.out: list[m.Command] = []
+        self.failure: e.RdlError | None = None
+        self.settled = ""
+        self.after_drain: Callable[[], None] | None = None
+        self.lanes, self.saving, self.digests = Lanes(), Saving(), Digests(options.digests)
+        self.patience = Patience(options.retry, options.retry_max_time, spec.seed)
+        self.growth = Growth(MOST_CONNECTIONS, options.connections)
+        self.confirmed = self.plain = self.unconfirmed_end = False
+        self._ranges = self._doubted = False
+        self._dislikes = Dislikes()
+        self._exhausted: e.RdlError | None = None
+        self._strikes = self._restarts = 0
+        self.arrived, self.adopted = 0, spec.adoptable
+        saved = spec.remembered
+        self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
+        if self.row and not self._joinable():
+            self.row = None
+        if self.row and spec.adoptable:
+            self.row.add([ByteRange(0, spec.adoptable)])
+        self.reused = self.row.present_bytes if self.row else 0
+        self.existing = spec.existing if self.row is None else None
+
+    def forget(self) -> None:
+        """Ask from the start; what is on disk stays until a response was accepted."""
+        self.row, self.confirmed, self._ranges = None, False, False
+
+    def drain(self, then: Callable[[], None], spare: Lane | None = None) -> None:
+        """Drop all segments but `spare`; take the step when none can write any more."""
+        for lane in self.lanes.all():
+            if lane is not spare:
+                self.drop(lane)
+        self.after_drain = then
+
+    def drop(self, lane: Lane) -> None:
+        """Stop a lane."""
+        if self.lanes.drop(lane):
+            self.emit(m.Drop(lane.segment))
+
+    def emit(self, command: m.Command) -> None:
+        self.out.append(command)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several lanes may fill this row."""
+        return self._ranges and self._joinable() and not self.plain
+
+    # Failing
+
+    def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:
+        """A request came to nothing, or to less than was asked."""
+        others = len(self.lanes.others(lane))
+        gained = lane.gained >= ENOUGH_GAIN and self._joinable()
+        if others and not lane.gained:  # it serves the others: this is about their number
+            self.growth.refused(self.now, others)
+            self.patience.surplus(self.now, delay)
+        elif error.permanent:
+            self._end(error)
+            return
+        elif not self.patience.failure(self.now, delay, gained):
+            self._exhausted = error
+            return
+        wait = max(0.0, self.patience.not_before - self.now)
+        fact = Retrying(self.spec.path, str(error), self.patience.failures, wait)
+        self.emit(m.Tell(fact))
+        self._forget_unless_joinable()
+
+    def _strike(self, lane: Lane, why: str) -> None:
+        """A response broke the rules; after three, a plain single stream is the last resort."""
+        self._strikes += 1
+        error = e.ProtocolError(self.spec.url, why)
+        if self._strikes < MOST_STRIKES:
+            error.permanent = False
+            self._failed(lane, error)
+        elif not self.plain:
+            self.plain = True
+            self.drain(self._forget_unless_joinable)
+        else:
+            self._end(error)
+
+    def _forget_unless_joinable(self) -> None:
+        """Where parts cannot be joined, the next response starts from the first byte."""
+        if self.row is not None and not self._joinable():
+            self.forget()
+
+    def _precondition_failed(self, lane: Lane) -> None:
+        """A 412 has no body to tell the new version by: ask alone, before anything is dropped."""
+        if self.confirmed:
+            self.confirmed, self._doubted = False, True
+            self.drain(self._forget_unless_joinable)
+        else:
+            self.drop(lane)
+            self._strike(lane, "412 to a request without If-Match")
+
+    # Asking
+
+    def plan(self) -> None:
+        """Ask for what may be asked for now."""
+        if self._exhausted is not None:
+            if not self.lanes:
+                self._end(self._exhausted)
+            return
+        if self.now < self.patience.not_before:
+            return
+        if self.row is None or not self.confirmed or not self.parallel:
+            if not self.lanes:
+                self._ask_first()
+            return
+        while len(self.lanes) < self.growth.level:
+            step = next_fetch(self.row, self.lanes, self.options)
+            if step is None:
+                return
+            self._begin_step(step)
+
+    def _begin_step(self, step: Claim | Steal) -> None:
+        assert self.row is not None
+        if isinstance(step, Steal):
+            self.lanes.trim(step.segment, step.range.start)
+            self.emit(m.Trim(step.segment, step.range.start))
+        ask = Ask(step.range.start, step.range.stop)
+        self._fetch(ask, worker_headers(self.row.representation, self._dislikes))
+
+    def _ask_first(self) -> None:
+        """One request alone: the first, or one after another where parts cannot run at once."""
+        ask, overlap = Ask(ranged=False), 0
+        if not self.plain:
+            ask, overlap = first_ask(self.row, self.options.range, self.adopted)
+        headers = lone_headers(self.row, self.existing) if ask.ranged or not self.row else ()
+        self._fetch(ask, headers, overlap)
+
+    def _fetch(self, ask: Ask, headers: Headers, overlap: int = 0) -> None:
+        stop = ENDLESS if ask.stop is None else ask.stop
+        lane = self.lanes.add(ask, stop, self.now, overlap)
+        self.emit(m.Fetch(lane.segment, ask, headers))
+
+    def _joinable(self) -> bool:
+        """Whether parts from several responses may stand in one file."""
+        if self.row is None or self.row.representation.total is None:
+            return False
+        return self.row.representation.trust is not Trust.T0 or bool(self.digests.wanted)
+
+    def _endless(self) -> bool:
+        """Whether the end of the body will tell how long the file is."""
+        return self.row is not None and self.row.representation.total is None
+
+    def _end(self, error: e.RdlError) -> None:
+        self.failure = self.failure or error
