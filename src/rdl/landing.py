@@ -20,10 +20,17 @@ from rdl.storage.disk import Disk, as_ours
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
-from rdl.storage.publishing import read_published
+from rdl.storage.publishing import read_published, url_mark
 
 Teller = Callable[[Fact], None]
 STEP = 1 << 20
+PAGES = (".htm", ".html", ".xhtml")
+
+
+def names_page(url: str) -> bool:
+    """Whether the URL's own name is that of a web page."""
+    path = urlsplit(url).path.lower()
+    return path.endswith((*PAGES, "/")) or not path
 
 
 class Landing:
@@ -63,9 +70,16 @@ class Landing:
             self.warn(f"the index was not usable ({store.damage}); starting again", tell)
         if saved is None or self._options.file.restart:
             return None
+        if not self._same_place(saved.header.url) and not self._options.transfer.digests:
+            self.warn("the partial is of another URL; starting again", tell)
+            return None
         if saved.damaged:
             self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)
         return _remembered(saved)
+
+    def _same_place(self, url: str) -> bool:
+        """Validators speak for one URL. A query may be new: it is where signatures stand."""
+        return url.partition("?")[0] == self._url.partition("?")[0]
 
     def _copy_partial(self, tell: Teller | None) -> None:
         """With --continue FILE itself may be a partial: it is copied to where partials stand.
@@ -105,9 +119,7 @@ class Landing:
 
     def page_name(self, url: str) -> bool:
         """Whether the URL or the target names a web page, so that a page is what is wanted."""
-        path = urlsplit(url).path.lower()
-        pages = (".htm", ".html", ".xhtml")
-        return path.endswith((*pages, "/")) or not path or self._path.suffix.lower() in pages
+        return names_page(url) or self._path.suffix.lower() in PAGES
 
     def _is_file(self) -> bool:
         folder = self._folder()
@@ -175,6 +187,8 @@ class Landing:
         facts = read_published(self._path, self._disk)
         whole = self._options.transfer.range is None
         if not facts or not whole or facts.get("total") != facts.get("size"):
+            return None
+        if facts.get("url") != url_mark(self._url):
             return None
         total, etag, modified = facts["total"], facts.get("etag"), facts.get("last_modified")
         if not isinstance(total, int) or not (etag or modified):

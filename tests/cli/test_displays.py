@@ -104,7 +104,7 @@ def test_a_bar_shows_its_row_and_goes(terminal: Terminal) -> None:
     assert "verifying 50%" in without_codes(terminal.getvalue())
     clock.now = 10
     bar.tell(events.Retrying("f", "503", 3, 1.0))
-    assert "retry 3" in without_codes(terminal.getvalue())
+    assert "try 3 in 1.0 s: 503" in without_codes(terminal.getvalue())
     bar.done(events.Result("http://h/f", "f", bytes_present=100 * MiB, seconds=1.0), ())
     end = terminal.getvalue()
     assert "\x1b[?25h" in end

@@ -20,7 +20,7 @@ from rdl.storage.disk import Disk
 from rdl.storage.memory import MemoryDisk
 from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
-from rdl.storage.publishing import read_published
+from rdl.storage.publishing import read_published, url_mark
 
 SIZE = 100_000
 DATA = bytes(number * 7 % 251 for number in range(SIZE))
@@ -444,6 +444,7 @@ def test_what_was_published_is_known_until_it_changes(bench: Bench) -> None:
     if facts is None and isinstance(bench.disk, PosixDisk):
         return  # no extended attributes on this file system
     assert facts == {
+        "url": url_mark(HEADER.url),
         "etag": '"one"',
         "last_modified": None,
         "modified_strong": False,

@@ -8,7 +8,8 @@ import pytest
 
 import rdl
 from rdl.api import Session, Target
-from rdl.errors import DigestMismatch, HTTPStatusError, Interrupted, RdlError
+from rdl.core.events import Warned
+from rdl.errors import DigestMismatch, HTTPStatusError, Interrupted, NetworkError, RdlError
 from rdl.options import FileOptions, NetworkOptions, Options, SessionOptions, TransferOptions
 from tests.engine.staging import content_of
 from tests.support.origin import HANG, Origin, Wait, response
@@ -53,6 +54,34 @@ def test_get_again_fetches_nothing(tmp_path):
     assert (first.reason, again.reason) == ("complete", "unchanged")
     assert again.bytes_downloaded == 0
     assert [one.name for one in tmp_path.iterdir()] == ["f"]
+
+
+def test_the_same_validator_at_another_url_is_another_file(tmp_path):
+    old, new, path = b"o" * 5000, b"n" * 5000, tmp_path / "f"
+    with Origin(ranged(old)) as one, Origin(ranged(new)) as other:
+        rdl.get(one.url("/f?v=1"), path, options=QUICK)
+        assert rdl.get(other.url("/f?v=1"), path, options=QUICK).reason == "complete"
+        assert path.read_bytes() == new
+        assert rdl.get(other.url("/f?v=2"), path, options=QUICK).reason == "complete"
+        assert rdl.get(other.url("/f?v=2"), path, options=QUICK).reason == "unchanged"
+
+
+def test_a_partial_of_another_url_is_not_continued(tmp_path):
+    old, path, facts = content_of(3_000_000), tmp_path / "f", []
+    new = old[:2_000_000] + bytes(1_000_000)
+    short = Options(network=QUICK.network, transfer=TransferOptions(retry=0))
+
+    def cut(connection, number, seen):
+        (whole,) = ranged(old)(connection, number, seen)
+        return [whole[:2_000_000], "reset"] if len(one.seen) == 1 else ["reset"]
+
+    with Origin(cut) as one, Origin(ranged(new)) as other:
+        with pytest.raises(NetworkError):
+            rdl.get(one.url("/f"), path, options=short)
+        result = rdl.get(other.url("/f"), path, options=QUICK, tell=facts.append)
+    assert path.read_bytes() == new
+    assert result.bytes_reused == 0
+    assert any("another URL" in fact.message for fact in facts if isinstance(fact, Warned))
 
 
 def test_a_new_version_replaces_the_old_file_in_one_step(tmp_path):
@@ -102,13 +131,15 @@ def test_a_cut_run_is_continued_by_the_next_without_fetching_twice(tmp_path):
         return [whole[:200_000], "reset"] if len(origin.seen) == 1 else ["reset"]
 
     options = Options(QUICK.network, TransferOptions(retry=0, connections=1))
-    with Origin(cut) as origin, pytest.raises(RdlError) as raised:
-        rdl.get(origin.url(), tmp_path / "f", options=options)
-    assert raised.value.resumable
-    assert not (tmp_path / "f").exists()
-    with Origin(honest) as origin:
+    with Origin(cut) as origin:
+        with pytest.raises(RdlError) as raised:
+            rdl.get(origin.url(), tmp_path / "f", options=options)
+        assert raised.value.resumable
+        assert not (tmp_path / "f").exists()
+        origin.answer = honest
+        before = len(origin.seen)
         result = rdl.get(origin.url(), tmp_path / "f", options=options)
-        assert origin.seen[0].fields["if-range"] == '"1"'
+        assert origin.seen[before].fields["if-range"] == '"1"'
     assert (tmp_path / "f").read_bytes() == content
     assert result.bytes_reused > 0
     assert result.bytes_reused + result.bytes_downloaded == len(content)

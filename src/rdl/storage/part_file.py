@@ -149,7 +149,13 @@ class PartStore:
         index = self._need_index()
         self._need_names(index)
         publication = Publication(
-            self._disk, self._folder, self._file, self._names, self._target, finish
+            self._disk,
+            self._folder,
+            self._file,
+            self._names,
+            self._target,
+            finish,
+            self._header.url if self._header else "",
         )
         self._sync()
         publication.prepare(self._expected_size())

@@ -6,6 +6,7 @@ the same; a target that was not there is never replaced.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -40,6 +41,7 @@ class Publication(Struct, frozen=True):
     names: Names
     target: FileStat | None
     finish: Finish
+    url: str
 
     def prepare(self, size: int | None) -> None:
         """Give the file its size, mode, time and note, and sync these. LocalFileError when
@@ -112,6 +114,7 @@ class Publication(Struct, frozen=True):
         facts = self.finish.representation or Representation()
         stat = self.disk.fstat(self.file)
         note = {
+            "url": url_mark(self.url),
             "etag": facts.etag,
             "last_modified": facts.last_modified,
             "modified_strong": facts.modified_strong,
@@ -125,8 +128,13 @@ class Publication(Struct, frozen=True):
             return
 
 
+def url_mark(url: str) -> str:
+    """Stands for a redacted URL in the note: validators speak for one URL only."""
+    return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def read_published(path: Path, disk: Disk | None = None) -> dict[str, Any] | None:
-    """The facts noted when `path` was published (etag, last_modified, total, size,
+    """The facts noted when `path` was published (url, etag, last_modified, total, size,
     mtime_ns), while its size and time are still the same; else None."""
     disk = disk or PosixDisk()
     try:

@@ -16,7 +16,8 @@ from rich.live import Live
 from rich.text import Text
 
 from rdl.cli.display.bar_row import Row, Symbols, row_text, total_text
-from rdl.cli.display.plain import Plain, Style
+from rdl.cli.display.plain import Plain, Style, again
+from rdl.cli.display.summary import remote_text
 from rdl.cli.streams import Messages
 from rdl.core.events import Progress, Result, Retrying, Started, Verifying
 
@@ -66,11 +67,12 @@ class Bar(Plain):
         self._draw()
 
     def retrying(self, fact: Retrying) -> None:
-        """A word in the row; the reason as a line with -v."""
-        if fact.path in self._rows:
-            self._rows[fact.path].state = f"retry {fact.attempt}"
+        """The reason stands in the row, and with -v as a line."""
+        row = self._rows.setdefault(fact.path, Row(fact.path))
+        row.state = f"{again(fact)}: {remote_text(fact.why)}"
         if self._style.verbose:
             super().retrying(fact)
+        self._drawn = float("-inf")
         self._draw()
 
     def verifying(self, fact: Verifying) -> None:

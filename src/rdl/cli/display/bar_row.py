@@ -49,7 +49,9 @@ class Row(Struct):
         self.total, self.present = fact.bytes_total, fact.bytes_present
         self.speed, self.eta = fact.speed, fact.eta
         self.connections, self.coverage = fact.connections, fact.coverage
-        self.state, self.beats = "", self.beats + 1
+        self.beats += 1
+        if fact.connections:
+            self.state = ""
 
     def verifying(self, fact: Verifying) -> None:
         share = fact.bytes_hashed / fact.bytes_total if fact.bytes_total else 1.0
@@ -66,9 +68,11 @@ def row_text(row: Row, width: int, symbols: Symbols) -> Text:
     name = fit(name_of(row.path), min(_NAME_CELLS, max(10, width // 5)), symbols.ellipsis)
     text = Text(name, style="bold", no_wrap=True)
     for part, style in _parts(row):
-        if text.cell_len + cell_len(part) + 2 > width:
+        room = width - text.cell_len - 2
+        fits = min(room, cell_len(part)) if part is row.state and room > 10 else cell_len(part)
+        if fits > room:
             return text
-        text.append("  " + part, style)
+        text.append("  " + fit(part, fits, symbols.ellipsis), style)
     cells = min(MAP_CELLS, width - text.cell_len - 4)
     if cells >= 6:
         text.append("  " + symbols.left + block_map(row, cells, symbols) + symbols.right, "cyan")
@@ -82,9 +86,10 @@ def _parts(row: Row) -> list[tuple[str, str]]:
         sizes += f"/{format_size(row.total)}"
     parts = [(share, "bold"), (f"{sizes:<17}", "")]
     if row.state:
-        return [*parts, (row.state, "yellow")]
+        return [*(parts if row.present else ()), (row.state, "yellow")]
     left = "" if row.eta is None else format_time(row.eta)
-    parts += [(f"{format_size(row.speed) + '/s':>10}", "green"), (f"{left:>6}", "")]
+    speed = f"{format_size(row.speed)}/s" if row.speed else ""
+    parts += [(f"{speed:>10}", "green"), (f"{left:>6}", "")]
     return [*parts, (f"x{row.connections:<2}", "dim")]
 
 

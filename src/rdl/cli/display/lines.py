@@ -52,9 +52,10 @@ def _step(fact: Progress) -> int:
 
 def progress_text(fact: Progress) -> str:
     """`40%, 480 MiB of 1.2 GiB, 98 MiB/s, 7.5 s left`."""
-    present, speed = format_size(fact.bytes_present), f"{format_size(fact.speed)}/s"
+    present = format_size(fact.bytes_present)
+    speed = f", {format_size(fact.speed)}/s" if fact.speed else ""
     if not fact.bytes_total:
-        return f"{present}, {speed}"
+        return f"{present}{speed}"
     percent = 100 * fact.bytes_present // fact.bytes_total
     left = "" if fact.eta is None else f", {format_time(fact.eta)} left"
-    return f"{percent}%, {present} of {format_size(fact.bytes_total)}, {speed}{left}"
+    return f"{percent}%, {present} of {format_size(fact.bytes_total)}{speed}{left}"

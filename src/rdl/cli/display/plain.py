@@ -59,6 +59,11 @@ class Display(Protocol):
         ...
 
 
+def again(fact: Retrying) -> str:
+    """When the next try comes."""
+    return f"try {fact.attempt} in {format_time(fact.delay)}"
+
+
 class Plain:
     """Messages only."""
 
@@ -103,8 +108,7 @@ class Plain:
             self.line(f"{name_of(fact.path)}: {size}, {ways}{reused}, trust {fact.trust}")
 
     def retrying(self, fact: Retrying) -> None:
-        again = f"try {fact.attempt} in {format_time(fact.delay)}"
-        self.line(f"{name_of(fact.path)}: {remote_text(fact.why)}; {again}")
+        self.line(f"{name_of(fact.path)}: {remote_text(fact.why)}; {again(fact)}")
 
     def done(self, result: Result, warnings: Sequence[str]) -> None:
         if result.exit_code == 0 and self._style.quiet:
