@@ -9,17 +9,36 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rdl.api import Session, Target, get
     from rdl.core.events import Result
+    from rdl.errors import RdlError
+    from rdl.looking import info, status
     from rdl.options import Digest, Options
+    from rdl.verification import verify
 
 _HOMES = {
     "Session": "rdl.api",
     "Target": "rdl.api",
     "get": "rdl.api",
     "Result": "rdl.core.events",
+    "RdlError": "rdl.errors",
     "Digest": "rdl.options",
     "Options": "rdl.options",
+    "info": "rdl.looking",
+    "status": "rdl.looking",
+    "verify": "rdl.verification",
 }
-__all__ = ["Digest", "Options", "Result", "Session", "Target", "__version__", "get"]
+__all__ = [
+    "Digest",
+    "Options",
+    "RdlError",
+    "Result",
+    "Session",
+    "Target",
+    "__version__",
+    "get",
+    "info",
+    "status",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,3 +48,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

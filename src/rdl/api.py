@@ -19,15 +19,18 @@ from msgspec.structs import replace
 from rdl.core.digest import parse_digest
 from rdl.core.events import Fact, Result
 from rdl.core.names import name_from_url
+from rdl.core.representation import Representation
 from rdl.core.text import redact_url
 from rdl.core.transfer import Spec, Transfer
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
+from rdl.engine.stream import REPORT, Stream, window_for
 from rdl.engine.throttle import RequestLimit, Throttle
 from rdl.errors import Interrupted, RdlError, exit_code_of
-from rdl.landing import Landing
+from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, SessionOptions
 from rdl.storage.part_file import PartStore
+from rdl.storage.window import WindowStore
 from rdl.transport.base import Transport
 from rdl.transport.client import HttpTransport
 from rdl.transport.urls import split_userinfo
@@ -98,6 +101,48 @@ class Session:
             futures: list[Future[Result]] = [pool.submit(run, target) for target in wanted]
             return [future.result() for future in futures]
 
+    def stream(
+        self,
+        url: str,
+        options: Options | None = None,
+        tell: Teller | None = None,
+        pinned: Representation | None = None,
+    ) -> Stream:
+        """Read `url`, or its range, in order; nothing is kept on disk. Of the options `file`
+        says nothing here. `pinned`: it must be the same version as that of another stream."""
+        options = options or Options()
+        url, network = _without_userinfo(url, options.network)
+        digests, shown = options.transfer.digests, redact_url(url)
+        window = window_for(options.transfer.connections)
+        store = WindowStore(window)
+        stream = Stream(store, digests)
+        spec = Spec(
+            shown,
+            shown,
+            replace(options.transfer, digests=()),
+            secrets.randbits(32),
+            page_name=bool(digests) or names_page(url),
+            window=window,
+            pinned=pinned,
+        )
+        transfer = Transfer(spec)
+        requests = self._requests.of(url)
+        edges = Edges(
+            url,
+            self._transport(network),
+            store,
+            self._rate,
+            requests,
+            deliver=stream.deliver,
+            report=REPORT,
+        )
+        driver = Driver(transfer, edges, options.file, tell)
+        self._drivers.add(driver)
+        stream.run(driver, transfer.order, lambda: self._drivers.discard(driver))
+        if self._interrupted is not None:
+            driver.signal(self._interrupted)
+        return stream
+
     def interrupt(self, signal: str) -> None:
         """Ask every running download to save its state and end ("SIGINT", "SIGTERM",
         "SIGHUP"); may be called from a signal handler."""
@@ -165,11 +210,11 @@ class Session:
                     str(target.path),
                     options.transfer,
                     secrets.randbits(32),
-                    landing.page_name(url),
-                    remembered,
-                    landing.existing,
-                    options.dry_run,
-                    landing.adopted,
+                    page_name=landing.page_name(url),
+                    remembered=remembered,
+                    existing=landing.existing,
+                    dry_run=options.dry_run,
+                    adopted=landing.adopted,
                 )
             )
             edges = Edges(url, self._transport(network), store, self._rate, self._requests.of(url))
@@ -177,8 +222,7 @@ class Session:
         except BaseException:
             store.close()
             raise
-        nothing = remembered is None and result.bytes_present == 0
-        store.close(discard=nothing or result.reason == "unchanged")
+        store.close(discard=result.reason == "unchanged")
         return result, error
 
     def _drive(self, driver: Driver) -> tuple[Result, RdlError | None]:

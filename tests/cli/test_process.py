@@ -141,7 +141,7 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back() -> None:
     os.close(side)
     seen = b""
     try:
-        while b"B/s" not in seen:
+        while b"GiB" not in seen:
             assert select.select([terminal], [], [], 20)[0]
             seen += os.read(terminal, 4096)
         process.send_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from rdl.core.byterange import ByteRange, Extent
@@ -212,13 +213,30 @@ def test_an_unknown_part_file_is_adopted_when_asked(bench: Bench) -> None:
     store = bench.store(adopt=True)
     assert store.open() is None
     assert store.adopted_size == 700
-    store.begin(HEADER)
+    store.begin(replace(HEADER, adopted=700))
     view = memoryview(bytearray(700))
     assert store.read_into(0, view) == 700
     assert bytes(view) == DATA[:700]
     store.begin(HEADER)
     assert store.read_into(0, view) == 0
     store.close()
+
+
+def test_bytes_that_were_not_adopted_after_all_go(bench: Bench) -> None:
+    bench.put(DATA[:700], ".part")
+    store = bench.store(adopt=True)
+    store.open()
+    store.begin(HEADER)
+    assert store.read_into(0, memoryview(bytearray(700))) == 0
+    store.close()
+
+
+def test_the_size_to_publish_is_what_stands_there_then(bench: Bench) -> None:
+    store = begun(bench)
+    put(store, 0, 1000)
+    store.publish(Finish(size=600))
+    store.close()
+    assert bench.read() == DATA[:600]
 
 
 def test_a_damaged_index_is_told_and_replaced(bench: Bench) -> None:

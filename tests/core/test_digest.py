@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.core.digest import MAX_SUMS, parse_digest, parse_sums
+from rdl.core.digest import MAX_SUMS, Listed, parse_digest, parse_sums, read_sums
 from rdl.errors import UsageError
 from rdl.options import Digest
 
@@ -140,3 +140,20 @@ def test_128_digits_are_what_the_caller_says() -> None:
 def test_a_doubtful_sums_file_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_sums(text, "f.iso")
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_sums_may_be_base64(algorithm: str) -> None:
+    digest = Digest(algorithm, hashlib.new(algorithm, DATA).hexdigest())
+    assert parse_sums(f"{algorithm.upper()} (f) = {sri(algorithm)}\n", "f") == digest
+    assert parse_sums(f"{sri(algorithm)}  f\n", "f") == digest
+
+
+def test_everything_that_a_sums_file_names() -> None:
+    text = f"# sums\n\n{SHA256}  a\nSHA512 (a) = {SHA512}\n{MD5}  b\nodd\n\\{SHA256}  c\\nd\n"
+    found = {"a": Digest("sha512", SHA512), "b": None, "c\nd": Digest("sha256", SHA256)}
+    assert read_sums(text) == Listed(found, strange=1)
+    with pytest.raises(UsageError, match="two different digests for 'a'"):
+        read_sums(f"{SHA256}  a\n{'0' * 64}  a\n")
+    with pytest.raises(UsageError, match="more than 8 MiB"):
+        read_sums("x" * (MAX_SUMS + 1))

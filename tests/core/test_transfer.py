@@ -13,6 +13,7 @@ from rdl.errors import (
     ChangedError,
     ExitCode,
     HTTPStatusError,
+    NetworkError,
     ProtocolError,
     exit_code_of,
 )
@@ -215,6 +216,57 @@ def test_a_tag_that_outlives_its_file_fails_where_a_change_is_to_fail():
     assert play.ever(m.Begin) == []
 
 
+@pytest.mark.parametrize("stop", [JOIN + 1000, MiB])
+def test_a_body_that_never_confirms_is_a_failure_not_a_loop(stop):
+    play = Play(spec(remembered((0, MiB)), connections=1, retry=3))
+    for _ in range(9):
+        play.head(part(JOIN, stop))
+        assert play.of(m.Receive)[0].compare == stop - JOIN
+        play.end(play.fetch.segment)
+        if play.ever(m.Finish):
+            break
+        play.next_fetch()
+    assert isinstance(play.error, NetworkError)
+
+
+def test_a_412_without_condition_is_a_strike_also_when_confirmed():
+    play = Play(connections=2)
+    play.head(part())
+    play.head(status(412))
+    play.end(1)
+    lone = play.fetch
+    play.head(part(lone.ask.start, TOTAL))
+    worker = play.fetch
+    assert worker.headers == ()
+    play.head(status(412))
+    assert m.Drop(lone.segment) not in play.out
+    assert play.ever(m.Finish) == []
+
+
+def test_a_dead_link_behind_a_redirect_is_asked_for_again_where_it_came_from():
+    play = Play(connections=1)
+    play.head(part())
+    play.arrive(1, 0, MiB)
+    play.reset(1)
+    play.on(m.Head(play.fetch.segment, status(403), True))
+    assert play.ever(m.Finish) == []
+    play.next_fetch()
+    play.head(status(403))
+    play.sync()
+    assert exit_code_of(play.error) is ExitCode.AUTH
+
+
+def test_a_final_refusal_of_one_ends_nothing_while_others_wait_for_their_answers():
+    play = Play(connections=4)
+    play.head(part())
+    first, second, _ = play.of(m.Fetch)
+    play.reset(1)
+    play.head(status(403), first.segment)
+    assert play.ever(m.Finish) == []
+    play.head(part(second.ask.start, second.ask.stop), second.segment)
+    assert play.of(m.Receive)
+
+
 def test_a_part_that_brings_only_what_is_here_confirms_and_the_gap_is_asked_for():
     play = Play(spec(remembered((0, MiB)), connections=1))
     play.head(part(JOIN, MiB))
@@ -301,11 +353,19 @@ def test_a_complete_part_is_confirmed_by_its_last_bytes():
     assert play.of(m.Publish)
 
 
-def test_a_complete_part_and_the_whole_of_the_same_version_need_no_body():
-    play = Play(spec(remembered((0, TOTAL))))
+@pytest.mark.parametrize("run", [(0, TOTAL), (MiB, TOTAL)])
+def test_a_whole_that_passes_nothing_to_compare_is_taken_from_its_first_byte(run):
+    play = Play(spec(remembered(run)))
+    play.head(whole())
+    assert len(play.of(m.Begin)) == 1
+    assert play.of(m.Receive) == [m.Receive(1, rng(0, TOTAL))]
+
+
+def test_with_a_digest_a_complete_part_and_the_whole_need_no_body():
+    play = Play(spec(remembered((0, TOTAL)), digests=SUM))
     play.head(whole())
     assert play.ever(m.Receive) == []
-    assert play.of(m.Publish)
+    assert play.of(m.Hash)
 
 
 def test_a_complete_part_of_an_old_version_is_not_published():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from rdl.cli.commands import get
+from rdl.cli.commands import clean, get, info, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
 from rdl.core.text import safe_text
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str], console: Console) -> int:
-    if arguments and _WEB.match(arguments[0]):
+    if arguments and _is_get(arguments):
         arguments.insert(0, "get")
     try:
         tree = group()
@@ -48,6 +48,13 @@ def _run(arguments: list[str], console: Console) -> int:
         raise _usage(error) from None
 
 
+def _is_get(arguments: list[str]) -> bool:
+    """`rdl URL`, also with options before the URL."""
+    own = arguments[0] in ("--help", "-h", "--version")
+    urls = any(_WEB.match(argument) for argument in arguments)
+    return bool(_WEB.match(arguments[0])) or (arguments[0].startswith("-") and urls and not own)
+
+
 def group() -> click.Group:
     """All commands."""
     tree = click.Group(
@@ -55,9 +62,13 @@ def group() -> click.Group:
         help="A resumable downloader that never puts a wrong byte under the final name. "
         "'rdl URL' means 'rdl get URL'.",
         no_args_is_help=False,
-        context_settings={"max_content_width": 100},
+        context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     )
     tree.add_command(get.command())
+    tree.add_command(info.command())
+    tree.add_command(status.command())
+    tree.add_command(clean.command())
+    tree.add_command(verify.command())
     tree.params.append(_version_option())
     return tree
 
@@ -91,8 +102,9 @@ def _usage(error: click.ClickException) -> UsageError:
         what, why = error.param.opts[-1], error.message
     elif isinstance(error, click.BadOptionUsage):
         what, why = error.option_name, re.sub(r"^Option '.*?' ", "", why)
-    elif found := re.match(r"No such command '(.*)'", why, re.DOTALL):
-        what, why, hint = found[1], "no such command", "rdl get URL; rdl --help tells more"
+    elif found := re.match(r"No such command '(.*?)'(?:\. (Did you mean .*))?", why, re.DOTALL):
+        hint = re.sub(r"[()'\"]", "", found[2] or "").replace("Did", "did")
+        what, why, hint = found[1], "no such command", hint or "rdl --help lists them"
     elif why.startswith("Missing command"):
         what, why, hint = (
             "nothing to do",

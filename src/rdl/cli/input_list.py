@@ -17,6 +17,9 @@ MAX_LIST = 64 << 20
 """Bytes; a longer list is refused."""
 
 
+_LINE = "one URL a line; below it, indented, out=, dir=, checksum=, header=; nothing was fetched"
+
+
 class Entry(Struct, frozen=True):
     """One URL as typed, and what the list says about it; `where` is `file:line`, or empty
     for a URL of the command line."""
@@ -64,7 +67,7 @@ def _first(url: str, where: str) -> Entry:
     try:
         parse_url(url)
     except UsageError as error:
-        raise UsageError(f"{where}: {error.what}", error.why, hint=error.hint) from None
+        raise UsageError(f"{where}: {error.what}", error.why, hint=_LINE) from None
     return Entry(url, where)
 
 
@@ -83,7 +86,8 @@ def _add(entry: Entry, text: str, where: str) -> Entry:
             return replace(entry, checksums=(*entry.checksums, value))
         case "header":
             return replace(entry, headers=(*entry.headers, _header(value, where)))
-    raise UsageError(where, f"unknown name '{safe_text(key, 40)}='")
+    why = f"unknown name '{safe_text(key, 40)}='"
+    raise UsageError(where, why, hint="known: out=, dir=, checksum=, header=")
 
 
 def _header(text: str, where: str) -> tuple[str, str]:

@@ -163,12 +163,20 @@ class Address(Struct, frozen=True):
     password: str | None = None
 
 
+def _url_hint(text: str) -> str:
+    if re.search(r"\s", text):
+        return "quote the URL, and write a space as %20"
+    if re.match(r"(?:localhost|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:/|$)", text):
+        return f"https://{safe_text(text, 200)}, or http://"
+    return ""
+
+
 def parse_url(text: str) -> Address:
     """An http or https URL (RFC 3986). Raises UsageError, with the URL redacted."""
     try:
         return _address(text)
     except ValueError as error:
-        hint = "quote the URL, and write a space as %20" if re.search(r"\s", text) else ""
+        hint = _url_hint(text)
         raise UsageError(safe_text(redact_url(text)) or "''", str(error), hint=hint) from None
 
 

@@ -15,6 +15,7 @@ from rdl.core.events import Retrying
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, Headers, worker_headers
 from rdl.core.lanes import Lane, Lanes
+from rdl.core.order import Order
 from rdl.core.pace import Growth, Patience
 from rdl.core.planner import Claim, Steal
 from rdl.core.proving import Digests
@@ -48,6 +49,7 @@ class Asking:
         self._dislikes = Dislikes()
         self._exhausted: e.RdlError | None = None
         self._strikes = self._restarts = 0
+        self.order = Order(spec.window) if spec.window else None
         self.arrived, self.adopted = 0, spec.adoptable
         saved = spec.remembered
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
@@ -91,7 +93,9 @@ class Asking:
         if others and not lane.gained:  # it serves the others: this is about their number
             self.growth.refused(self.now, others)
             self.patience.surplus(self.now, delay)
-        elif error.permanent:
+        elif error.permanent and self.lanes.alive(lane):  # those that wait may be served
+            self.growth.refused(self.now, self.lanes.alive(lane))
+        elif error.permanent or self._stuck():
             self._end(error)
             return
         elif not self.patience.failure(self.now, delay, gained):
@@ -109,7 +113,7 @@ class Asking:
         if self._strikes < MOST_STRIKES:
             error.permanent = False
             self._failed(lane, error)
-        elif not self.plain:
+        elif not self.plain and not self._stuck():
             self.plain = True
             self.drain(self._forget_unless_joinable)
         else:
@@ -122,7 +126,7 @@ class Asking:
 
     def _precondition_failed(self, lane: Lane) -> None:
         """A 412 has no body to tell the new version by: ask alone, before anything is dropped."""
-        if self.confirmed:
+        if self.confirmed and not self._dislikes.if_match:
             self.confirmed, self._doubted = False, True
             self.drain(self._forget_unless_joinable)
         else:
@@ -144,10 +148,19 @@ class Asking:
                 self._ask_first()
             return
         while len(self.lanes) < self.growth.level:
-            step = next_fetch(self.row, self.lanes, self.options)
+            step = next_fetch(self.row, self.lanes, self.options, self.order)
             if step is None:
+                self._hurry()
                 return
             self._begin_step(step)
+
+    def _hurry(self) -> None:
+        """A reader waits for a slow lane while a worker is idle: that one shall have its rest."""
+        if self.order is None or self.order.consumed < self.order.delivered:
+            return
+        laggard = self.lanes.laggard(self.now)
+        if laggard is not None:
+            self.drop(laggard)
 
     def _begin_step(self, step: Claim | Steal) -> None:
         assert self.row is not None
@@ -175,6 +188,11 @@ class Asking:
         if self.row is None or self.row.representation.total is None:
             return False
         return self.row.representation.trust is not Trust.T0 or bool(self.digests.wanted)
+
+    def _stuck(self) -> bool:
+        """Whether bytes were delivered that nothing can be joined to."""
+        begun = self.order is not None and self.row is not None and self.order.begun(self.row)
+        return begun and not self._joinable()
 
     def _endless(self) -> bool:
         """Whether the end of the body will tell how long the file is."""

@@ -120,10 +120,16 @@ def _judge(gate: Passed | Stopped, head: ResponseHead, context: Context) -> Verd
     return body
 
 
+_LOGIN = {
+    401: "-u USER asks for a password; netrc may hold one too",
+    407: "--proxy http://USER:PASSWORD@HOST:PORT",
+}
+
+
 def _no_data(head: ResponseHead) -> Verdict:
     status = head.status
     if status in (401, 403, 407):
-        return Refused(AuthError(f"HTTP {status}", _meaning(status)))
+        return Refused(AuthError(f"HTTP {status}", _meaning(status), hint=_LOGIN.get(status, "")))
     if status == 511:
         return Refused(NetworkError("HTTP 511", "the network wants a login"))
     if is_passing(status):

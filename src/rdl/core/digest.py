@@ -11,6 +11,8 @@ import binascii
 import re
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 from rdl.core.text import safe_text
 from rdl.errors import UsageError
 from rdl.options import Digest
@@ -25,9 +27,18 @@ _BY_LENGTH = {64: "sha256", 96: "sha384", 128: "sha512"}
 _WEAK_LENGTHS = {32: "MD5", 40: "SHA-1"}
 _SPEC = re.compile(r"(sha2?-?[0-9]+|[a-z][a-z0-9]*)([:=-])(.*)", re.IGNORECASE)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
-_GNU = re.compile(r"(\\?)([0-9A-Fa-f]{32,128}) [ *](.+)")
-_BSD = re.compile(r"(\\?)([A-Za-z0-9-]+) ?\((.+)\) ?= ?([0-9A-Fa-f]{32,128})")
+_DIGITS = "[0-9A-Fa-f]{32,128}|[0-9A-Za-z+/]{43}=|[0-9A-Za-z+/]{64}|[0-9A-Za-z+/]{86}=="
+_GNU = re.compile(rf"(\\?)({_DIGITS}) [ *](.+)")
+_BSD = re.compile(rf"(\\?)([A-Za-z0-9-]+) ?\((.+)\) ?= ?({_DIGITS})")
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+
+
+class Listed(Struct, frozen=True):
+    """What a sums file says: each name, in order, with its strongest digest (None: only such
+    as verify nothing); `strange` counts lines that are neither digests, comments nor blank."""
+
+    digests: dict[str, Digest | None]
+    strange: int = 0
 
 
 def parse_digest(spec: str) -> Digest:
@@ -50,18 +61,34 @@ def parse_sums(text: str, name: str, *, bare: str | None = None) -> Digest | Non
     """The strongest digest that the sums file `text` has for the file `name`, or None.
 
     Reads GNU (`HEX  name`, `HEX *name`, escaped names) and BSD (`SHA256 (name) = HEX`)
-    lines, and a file that is one bare digest. `bare` is the algorithm of GNU lines with
-    128 digits (default sha512). A name with directories counts when no line has the exact
-    name. Raises UsageError when the file is too large or contradicts itself.
+    lines, both also with base64 in place of HEX (`cksum --base64`), and a file that is one
+    bare digest. `bare` is the algorithm of GNU lines with 128 digits (default sha512). A name
+    with directories counts when no line has the exact name. Raises UsageError when
+    the file is too large or contradicts itself.
     """
     if len(text) > MAX_SUMS:
         raise UsageError("sums file", f"more than {MAX_SUMS >> 20} MiB")
     if _HEX.fullmatch(text.strip()):
         return _bare(text.strip())
-    entries = list(_sums_entries(text, bare or "sha512"))
+    lines = _sums_lines(text, bare or "sha512")
+    entries = [(entry, digest) for entry, digest in lines if entry and digest]
     exact = {digest for entry, digest in entries if entry.removeprefix("./") == name}
     inner = {digest for entry, digest in entries if entry.rpartition("/")[2] == name}
     return _strongest(exact or inner, name)
+
+
+def read_sums(text: str, *, bare: str | None = None) -> Listed:
+    """Everything that a sums file names; lines and `bare` as in parse_sums. Raises UsageError
+    when the file is too large or contradicts itself."""
+    if len(text) > MAX_SUMS:
+        raise UsageError("sums file", f"more than {MAX_SUMS >> 20} MiB")
+    found: dict[str, set[Digest]] = {}
+    strange = 0
+    for name, digest in _sums_lines(text, bare or "sha512"):
+        strange += name is None
+        if name is not None:
+            found.setdefault(name, set()).update({digest} if digest else ())
+    return Listed({name: _strongest(some, name) for name, some in found.items()}, strange)
 
 
 def algorithm_of(name: str) -> str | None:
@@ -72,19 +99,31 @@ def algorithm_of(name: str) -> str | None:
     return plain if plain in HEX_DIGITS else None
 
 
-def _sums_entries(text: str, long: str) -> Iterator[tuple[str, Digest]]:
+def _sums_lines(text: str, long: str) -> Iterator[tuple[str | None, Digest | None]]:
+    """The name and the digest of each line. No digest: one that verifies nothing; no name:
+    the line is something else. Blank lines and comments are left out."""
     for line in text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n"):
+        algorithm: str | None
         if found := _GNU.fullmatch(line):
-            size = len(found[2])
-            algorithm = long if size == HEX_DIGITS[long] else _BY_LENGTH.get(size)
-            escaped, name, digits = found[1], found[3], found[2]
+            escaped, name, digits = found[1], found[3], _as_hex(found[2])
+            algorithm = long if len(digits) == HEX_DIGITS[long] else _BY_LENGTH.get(len(digits))
         elif found := _BSD.fullmatch(line):
+            escaped, name, digits = found[1], found[3], _as_hex(found[4])
             algorithm = algorithm_of(found[2])
-            escaped, name, digits = found[1], found[3], found[4]
         else:
+            if line.strip() and not line.startswith("#"):
+                yield None, None
             continue
-        if algorithm and len(digits) == HEX_DIGITS[algorithm]:
-            yield _unescape(name) if escaped else name, Digest(algorithm, digits.lower())
+        right = algorithm is not None and len(digits) == HEX_DIGITS[algorithm]
+        digest = Digest(algorithm, digits) if algorithm and right else None
+        yield _unescape(name) if escaped else name, digest
+
+
+def _as_hex(digits: str) -> str:
+    """Hex or base64 of a sums file as lower-case hex."""
+    if _HEX.fullmatch(digits):
+        return digits.lower()
+    return base64.b64decode(digits).hex()
 
 
 def _unescape(name: str) -> str:

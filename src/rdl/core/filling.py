@@ -9,10 +9,12 @@ from rdl import errors as e
 from rdl.core import classify as c
 from rdl.core import messages as m
 from rdl.core.asking import ENOUGH_GAIN, MOST_RESTARTS, Asking
+from rdl.core.byterange import ByteRange
 from rdl.core.events import Changed as ChangedFact
 from rdl.core.events import Warned
 from rdl.core.identity import Dislikes
 from rdl.core.lanes import Lane
+from rdl.core.order import Order
 from rdl.core.receiving import begins_anew, keep_adopted, portion, range_ignored
 from rdl.core.representation import Representation
 from rdl.core.row import Row, lies_outside, span_of
@@ -35,7 +37,7 @@ class Filling(Asking):
         if lane is None or lane.dropped:
             return
         known = self.row.representation if self.row else None
-        lane.framing = event.head.framing
+        lane.framing, lane.elsewhere = event.head.framing, event.elsewhere
         context = c.Context(known, self.existing, bool(self.digests.wanted))
         verdict = c.classify(lane.ask, event.head, context)
         if isinstance(verdict, c.Changed | c.Partial | c.Whole):  # a 200 may answer `bytes=0-`
@@ -49,6 +51,8 @@ class Filling(Asking):
         if self.row is None or lane is None:
             raise AssertionError(f"bytes of a segment that is not in flight: {event}")
         self.row.add([range])
+        if self.order is not None:
+            self._deliver(self.order, range, self.row)
         size = len(range)
         lane.upto, lane.gained = max(lane.upto, range.stop), lane.gained + size
         self.arrived += size
@@ -61,6 +65,20 @@ class Filling(Asking):
         if limit is not None and self._endless() and self.row.present_bytes > limit:
             self._end(e.PolicyError(self.spec.path, "the body is over --max-filesize"))
 
+    def _deliver(self, order: Order, range: ByteRange, row: Row) -> None:
+        head = row.head()
+        order.note(range, head)
+        if order.deliver(head):
+            self.emit(m.Deliver(head))
+
+    def consumed(self, event: m.Consumed) -> None:
+        """The reader took bytes: the window moves on."""
+        if self.order is None:
+            return
+        self.order.consumed = max(self.order.consumed, event.upto)
+        for lane in self.lanes.extend(self.order.limit):
+            self.emit(m.Trim(lane.segment, lane.stop, lane.stop < lane.end))
+
     def compared(self, event: m.Compared) -> None:
         """What a run continues is still the same: now others may join."""
         lane = self.lanes.get(event.segment)
@@ -69,7 +87,7 @@ class Filling(Asking):
 
     def ended(self, event: m.Ended, filling: bool) -> None:
         """A lane is over; while `filling`, what it lacks goes back to the row."""
-        lane = self.lanes.pop(event.segment)
+        lane = self.lanes.pop(event.segment, self.now)
         if lane is None or lane.dropped or not filling:
             return
         error = event.error
@@ -79,6 +97,8 @@ class Filling(Asking):
             self._changed(lane, c.Changed(None, sure=True))
         elif error is None and lane.flowing and self._endless():
             self._end_of_unknown(lane)
+        elif error is None and lane.flowing and not self.confirmed:
+            self._failed(lane, e.NetworkError("the body ended early", "nothing new in it"))
         elif error is None and lane.upto < lane.stop:
             short = f"{lane.stop - lane.upto} bytes short"
             self._failed(lane, e.NetworkError("the body ended early", short))
@@ -114,12 +134,14 @@ class Filling(Asking):
         if body is None and self.row is not None and not verdict.sure:
             self._precondition_failed(lane)
             return
-        if self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
+        begun = self.order is not None and self.row is not None and self.order.begun(self.row)
+        if begun or self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
             self._end(error)
             return
         if body is not None and self._object(body.representation):
             return
         self._restarts += 1
+        self._doubted = False
         self.emit(m.Tell(ChangedFact(self.spec.path, error.why)))
         self.adopted = 0
         if body is not None and begins_anew(body, self.options.range):
@@ -142,6 +164,8 @@ class Filling(Asking):
             self._strike(lane, "416 to a range that exists")
 
     def _refused(self, lane: Lane, verdict: c.Refused | c.RetryLater) -> None:
+        if lane.elsewhere:  # a link behind a redirect may have died: the URL as given is next
+            verdict.error.permanent = False
         self.drop(lane)
         self._failed(lane, verdict.error, verdict.delay)
 
@@ -165,6 +189,8 @@ class Filling(Asking):
         self.existing = None
         self.digests.restart()
         self.saving.restart()
+        if self.order is not None:
+            self.order.begin(self.row)
         self.adopted = self.reused = keep_adopted(self.row, lane, self.adopted)
         part, block_size = self.row.part, self.row.block_size
         self.emit(m.Begin(representation, part, block_size, self.adopted))
@@ -191,10 +217,14 @@ class Filling(Asking):
             self._ranges = False  # go on with those that flow
             self.drop(lane)
             if (kept := self.lanes.give_back(lane)) is not None:
-                self.emit(m.Trim(kept.segment, kept.stop))
+                kept.end = kept.stop if self.order is None else self.row.span.stop
+                self.emit(m.Trim(kept.segment, kept.stop, kept.stop < kept.end))
+            return
+        if self._cannot_compare(body):
+            self.drain(lambda: self._adopt(lane, body), spare=lane)
             return
         wanted, before = portion(body, lane, self.row)
-        compare = 0 if self.confirmed else min(before, self.row.overlap(wanted.start))
+        compare = 0 if self.confirmed or self.order else min(before, self.row.overlap(wanted.start))
         if not compare:
             self._confirm(lane)
         if not wanted and not compare:
@@ -202,8 +232,21 @@ class Filling(Asking):
             if not self.row.complete:
                 self._strike(lane, "206 that ends before what is missing")
             return
-        lane.upto, lane.stop, lane.flowing = wanted.start, wanted.stop, True
-        self.emit(m.Receive(lane.segment, wanted, before - compare, compare))
+        lane.upto, lane.stop, lane.end, lane.flowing = wanted.start, wanted.stop, wanted.stop, True
+        if self.order is not None:
+            lane.stop = min(lane.stop, max(self.order.limit, lane.upto))
+        wanted = ByteRange(lane.upto, lane.stop)
+        hold = lane.stop < lane.end
+        self.emit(m.Receive(lane.segment, wanted, before - compare, compare, hold))
+
+    def _cannot_compare(self, body: c.Partial | c.Whole) -> bool:
+        """A whole to continue with, but no byte of it that is here will be passed on the way to
+        the first gap: then all of it is taken."""
+        if self.confirmed or self.order or self.digests.wanted or not isinstance(body, c.Whole):
+            return False
+        assert self.row is not None
+        here = self.row.present_bytes > 0
+        return here and (self.row.complete or self.row.first_gap() == self.row.span.start)
 
     def _object(self, representation: Representation) -> bool:
         """Whether policy forbids this representation; then the transfer ends."""
@@ -214,6 +257,9 @@ class Filling(Asking):
 
     def _end_of_unknown(self, lane: Lane) -> None:
         assert self.row is not None
+        if self.row.span.start > 0 and lane.upto <= self.row.span.start:
+            self._end(e.ProtocolError("range", "it lies outside of the remote file"))
+            return
         self.unconfirmed_end = lane.framing == "close" and lane.upto < lane.stop
         if self.unconfirmed_end and self.options.strict:
             why = "the body ended with the connection, so nobody can say whether it is whole"

@@ -8,10 +8,14 @@ from msgspec import Struct
 from rdl.core.gate import Ask
 from rdl.core.planner import Flow
 
+WORTH_MEASURING = 256 << 10
+LAGGARD_SECONDS = 0.3
+
 
 class Lane(Struct):
     """A segment in flight. Until `flowing` nothing of it may be written. `gained`: new bytes;
-    `overlap`: so many bytes at the start of what was asked for are here, to be compared."""
+    `overlap`: so many bytes at the start of what was asked for are here, to be compared;
+    `end`: where its body may be taken to, when `stop` is only the edge of a window."""
 
     segment: int
     ask: Ask
@@ -19,10 +23,12 @@ class Lane(Struct):
     stop: int
     sent_at: float
     overlap: int = 0
+    end: int = 0
     flowing: bool = False
     dropped: bool = False
     gained: int = 0
     framing: str = "length"
+    elsewhere: bool = False
 
 
 class Lanes:
@@ -31,6 +37,7 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._next, self.most = 1, 0
+        self._usual = 0.0
 
     def __repr__(self) -> str:
         return f"{list(self._lanes.values())}"
@@ -61,13 +68,17 @@ class Lanes:
     def get(self, segment: int) -> Lane | None:
         return self._lanes.get(segment)
 
-    def pop(self, segment: int) -> Lane | None:
+    def pop(self, segment: int, now: float) -> Lane | None:
         """It ended."""
-        return self._lanes.pop(segment, None)
+        lane = self._lanes.pop(segment, None)
+        if lane is not None and lane.gained >= WORTH_MEASURING and now > lane.sent_at:
+            rate = lane.gained / (now - lane.sent_at)
+            self._usual = 0.7 * self._usual + 0.3 * rate if self._usual else rate
+        return lane
 
     def trim(self, segment: int, stop: int) -> None:
         """It is to end earlier."""
-        self._lanes[segment].stop = stop
+        self._lanes[segment].stop = self._lanes[segment].end = stop
 
     def drop(self, lane: Lane) -> bool:
         """Whether it must be told to stop; one that does not flow yet is forgotten."""
@@ -77,6 +88,26 @@ class Lanes:
         if not lane.flowing:
             del self._lanes[lane.segment]
         return True
+
+    def extend(self, limit: int) -> list[Lane]:
+        """The window's edge moved on; those that were held back by it."""
+        held = [lane for lane in self._lanes.values() if lane.flowing and lane.stop < lane.end]
+        for lane in held:
+            lane.stop = min(limit, lane.end)
+        return held
+
+    def laggard(self, now: float) -> Lane | None:
+        """The lane at the head when it is much slower than others were."""
+        flowing = [lane for lane in self._lanes.values() if lane.flowing and not lane.dropped]
+        first = min(flowing, key=lambda lane: lane.upto, default=None)
+        age = now - first.sent_at if first else 0.0
+        if first is None or age < LAGGARD_SECONDS or first.stop <= first.upto:
+            return None
+        return first if first.gained < self._usual * age / 3 else None
+
+    def alive(self, lane: Lane) -> int:
+        """How many others flow, or wait for an answer."""
+        return sum(one is not lane and not one.dropped for one in self._lanes.values())
 
     def others(self, lane: Lane) -> list[Lane]:
         """The other lanes through which bytes come."""

@@ -35,13 +35,16 @@ class Receive(Struct, frozen=True):
     range: ByteRange
     skip: int = 0
     compare: int = 0
+    hold: bool = False
+    """At the end of the range wait for a Trim, which may move it on."""
 
 
 class Trim(Struct, frozen=True):
-    """Write nothing at or after `stop`; end there."""
+    """Write nothing at or after `stop`; end there, or with `hold` wait there for the next."""
 
     segment: int
     stop: int
+    hold: bool = False
 
 
 class Drop(Struct, frozen=True):
@@ -70,6 +73,12 @@ class Checkpoint(Struct, frozen=True):
     """Sync data, then make all that was recorded durable; answer Synced or LocalFailed."""
 
 
+class Deliver(Struct, frozen=True):
+    """The reader in order may take the bytes before `upto`."""
+
+    upto: int
+
+
 class Hash(Struct, frozen=True):
     """Feed these bytes to the digests; a range that starts at the row's start restarts them.
     After `last`, answer Hashed."""
@@ -79,9 +88,10 @@ class Hash(Struct, frozen=True):
 
 
 class Publish(Struct, frozen=True):
-    """Give the complete file its final name; answer Published or LocalFailed."""
+    """Give the complete file of `size` bytes its final name; answer Published or LocalFailed."""
 
     representation: Representation
+    size: int
 
 
 class Quarantine(Struct, frozen=True):
@@ -115,6 +125,7 @@ Command = (
     | Begin
     | Reserve
     | Checkpoint
+    | Deliver
     | Hash
     | Publish
     | Quarantine
@@ -135,6 +146,8 @@ class Head(Struct, frozen=True):
 
     segment: int
     head: ResponseHead
+    elsewhere: bool = False
+    """What was asked was not the URL as given, but where an earlier redirect had led."""
 
 
 class Arrived(Struct, frozen=True):
@@ -142,6 +155,12 @@ class Arrived(Struct, frozen=True):
 
     segment: int
     range: ByteRange
+
+
+class Consumed(Struct, frozen=True):
+    """The reader in order has taken the bytes before `upto`."""
+
+    upto: int
 
 
 class Compared(Struct, frozen=True):
@@ -195,6 +214,7 @@ Event = (
     Demand
     | Head
     | Arrived
+    | Consumed
     | Compared
     | Ended
     | Synced

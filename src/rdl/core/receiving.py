@@ -5,6 +5,7 @@ from __future__ import annotations
 from rdl.core.byterange import ByteRange
 from rdl.core.classify import Partial, Whole
 from rdl.core.lanes import Lane, Lanes
+from rdl.core.order import LEAST_SPLIT, Order
 from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.row import Row
 from rdl.options import RangeSpec, TransferOptions
@@ -18,7 +19,8 @@ def portion(body: Partial | Whole, lane: Lane, row: Row) -> tuple[ByteRange, int
     if isinstance(body, Partial):
         asked = ByteRange(0, max(lane.stop, row.span.start))
         part = body.range.clip(asked).clip(row.span)
-        return ByteRange(min(part.start + lane.overlap, part.stop), part.stop), lane.overlap
+        overlap = min(lane.overlap, len(part))
+        return ByteRange(part.start + overlap, part.stop), overlap
     rest = ByteRange(row.first_gap(), row.span.stop)
     return rest, rest.start if rest else 0
 
@@ -48,10 +50,14 @@ def begins_anew(body: Partial | Whole | None, wanted: RangeSpec | None) -> bool:
     return body is not None
 
 
-def next_fetch(row: Row, lanes: Lanes, options: TransferOptions) -> Claim | Steal | None:
+def next_fetch(
+    row: Row, lanes: Lanes, options: TransferOptions, order: Order | None
+) -> Claim | Steal | None:
     """What an idle worker asks for. With a digest wanted, first what is near the hashed head:
     the digest should be ready with the last byte; what is further only when that is taken."""
     flows, least = lanes.flows(), options.min_split
+    if order is not None:
+        return next_step(row.missing(), flows, LEAST_SPLIT, order.within(row))
     if options.digests:
         near = ByteRange(row.span.start, min(row.span.stop, row.head() + HASH_WINDOW))
         step = next_step(row.missing(), flows, least, near)

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers
-from rdl.core.representation import Representation
+from rdl.core.representation import Match, Representation
 from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
-from rdl.errors import DigestMismatch, PolicyError, RdlError
+from rdl.errors import ChangedError, DigestMismatch, PolicyError, RdlError
 from rdl.options import RangeSpec, TransferOptions
 
 PAGES = ("text/html", "application/xhtml+xml")
@@ -31,6 +31,10 @@ class Spec(Struct, frozen=True):
     adopted: int = 0
     """So many bytes of unknown origin stand at the start of the part file; only a digest of
     the whole can prove them, so they are kept only where one was given."""
+    window: int | None = None
+    """The bytes go to a reader in order, and nothing is fetched further ahead of it."""
+    pinned: Representation | None = None
+    """Another part of this was read before; a representation that differs is a change."""
 
     @property
     def adoptable(self) -> int:
@@ -43,6 +47,8 @@ class Spec(Struct, frozen=True):
 
 def objection(spec: Spec, representation: Representation) -> RdlError | None:
     """Why policy forbids this representation, if it does."""
+    if spec.pinned is not None and spec.pinned.compare(representation) is Match.DIFFERENT:
+        return ChangedError(spec.url, "the remote file changed while it was read")
     total, limit = representation.total, spec.options.max_filesize
     if limit is not None and total is not None and total > limit:
         return PolicyError(spec.path, f"{total} bytes are over --max-filesize")
@@ -93,6 +99,12 @@ def started(spec: Spec, row: Row, reused: int, parallel: bool) -> Started:
     return Started(spec.url, spec.path, row.size, reused, trust, parallel)
 
 
+def _present(result: Result, row: Row | None, representation: Representation) -> int:
+    if row is None:
+        return (representation.total or 0) if result.reason == "unchanged" else 0
+    return row.present_bytes
+
+
 def about_row(
     result: Result, row: Row | None, existing: Representation | None, error: RdlError | None
 ) -> Result:
@@ -102,6 +114,6 @@ def about_row(
     return replace(
         result,
         bytes_total=row.size if row else representation.total,
-        bytes_present=row.present_bytes if row and kept else 0,
+        bytes_present=_present(result, row, representation) if kept or row is None else 0,
         trust=representation.trust.value,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from rdl.core import messages as m
 from rdl.core.events import Result, Verifying
 from rdl.core.filling import Filling
+from rdl.core.order import Order
 from rdl.core.row import Row
 from rdl.core.spec import Spec, about_row
 from rdl.core.telling import Teller
@@ -47,6 +48,11 @@ class Transfer:
         return f"Transfer({self.phase.name}, {self._fill.lanes!r}, {self.row!r})"
 
     @property
+    def order(self) -> Order | None:
+        """Of a stream: what its reader has."""
+        return self._fill.order
+
+    @property
     def row(self) -> Row | None:
         """What is here, None while nothing is known."""
         return self._fill.row
@@ -78,6 +84,9 @@ class Transfer:
 
     def _on_arrived(self, event: m.Arrived) -> None:
         self._fill.came(event)
+
+    def _on_consumed(self, event: m.Consumed) -> None:
+        self._fill.consumed(event)
 
     def _on_compared(self, event: m.Compared) -> None:
         self._fill.compared(event)
@@ -202,7 +211,7 @@ class Transfer:
     def _publish(self) -> None:
         assert self.row is not None
         self.phase = Phase.PUBLISHING
-        self._fill.emit(m.Publish(self.row.representation))
+        self._fill.emit(m.Publish(self.row.representation, self.row.size or 0))
 
     def _end(self, error: RdlError) -> None:
         """Stop, make durable what is here, and finish with this error."""
@@ -232,7 +241,7 @@ class Transfer:
             seconds=self._fill.now - (self._started_at or 0.0),
             connections=self._fill.lanes.most,
             retries=self._fill.patience.total,
-            completeness="unconfirmed" if self._fill.unconfirmed_end else "confirmed",
+            completeness="unconfirmed" if self._fill.unconfirmed_end or error else "confirmed",
         )
         result = about_row(result, self.row, self._fill.existing, error)
         self._fill.emit(m.Finish(self._fill.digests.about(result, error), error))
@@ -252,6 +261,7 @@ _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Demand: Transfer._on_demand,
     m.Head: Transfer._on_head,
     m.Arrived: Transfer._on_arrived,
+    m.Consumed: Transfer._on_consumed,
     m.Compared: Transfer._on_compared,
     m.Ended: Transfer._on_ended,
     m.Synced: Transfer._on_synced,

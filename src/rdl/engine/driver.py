@@ -125,6 +125,10 @@ class Driver:
         """Ask the transfer to save its state and end; safe in a signal handler."""
         self._events.put(m.Signal(name))
 
+    def consumed(self, upto: int) -> None:
+        """A reader in order has taken the bytes before `upto`; from any thread."""
+        self._events.put(m.Consumed(upto))
+
     def run(self) -> tuple[Result, RdlError | None]:
         """Run to the end; the error is None exactly when the file is as it was asked for."""
         try:
@@ -186,7 +190,7 @@ class Driver:
 
     def _do_trim(self, command: m.Trim) -> None:
         if command.segment in self._receptions:
-            self._receptions[command.segment].trim(command.stop)
+            self._receptions[command.segment].trim(command.stop, command.hold)
 
     def _do_drop(self, command: m.Drop) -> None:
         reception = self._receptions.get(command.segment)
@@ -226,6 +230,9 @@ class Driver:
         else:
             self._events.put(m.Synced())
 
+    def _do_deliver(self, command: m.Deliver) -> None:
+        self._edges.deliver(command.upto)
+
     def _do_hash(self, command: m.Hash) -> None:
         follower = self._follower
         self._hash.do(lambda: self._feed(follower, command))
@@ -241,7 +248,7 @@ class Driver:
             self._events.put(m.Hashed(follower.digests()))
 
     def _do_publish(self, command: m.Publish) -> None:
-        path = self._edges.store.publish(finish_of(command.representation, self._options))
+        path = self._edges.store.publish(finish_of(command, self._options))
         self._events.put(m.Published(str(path)))
 
     def _do_quarantine(self, command: m.Quarantine) -> None:
@@ -258,10 +265,11 @@ class Driver:
         self._finish = command
 
 
-def finish_of(representation: Representation, options: FileOptions) -> Finish:
-    """How to publish this representation."""
+def finish_of(command: m.Publish, options: FileOptions) -> Finish:
+    """How to publish this."""
+    representation = command.representation
     mtime = parse_http_date(representation.last_modified) if options.keep_time else None
-    return Finish(options.no_clobber, mtime, representation)
+    return Finish(options.no_clobber, mtime, representation, command.size)
 
 
 _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
@@ -272,6 +280,7 @@ _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Begin: Driver._do_begin,
     m.Reserve: Driver._do_reserve,
     m.Checkpoint: Driver._do_checkpoint,
+    m.Deliver: Driver._do_deliver,
     m.Hash: Driver._do_hash,
     m.Publish: Driver._do_publish,
     m.Quarantine: Driver._do_quarantine,

@@ -35,6 +35,9 @@ class Edges(Struct, frozen=True):
     rate: Throttle
     requests: Throttle
     clock: Callable[[], float] = time.monotonic
+    deliver: Callable[[int], None] = lambda upto: None
+    report: int = REPORT
+    """The heart is told after so many bytes at the latest."""
 
 
 class Reception:
@@ -46,6 +49,7 @@ class Reception:
         self._exchange: Exchange | None = None
         self._decided, self._dropped = threading.Event(), threading.Event()
         self._skip = self._compare = self._stop = 0
+        self._hold, self._moved = False, threading.Event()
         self._at = self._from = self._told = 0
         self._checksum, self._told_at = xxh3_64(), 0.0
 
@@ -69,18 +73,20 @@ class Reception:
     def receive(self, command: m.Receive) -> None:
         """The heart lets the body in."""
         self._skip, self._compare = command.skip, command.compare
-        self._stop = command.range.stop
+        self._stop, self._hold = command.range.stop, command.hold
         self._at = self._from = self._told = command.range.start
         self._decided.set()
 
-    def trim(self, stop: int) -> None:
+    def trim(self, stop: int, hold: bool = False) -> None:
         """End at `stop`. A read under way may pass it; these bytes are right all the same."""
-        self._stop = stop
+        self._stop, self._hold = stop, hold
+        self._moved.set()
 
     def drop(self) -> None:
         """End now; wakes a blocked read."""
         self._dropped.set()
         self._decided.set()
+        self._moved.set()
         exchange = self._exchange
         if exchange is not None:
             exchange.close()
@@ -112,7 +118,8 @@ class Reception:
             self._exchange = self._edges.transport.open(Request(self._url, headers))
         except RdlError as error:
             return m.Ended(self.segment, error)
-        return m.Head(self.segment, self._exchange.head)
+        elsewhere = self._url != self._edges.url
+        return m.Head(self.segment, self._exchange.head, elsewhere)
 
     def step(self, view: memoryview) -> tuple[m.Event, ...]:
         """Read once and write it; what there is to report."""
@@ -127,12 +134,18 @@ class Reception:
                 return self._compare_some(exchange, view)
             room = min(self._stop, self._from + EXTENT) - self._at
             if self._stop <= self._at:
-                return self._end()
+                return self._wait() if self._hold else self._end()
             view = view[: min(room, self._edges.rate.grant)]
             count = exchange.readinto(view)
         except RdlError as error:
             return self._end(None if self._dropped.is_set() else error)
         return self._write(view[:count]) if count else self._end()
+
+    def _wait(self) -> tuple[m.Event, ...]:
+        """Until the window moves on. What the server sends meanwhile waits in the network."""
+        self._moved.wait()
+        self._moved.clear()
+        return ()
 
     def _skip_some(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
         count = exchange.readinto(view[: min(len(view), self._skip)])
@@ -165,8 +178,10 @@ class Reception:
             self._at += len(data)
             wait = self._edges.rate.take(len(data))
             now = self._edges.clock()
-            due = self._at - self._told >= REPORT or now - self._told_at >= REPORT_SECONDS
-            if due or self._at - self._from >= EXTENT or self._at >= self._stop:
+            edge = self._at >= self._stop
+            due = self._at - self._told >= self._edges.report or edge
+            due = due or now - self._told_at >= REPORT_SECONDS
+            if due or self._at - self._from >= EXTENT:
                 self._record()
         except RdlError as error:
             return (m.LocalFailed(error), *self._end())

@@ -35,6 +35,8 @@ class Finish(Struct, frozen=True):
     no_clobber: bool = False
     mtime: float | None = None
     representation: Representation | None = None
+    size: int | None = None
+    """Bytes of the file; None: as the header says."""
 
 
 class Store(Protocol):

@@ -44,6 +44,10 @@ class Disk(Protocol):
 
     def open_folder(self, path: Path) -> int: ...
 
+    def entries(self, folder: int) -> list[str]:
+        """The names in a folder, sorted."""
+        ...
+
     def open(self, folder: int, name: str, *, create: bool = False, write: bool = True) -> int:
         """Open a file, never through a symlink, never blocking. With `create` it must not
         exist yet, and has mode 0600."""
@@ -89,6 +93,11 @@ class Disk(Protocol):
     def lock(self, file: int) -> bool:
         """Lock against other processes; False when one has it. True where locks are not to
         be had: the store notices the other writer by its index."""
+        ...
+
+    def is_locked(self, file: int) -> bool:
+        """Whether another process has the lock, found out without taking it from one that
+        begins just now."""
         ...
 
     def free(self, file: int) -> int:

@@ -105,6 +105,9 @@ class MemoryDisk:
         self._may("open-folder", str(path))
         return self._handle(self._folder(path), str(path))
 
+    def entries(self, folder: int) -> list[str]:
+        return sorted(self._names(folder))
+
     def open(self, folder: int, name: str, *, create: bool = False, write: bool = True) -> int:
         self._may("create" if create else "open", name)
         names = self._names(folder)
@@ -209,6 +212,9 @@ class MemoryDisk:
             return False
         node.locked_by = file
         return True
+
+    def is_locked(self, file: int) -> bool:
+        return self._node(file)[0].locked_by not in (None, file)
 
     def free(self, file: int) -> int:
         return 1 << 62 if self.capacity is None else max(0, self.capacity - self._used())

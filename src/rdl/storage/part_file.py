@@ -75,7 +75,7 @@ class PartStore:
     def begin(self, header: Header) -> None:
         """Start the index anew; data that was not adopted is dropped."""
         self._need_file()
-        keep = self.adopted_size is not None and self._index is None
+        keep = header.adopted > 0 and self.adopted_size is not None and self._index is None
         self._start_index(header, ())
         if not keep:
             with told(self._names.part):
@@ -158,7 +158,8 @@ class PartStore:
             self._header.url if self._header else "",
         )
         self._sync()
-        publication.prepare(self._expected_size())
+        size = finish.size if finish.size is not None else self._expected_size()
+        publication.prepare(size)
         publication.rename()
         self._gone = True
         with suppress(LocalFileError):  # the file stands; an index without part file is ignored

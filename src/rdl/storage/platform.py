@@ -60,6 +60,9 @@ class PosixDisk:
     def open_folder(self, path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def entries(self, folder: int) -> list[str]:
+        return sorted(os.listdir(folder))
+
     def open(self, folder: int, name: str, *, create: bool = False, write: bool = True) -> int:
         flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDWR if write else 0)
         if create:
@@ -151,6 +154,22 @@ class PosixDisk:
                 raise
         return True
 
+    def is_locked(self, file: int) -> bool:
+        import fcntl
+
+        if _is_surely_unlocked(os.fstat(file).st_ino):
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return False
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return False
+
     def free(self, file: int) -> int:
         facts = os.fstatvfs(file)
         return facts.f_bavail * facts.f_frsize
@@ -221,6 +240,15 @@ def _kind(mode: int) -> Literal["file", "folder", "link", "other"]:
     if modes.S_ISDIR(mode):
         return "folder"
     return "link" if modes.S_ISLNK(mode) else "other"
+
+
+def _is_surely_unlocked(inode: int) -> bool:
+    """Whether the system's list of locks names no file of this number (the device it names
+    is not always that of stat(2)); false where there is no such list."""
+    try:
+        return f":{inode} " not in Path("/proc/locks").read_text()
+    except OSError:
+        return False
 
 
 def _file_system(file: int) -> int | None:

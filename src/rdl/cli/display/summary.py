@@ -64,7 +64,7 @@ def _proof(result: Result) -> str:
     if result.verified_by:
         proof = f"verified by {safe_text(', '.join(result.verified_by))} ({result.trust})"
     else:
-        proof = f"not verified: {_TRUST.get(result.trust, 'unknown')} ({result.trust})"
+        proof = f"no digest given; {_TRUST.get(result.trust, 'unknown')} ({result.trust})"
     if result.completeness != "confirmed":
         proof += ", completeness unconfirmed: the server gave no length"
     return proof
@@ -86,7 +86,9 @@ def _kept(result: Result) -> str:
 
 def _failure(result: Result, several: bool) -> list[str]:
     text = remote_text(result.error or result.reason)
-    if several:
+    if result.reason in ("http-status", "auth") and text.startswith("HTTP "):
+        text = f"{safe_text(redact_url(result.url), 300)}: {text}"
+    elif several and not text.startswith(f"{name_of(result.path)}: "):
         text = f"{name_of(result.path)}: {text}"
     lines = [text]
     if result.hint:

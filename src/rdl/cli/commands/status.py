@@ -1,0 +1,113 @@
+"""`rdl status FILE|DIR`: what of a download is on disk. Offline; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+
+import click
+
+from rdl.cli.console import Console
+from rdl.cli.display.json_lines import encode
+from rdl.cli.display.picture import ASCII, BLOCKS, Marks
+from rdl.cli.display.standing import status_lines, status_object, table
+from rdl.cli.display.summary import remote_text
+from rdl.cli.values import Value
+from rdl.core.text import safe_text
+from rdl.errors import BusyError, ExitCode, UsageError
+
+WIDEST = 200
+
+
+def path_argument(command: str, metavar: str) -> click.Argument:
+    """A path on the command line, as `path`. Raises UsageError when it is missing."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+        if value is None:
+            raise UsageError(command, f"no {metavar} given", hint=f"rdl {command} {metavar}")
+        return value
+
+    kind = Value(metavar, _no_nul)
+    return click.Argument(["path"], metavar=metavar, type=kind, required=False, callback=check)
+
+
+def _no_nul(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("no path")
+    return text
+
+
+def show(console: Console, path: str, *, json: bool) -> int:
+    """Run the command; returns the exit code. Raises RdlError."""
+    from rdl.looking import status
+
+    if os.path.isdir(path):
+        return _show_folder(console, path, json=json)
+    found = status(path)
+    if json:
+        return _print(console, [encode(status_object(found))], ExitCode.OK)
+    lines = status_lines(found, _width(), _marks(), wrap=_is_terminal())
+    return _print(console, lines, ExitCode.OK)
+
+
+def _show_folder(console: Console, path: str, *, json: bool) -> int:
+    from rdl.looking import partials
+
+    listing = partials(path)
+    lines = [encode(status_object(found)) for found in listing.partials] if json else []
+    if not json and listing.partials:
+        width = _width() if _is_terminal() else None
+        lines = table(listing.partials, time.time(), width)
+    elif not json and not listing.errors:
+        console.messages.line(f"rdl: {safe_text(path)}: no partials here")
+    for error in listing.errors:
+        console.messages.line(f"rdl: {remote_text(str(error))}")
+    bad = any(not isinstance(error, BusyError) for error in listing.errors)
+    return _print(console, lines, ExitCode.LOCAL_FILE if bad else ExitCode.OK)
+
+
+def _print(console: Console, lines: list[str], code: ExitCode) -> int:
+    for line in lines:
+        console.output.line(line)
+    if console.output.trouble:
+        raise console.output.trouble
+    return code
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _width() -> int:
+    """Of the terminal on stdout; 80 where there is none."""
+    return min(WIDEST, shutil.get_terminal_size((80, 24)).columns)
+
+
+def _marks() -> Marks:
+    """Block characters only on a terminal that surely has them."""
+    plain = os.environ.get("TERM", "") in ("", "dumb") or os.environ.get("NO_COLOR")
+    if plain or not _is_terminal():
+        return ASCII
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return BLOCKS if utf8 else ASCII
+
+
+def command() -> click.Command:
+    """The click command of `status`."""
+
+    def run(path: str, json: bool) -> int:
+        console = click.get_current_context().find_object(Console) or Console()
+        return show(console, path, json=json)
+
+    json = click.Option(["--json"], is_flag=True, help="One JSON object a file on stdout.")
+    return click.Command(
+        "status",
+        params=[path_argument("status", "FILE|DIR"), json],
+        callback=run,
+        context_settings={"max_content_width": 100},
+        help="Print what of a download is on disk: FILE is the final name or a file beside it; "
+        "of a directory its partials are listed. Offline; changes nothing.",
+        short_help="Print what of a download is on disk.",
+    )

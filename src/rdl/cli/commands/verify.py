@@ -1,0 +1,95 @@
+"""`rdl verify FILE [DIGEST]`: check files, or ranges of one, against digests. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rdl.cli.checks import checks_from
+from rdl.cli.console import Console
+from rdl.cli.display.choose import display_for
+from rdl.cli.display.plain import Style
+from rdl.cli.exit_codes import overall
+from rdl.cli.options import get_parameters
+from rdl.cli.values import Value, parse_range
+from rdl.cli.verdicts import Manner, Verdicts, as_result
+from rdl.core.events import Warned
+
+_SHARED = ("checksum", "sha256", "quiet", "verbose", "progress", "json")
+"""Options that are those of get."""
+
+
+def verify(console: Console, given: dict[str, Any]) -> int:
+    """Run the command; returns the exit code. Raises RdlError before anything is checked."""
+    console.verbose = given["verbose"]
+    found = checks_from(given)
+    from rdl.verification import Verifier
+
+    verifier = Verifier()
+    style = Style(given["verbose"], given["quiet"], False, len(found.checks))
+    display = display_for(given["progress"], console.messages, style)
+    manner = Manner(
+        given["json"],
+        given["progress"] == "json",
+        given["quiet"],
+        min(verifier.threads, len(found.checks)),
+    )
+    verdicts = Verdicts(display, console.output, console.messages, manner)
+    for path, message in found.warnings:
+        verdicts.tell(Warned(path, message))
+    try:
+        console.signals.watch(verifier, display.abandon)
+        results = verifier.run(found.checks, verdicts.tell, verdicts.done)
+        console.signals.watch(None, display.abandon)
+        verdicts.end(results)
+    finally:
+        display.close()
+    code = overall([as_result(result) for result in results])
+    if console.output.trouble and not code:
+        raise console.output.trouble
+    return code
+
+
+def verify_parameters() -> list[click.Parameter]:
+    """The arguments and options of `verify`."""
+    shared = [option for option in get_parameters() if option.name in _SHARED]
+    return [
+        click.Argument(["arguments"], nargs=-1, metavar="FILE [DIGEST]..."),
+        click.Option(
+            ["-r", "--range", "ranges"],
+            type=Value("RANGE", parse_range),
+            multiple=True,
+            help="Only this part: 0-499, 500-, -500 (the last 500), 500+100K. Several ranges "
+            "take their digests in the same order.",
+        ),
+        click.Option(
+            ["--sums"],
+            metavar="SUMS",
+            help="A file as sha256sum or cksum writes it; - is stdin. Without FILE, every file "
+            "that it names is checked, in the folder of the sums file.",
+        ),
+        *shared,
+    ]
+
+
+def command() -> click.Command:
+    """The click command of `verify`."""
+
+    def run(**given: Any) -> int:
+        return verify(click.get_current_context().find_object(Console) or Console(), given)
+
+    return click.Command(
+        "verify",
+        params=verify_parameters(),
+        callback=run,
+        context_settings={"max_content_width": 100},
+        help="Check a file, or a range of it, against a digest: sha256:HEX, sha-256=HEX, "
+        "sha256-BASE64 or bare hex; as DIGEST, --checksum or --sha256. Changes nothing. "
+        "A part file is read by its index: what of it is here can be checked."
+        "\n\n\b\n"
+        "rdl verify FILE DIGEST\n"
+        "rdl verify FILE -r 0-499 -r -500 DIGEST1 DIGEST2\n"
+        "rdl verify --sums SHA256SUMS [FILE]...",
+        short_help="Check files against digests.",
+    )

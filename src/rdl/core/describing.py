@@ -1,0 +1,141 @@
+"""What a response head says of a file, as one value: `rdl info`. Its body is of no concern.
+
+A field that breaks its grammar says nothing. RFC 9530 (Repr-Digest), RFC 8941 section 3.2,
+RFC 6266 and RFC 8187 (Content-Disposition).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct, field
+
+from rdl.core.classify import Partial, Verdict, Whole
+from rdl.core.digest import HEX_DIGITS, algorithm_of
+from rdl.core.fields import ResponseHead
+from rdl.core.names import name_fault, name_from_url
+from rdl.core.representation import Representation
+from rdl.core.text import redact_url
+from rdl.errors import UsageError
+
+_MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*:([A-Za-z0-9+/]*={0,2}):\s*(?:;.*)?", re.A)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*({_TOKEN}|"(?:[^"\\]|\\.)*")\s*')
+_EXTENDED = re.compile(r"utf-8'[^']*'((?:%[0-9a-f]{2}|[!#$&+.^_`|~0-9a-z-])+)", re.IGNORECASE)
+
+
+class Info(Struct, frozen=True):
+    """What a server says of the file at `url` (redacted, as is `final_url`: after redirects).
+
+    `length` in bytes; `ranges`: whether it serves ranges; None is "not known". `etag` and
+    `last_modified` as sent; `trust`: T0 to T2, how well parts of it can be joined.
+    `digests`: algorithm to hex, of those that can verify. `filename`: what the URL suggests;
+    `offered_filename`: what Content-Disposition does. A name that is not clean is None.
+    """
+
+    url: str
+    final_url: str
+    length: int | None = None
+    ranges: bool | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    modified_strong: bool = False
+    media_type: str | None = None
+    digests: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    offered_filename: str | None = None
+    trust: str = "T0"
+
+
+def described(url: str, head: ResponseHead, about: Representation, ranges: bool | None) -> Info:
+    """The description of the file at `url` that a head of a response from there gives."""
+    return Info(
+        url=redact_url(url),
+        final_url=redact_url(head.url or url),
+        length=about.total,
+        ranges=ranges,
+        etag=about.etag,
+        last_modified=about.last_modified,
+        modified_strong=about.modified_strong,
+        media_type=about.media_type,
+        digests=repr_digests(head),
+        filename=_clean_name(url),
+        offered_filename=offered_name(head),
+        trust=about.trust.value,
+    )
+
+
+def serves_ranges(head: ResponseHead, first: Verdict, *, asked_again: bool) -> bool | None:
+    """What the answers to a request for the first byte show. `first`: how it was judged;
+    `asked_again`: `head` answered a plain request that was made after it."""
+    units = {unit.strip().lower() for text in head.all("accept-ranges") for unit in text.split(",")}
+    offered = "bytes" in units
+    if not asked_again and isinstance(first, Partial | Whole):
+        return True if head.status == 206 else None if offered else False
+    return False if "none" in units and not offered else None
+
+
+def repr_digests(head: ResponseHead) -> dict[str, str]:
+    """The digests of Repr-Digest that can verify, algorithm to hex; others are passed over."""
+    found: dict[str, set[str]] = {}
+    for text in head.all("repr-digest"):
+        for member in text.split(","):
+            parts = _MEMBER.fullmatch(member)
+            name = algorithm_of(parts[1]) if parts else None
+            raw = _from_base64(parts[2]) if parts else b""
+            if name is not None and len(raw) * 2 == HEX_DIGITS[name]:
+                found.setdefault(name, set()).add(raw.hex())
+    return {name: digests.pop() for name, digests in found.items() if len(digests) == 1}
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):  # not what it claims to be: it says nothing
+        return b""
+
+
+def offered_name(head: ResponseHead) -> str | None:
+    """The name in Content-Disposition when it is a clean file name; `filename*` goes first."""
+    fields = head.all("content-disposition")
+    if len(fields) != 1:
+        return None
+    start = fields[0].find(";")
+    rest, names = fields[0][start:] if start >= 0 else "", dict[str, str]()
+    while rest:
+        found = _PARAMETER.match(rest)
+        if found is None or found[1].lower() in names:
+            return None
+        names[found[1].lower()], rest = found[2], rest[found.end() :]
+    name = _extended(names["filename*"]) if "filename*" in names else None
+    if name is None:
+        name = _plain(names.get("filename", ""))
+    return None if name_fault(name) else name
+
+
+def _extended(text: str) -> str | None:
+    found = _EXTENDED.fullmatch(text)
+    try:
+        return unquote_to_bytes(found[1]).decode() if found else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _plain(text: str) -> str:
+    """A token, or a quoted string, whose bytes are UTF-8 where they can be."""
+    if text.startswith('"'):
+        text = re.sub(r"\\(.)", r"\1", text[1:-1])
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
+
+
+def _clean_name(url: str) -> str | None:
+    try:
+        return name_from_url(url)
+    except UsageError:
+        return None

@@ -1,0 +1,55 @@
+"""A reader that takes the bytes in order: what it has, and how far ahead of it one may fetch."""
+
+from __future__ import annotations
+
+from rdl.core.byterange import ByteRange
+from rdl.core.row import Row
+
+LEAST_ROOM = 1 << 20
+"""With less room no request is begun, unless that is all there is to ask for."""
+LEAST_SPLIT = 256 << 10
+"""The smallest half that an idle worker takes over within a window."""
+
+
+class Order:
+    """`window`: bytes. Offsets are those of the representation, from the span's start on.
+
+    `out_of_order` counts reports of bytes that arrived before others they follow, `furthest`
+    is how many bytes the furthest of them lay ahead of the reader's next byte.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.consumed = self.delivered = -1
+        self.out_of_order = self.furthest = 0
+
+    def begin(self, row: Row) -> None:
+        """The first version, or another one before anything was delivered."""
+        self.consumed = self.delivered = row.span.start
+
+    @property
+    def limit(self) -> int:
+        """Where the window ends."""
+        return self.consumed + self.window
+
+    def within(self, row: Row) -> ByteRange:
+        """What may be begun now."""
+        stop = min(self.limit, row.span.stop)
+        head = row.head()
+        return ByteRange(head, stop if stop == row.span.stop or stop - head >= LEAST_ROOM else head)
+
+    def note(self, arrived: ByteRange, head: int) -> None:
+        """Bytes came; `head` is where the contiguous bytes end now."""
+        if arrived.start > head:
+            self.out_of_order += 1
+            self.furthest = max(self.furthest, arrived.stop - head)
+
+    def deliver(self, head: int) -> bool:
+        """Whether the reader may take more than it was told before."""
+        fresh = head > self.delivered
+        self.delivered = max(self.delivered, head)
+        return fresh
+
+    def begun(self, row: Row) -> bool:
+        """Whether the reader has bytes already, so that nothing can be begun anew."""
+        return self.delivered > row.span.start

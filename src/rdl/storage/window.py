@@ -1,0 +1,83 @@
+"""A Store in memory for one reader in order: a ring of fixed size, nothing on disk.
+
+The heart begins nothing beyond a ring's length from what the reader has released. A worker
+whose end moved closer may still bring bytes that were released since: they are let fall.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from rdl.core.byterange import ByteRange, Extent
+from rdl.errors import LocalFileError
+from rdl.storage.base import Finish, Header, Saved
+
+
+class WindowStore:
+    """`size`: bytes of the ring. `start`: where the span begins, known after begin()."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._ring = memoryview(bytearray())
+        self._released, self._lock = 0, threading.Lock()
+        self.start: int | None = None
+
+    def open(self) -> Saved | None:
+        return None
+
+    def begin(self, header: Header) -> None:
+        """Make the ring; one that is larger than all there is would be a waste."""
+        total = header.representation.total
+        length = len(header.span) if header.span else total
+        size = self._size if length is None else min(self._size, length)
+        self._ring = memoryview(bytearray(max(1, size)))
+        self.start = self._released = header.span.start if header.span else 0
+
+    def reserve(self, size: int) -> None:
+        """The ring is all the room there is."""
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        with self._lock:
+            late = max(0, min(self._released - offset, len(data)))
+            offset, data, ring = offset + late, data[late:], self._ring
+            if offset + len(data) > self._released + len(ring):
+                raise LocalFileError("stream", "bytes beyond the window")
+            while data:
+                place = offset % len(ring)
+                part = data[: len(ring) - place]
+                ring[place : place + len(part)] = part
+                offset, data = offset + len(part), data[len(part) :]
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Up to the end of the ring; what was not delivered is not to be read."""
+        place = offset % len(self._ring)
+        part = self._ring[place : place + len(view)]
+        view[: len(part)] = part
+        return len(part)
+
+    def release(self, upto: int) -> None:
+        """The reader has taken the bytes before `upto`."""
+        with self._lock:
+            self._released = upto
+
+    def record(self, extents: Sequence[Extent]) -> None:
+        """Nothing outlives the process."""
+
+    def checkpoint(self) -> None:
+        """Nothing outlives the process."""
+
+    def forget(self, ranges: Sequence[ByteRange]) -> None:
+        """Nothing outlives the process."""
+
+    def publish(self, finish: Finish) -> Path:
+        """There is no name."""
+        return Path("-")
+
+    def quarantine(self) -> Path:
+        """There is no name."""
+        return Path("-")
+
+    def close(self, *, discard: bool = False) -> None:
+        """The ring goes with the store: a reader may still take what was delivered."""

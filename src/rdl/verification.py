@@ -1,0 +1,221 @@
+"""Files and ranges of files against digests: verify() for one, Verifier for many at once.
+
+Only reads. A verdict is given on bytes that did not change while they were read, or not at
+all. Names concrete stores, as api does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from rdl.core.byterange import ByteRange
+from rdl.core.digest import parse_digest
+from rdl.core.events import Fact
+from rdl.engine.verifying import Stop, Tally, hash_range
+from rdl.errors import (
+    DigestMismatch,
+    DigestMissing,
+    LocalFileError,
+    RdlError,
+    UsageError,
+    exit_code_of,
+)
+from rdl.options import Digest, RangeSpec
+from rdl.storage.local_file import LocalFile
+
+Teller = Callable[[Fact], None]
+
+
+class Check(Struct, frozen=True):
+    """A file, or a range of it, and the digests that must all hold (of different algorithms).
+    `within`: the folder that the name must not lead out of; `lack`: why there is no digest."""
+
+    path: Path
+    digests: tuple[Digest, ...] = ()
+    range: RangeSpec | None = None
+    within: Path | None = None
+    lack: str = ""
+
+
+class Verification(Struct, frozen=True):
+    """What came of one check. `range`: the bytes that were meant, None for the whole file;
+    `digests`: algorithm to hex as found; `expected`: as asked for; `verified_by`: the
+    algorithms that agreed. `reason`: verified, or the error's. `error` and `hint` are text for
+    people, empty on success."""
+
+    path: str
+    exit_code: int = 0
+    reason: str = "verified"
+    range: ByteRange | None = None
+    bytes_total: int | None = None
+    bytes_hashed: int = 0
+    seconds: float = 0.0
+    digests: dict[str, str] = field(default_factory=dict)
+    expected: dict[str, str] = field(default_factory=dict)
+    verified_by: tuple[str, ...] = ()
+    error: str = ""
+    hint: str = ""
+
+
+Outcome = tuple[Verification, RdlError | None]
+
+
+class Verifier:
+    """Checks many files and ranges on all cores. Safe to interrupt from a signal handler."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or os.cpu_count() or 1
+        self._stop = Stop()
+
+    def interrupt(self, signal: str) -> None:
+        """End soon ("SIGINT", "SIGTERM", "SIGHUP"); what is not done yet is interrupted."""
+        self._stop.set(signal)
+
+    def run(
+        self,
+        checks: Iterable[Check],
+        tell: Teller | None = None,
+        done: Callable[[Verification], None] | None = None,
+    ) -> list[Verification]:
+        """Check them all. Never raises for one of them: failures are results with an exit code
+        and `error`. `tell` and `done` may be called from several threads, one at a time.
+        Results come in the order of the checks."""
+        wanted, lock = list(checks), threading.Lock()
+
+        def tell_one(fact: Fact) -> None:
+            if tell is not None:
+                with lock:
+                    tell(fact)
+
+        tallies = {str(check.path): Tally(str(check.path), tell_one) for check in wanted}
+
+        def run(check: Check) -> Verification:
+            result, _ = _outcome(check, tallies[str(check.path)], self._stop)
+            if done is not None:
+                with lock:
+                    done(result)
+            return result
+
+        if len(wanted) == 1:
+            return [run(wanted[0])]
+        with ThreadPoolExecutor(min(self.threads, len(wanted) or 1), "verify") as pool:
+            return list(pool.map(run, wanted))
+
+
+def verify(
+    path: str | os.PathLike[str],
+    digest: str | Digest | Iterable[str | Digest],
+    *,
+    range: RangeSpec | tuple[int, int | None] | None = None,
+    tell: Teller | None = None,
+) -> Verification:
+    """Check a file against a digest, or against several that must all hold.
+
+    `digest` is what the command line takes: `sha256:HEX`, `sha-256=HEX`, `sha256-BASE64` or
+    bare hex. `range`: only these bytes, `(start, stop)` as in a slice (stop None: to the
+    end). A part file is read by its index. `tell` hears Verifying facts.
+
+        rdl.verify("disc.iso", "sha256:9f86d0...")
+        rdl.verify("disc.iso", first_mib, range=(0, 1 << 20))
+
+    Raises DigestMismatch; DigestMissing without a digest; UsageError for a digest or range
+    that makes no sense; ProtocolError when the range lies outside of the file; FileChanged
+    (a TargetExists) when the file changes meanwhile; LocalFileError when it cannot be read,
+    or the range is not there yet. Changes nothing on disk.
+    """
+    several = (digest,) if isinstance(digest, str | Digest) else tuple(digest)
+    digests = tuple(one if isinstance(one, Digest) else parse_digest(one) for one in several)
+    check = Check(Path(path), one_of_each(digests), _spec(range))
+    result, error = _outcome(check, Tally(str(check.path), tell), Stop())
+    if error is not None:
+        raise error
+    return result
+
+
+def one_of_each(digests: Iterable[Digest]) -> tuple[Digest, ...]:
+    """The digests without repetition; UsageError when two can never both hold."""
+    found: dict[str, Digest] = {}
+    for digest in digests:
+        if found.setdefault(digest.algorithm, digest) != digest:
+            raise UsageError("digest", f"two different {digest.algorithm} digests")
+    return tuple(found.values())
+
+
+def _spec(given: RangeSpec | tuple[int, int | None] | None) -> RangeSpec | None:
+    if given is None or isinstance(given, RangeSpec):
+        return given
+    start, stop = given
+    if start < 0 or (stop is not None and stop <= start):
+        raise UsageError(f"range ({start}, {stop})", "it holds no byte")
+    return RangeSpec(start, stop)
+
+
+def _outcome(check: Check, tally: Tally, stop: Stop) -> Outcome:
+    """What became of a check, whatever happened."""
+    expected = {digest.algorithm: digest.hex for digest in check.digests}
+    began = time.monotonic()
+    try:
+        stop.check()
+        result, error = _checked(check, expected, tally, stop)
+    except RdlError as early:
+        result, error = Verification(str(check.path), expected=expected), early
+    except Exception as bug:
+        result = Verification(str(check.path), expected=expected)
+        error = RdlError("internal error", repr(bug))
+        error.__cause__ = bug
+    result = replace(result, seconds=time.monotonic() - began)
+    return (_failed(result, error), error) if error is not None else (result, None)
+
+
+def _failed(result: Verification, error: RdlError) -> Verification:
+    code = int(exit_code_of(error))
+    return replace(result, exit_code=code, reason=error.reason, error=str(error), hint=error.hint)
+
+
+def _checked(check: Check, expected: dict[str, str], tally: Tally, stop: Stop) -> Outcome:
+    with LocalFile(check.path, within=check.within) as file:
+        if not expected:
+            raise DigestMissing(file.shown, check.lack or "nothing to check against")
+        wanted = file.span(check.range)
+        _need(file, wanted)
+        found = hash_range(file, wanted, expected, tally, stop)
+        file.check_unchanged()
+        _need(file, wanted)
+    agreed = tuple(name for name, digits in expected.items() if found[name] == digits)
+    result = Verification(
+        str(check.path),
+        range=None if check.range is None else wanted,
+        bytes_total=len(wanted),
+        bytes_hashed=len(wanted),
+        digests=found,
+        expected=expected,
+        verified_by=agreed,
+    )
+    if len(agreed) == len(expected):
+        return result, None
+    what = file.shown + ("" if check.range is None else f", bytes {_shown(wanted)}")
+    wrong = [name for name in expected if name not in agreed]
+    why = "; ".join(f"{name} is {found[name]}, expected {expected[name]}" for name in wrong)
+    return result, DigestMismatch(what, why)
+
+
+def _need(file: LocalFile, wanted: ByteRange) -> None:
+    """LocalFileError unless all of `wanted` is there."""
+    if (gap := file.first_gap(wanted)) is not None:
+        raise LocalFileError(
+            file.shown,
+            f"incomplete: bytes {_shown(gap)} are not here",
+            hint="-r checks a range that is here; the rest is still to be fetched",
+        )
+
+
+def _shown(range: ByteRange) -> str:
+    return f"{range.start}-{range.stop - 1}"
