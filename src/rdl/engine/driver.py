@@ -15,7 +15,6 @@ from typing import Any
 from rdl.core import messages as m
 from rdl.core.events import Fact, Result
 from rdl.core.fields import parse_http_date
-from rdl.core.representation import Representation
 from rdl.core.transfer import Transfer
 from rdl.engine.hashing import Follower
 from rdl.engine.reception import BUFFER, Edges, Reception
