@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,13 +21,13 @@ from rdl.core.digest import parse_digest
 from rdl.core.events import Fact, Result
 from rdl.core.names import name_from_url
 from rdl.core.representation import Representation
-from rdl.core.text import redact_url
+from rdl.core.text import redact_url, safe_text
 from rdl.core.transfer import Spec, Transfer
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Stream, window_for
 from rdl.engine.throttle import RequestLimit, Throttle
-from rdl.errors import Interrupted, RdlError, exit_code_of
+from rdl.errors import Interrupted, OutOfTime, RdlError, UsageError, exit_code_of
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, SessionOptions
 from rdl.storage.part_file import PartStore
@@ -99,7 +100,12 @@ class Session:
             return [run(wanted[0])]
         with ThreadPoolExecutor(max(1, self.options.parallel), "download") as pool:
             futures: list[Future[Result]] = [pool.submit(run, target) for target in wanted]
-            return [future.result() for future in futures]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:  # KeyboardInterrupt: do not wait for what was not begun
+                self.interrupt("SIGINT")
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def stream(
         self,
@@ -193,7 +199,10 @@ class Session:
     def _run(self, target: Target, tell: Teller | None) -> tuple[Result, RdlError | None]:
         url, network = _without_userinfo(target.url, target.options.network)
         options = replace(target.options, network=network)
-        landing = Landing(target.path, redact_url(url), options)
+        if not target.path.name:
+            raise UsageError(safe_text(str(target.path)) or "path", "names no file")
+        check = self._checker(options.transfer.max_time, str(target.path))
+        landing = Landing(target.path, redact_url(url), options, check=check)
         if (early := landing.already_there()) is not None:
             return early, None
         store = PartStore(
@@ -201,6 +210,7 @@ class Session:
             adopt=options.file.adopt,
             preallocate=options.file.preallocate,
             warn=lambda text: landing.warn(text, tell),
+            check=check,
         )
         try:
             remembered = landing.open(store, tell)
@@ -224,6 +234,18 @@ class Session:
             raise
         store.close(discard=result.reason == "unchanged")
         return result, error
+
+    def _checker(self, max_time: float | None, what: str) -> Callable[[], None]:
+        """Raises where a long look at a file should end."""
+        begun = time.monotonic()
+
+        def check() -> None:
+            if self._interrupted is not None:
+                raise Interrupted(self._interrupted)
+            if max_time is not None and time.monotonic() - begun > max_time:
+                raise OutOfTime(what, f"{max_time:g} s are over")
+
+        return check
 
     def _drive(self, driver: Driver) -> tuple[Result, RdlError | None]:
         self._drivers.add(driver)

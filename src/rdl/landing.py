@@ -6,11 +6,13 @@ Decides whether there is anything to do; touches nothing.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rdl.core.events import Fact, Result, Warned
+from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
 from rdl.errors import LocalFileError, TargetExists
@@ -36,9 +38,16 @@ def names_page(url: str) -> bool:
 class Landing:
     """The place where one download will stand. `url` is redacted."""
 
-    def __init__(self, path: Path, url: str, options: Options, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        url: str,
+        options: Options,
+        disk: Disk | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path, self._url, self._options = path, url, options
-        self._disk = disk or PosixDisk()
+        self._disk, self._check = disk or PosixDisk(), check
         self.existing: Representation | None = None
         self.adopted = 0
         """Bytes of unknown origin in the part file, with --continue."""
@@ -99,18 +108,28 @@ class Landing:
         finally:
             disk.close(folder)
 
-    def _copy(self, folder: int, old: str, new: str) -> None:
-        disk, view, at = self._disk, memoryview(bytearray(STEP)), 0
+    def _copy(self, folder: int, old: str, part: str) -> None:
+        """Under a name that nobody else uses: a part file appears whole, or not at all."""
+        disk, fresh = self._disk, f".rdl-{secrets.token_hex(8)}"
         source = disk.open(folder, old, write=False)
         try:
-            copy = disk.open(folder, new, create=True)
+            copy = disk.open(folder, fresh, create=True)
             try:
-                while count := disk.pread(source, view, at):
-                    at += disk.pwrite(copy, view[:count], at)
+                self._copy_all(source, copy)
+                disk.rename(folder, fresh, part, replace=False)
+            except BaseException:
+                disk.unlink(folder, fresh)
+                raise
             finally:
                 disk.close(copy)
         finally:
             disk.close(source)
+
+    def _copy_all(self, source: int, copy: int) -> None:
+        view, at = memoryview(bytearray(STEP)), 0
+        while count := self._disk.pread(source, view, at):
+            self._check()
+            at += self._disk.pwrite(copy, view[:count], at)
 
     def warn(self, text: str, tell: Teller | None) -> None:
         """Tell the user something that stops nothing."""
@@ -171,6 +190,7 @@ class Landing:
             file = self._disk.open(folder, self._path.name, write=False)
             try:
                 while count := self._disk.pread(file, view, size):
+                    self._check()
                     size += count
                     for one in hashes.values():
                         one.update(view[:count])
@@ -190,10 +210,19 @@ class Landing:
             return None
         if facts.get("url") != url_mark(self._url):
             return None
-        total, etag, modified = facts["total"], facts.get("etag"), facts.get("last_modified")
-        if not isinstance(total, int) or not (etag or modified):
+        total = facts["total"]
+        etag = parse_etag(_text(facts.get("etag")))
+        modified = _text(facts.get("last_modified"))
+        if modified is not None and parse_http_date(modified) is None:
+            modified = None
+        if type(total) is not int or total < 0 or not (etag or modified):
             return None
         return Representation(total, etag, modified, bool(facts.get("modified_strong")))
+
+
+def _text(value: object) -> str | None:
+    """What stands in a note that anybody may have written."""
+    return value if isinstance(value, str) else None
 
 
 def _remembered(saved: Saved) -> Remembered:

@@ -304,7 +304,8 @@ def test_exit_codes(rdl: Rdl, urls: str, code: int) -> None:
     [
         ("proved", ["f: 1.2 GiB in 9.0 s (100 MiB/s), 300 MiB reused, verified by sha256 (T4)"]),
         ("dated", [
-            "f: 1.2 GiB in 9.0 s (100 MiB/s), no digest given; one version by its Last-Modified (T1)"
+            "f: 1.2 GiB in 9.0 s (100 MiB/s), no digest given; one version by its Last-Modified "
+            "(T1)"
         ]),
         ("weak", [
             "f: 1.2 GiB in 9.0 s (100 MiB/s), 300 MiB reused, no digest given; the server gave no "

@@ -1,16 +1,37 @@
 """rdl.get and Session over loopback: the whole way of a byte."""
 
+import contextlib
 import hashlib
+import json
+import os
 import threading
 import time
 
 import pytest
+from msgspec.structs import replace
 
 import rdl
 from rdl.api import Session, Target
 from rdl.core.events import Warned
-from rdl.errors import DigestMismatch, HTTPStatusError, Interrupted, NetworkError, RdlError
-from rdl.options import FileOptions, NetworkOptions, Options, SessionOptions, TransferOptions
+from rdl.core.row import OVERLAP
+from rdl.errors import (
+    DigestMismatch,
+    HTTPStatusError,
+    Interrupted,
+    LocalFileError,
+    NetworkError,
+    ProtocolError,
+    RdlError,
+)
+from rdl.options import (
+    Digest,
+    FileOptions,
+    NetworkOptions,
+    Options,
+    RangeSpec,
+    SessionOptions,
+    TransferOptions,
+)
 from tests.engine.staging import content_of
 from tests.support.origin import HANG, Origin, Wait, response
 
@@ -82,6 +103,20 @@ def test_a_partial_of_another_url_is_not_continued(tmp_path):
     assert path.read_bytes() == new
     assert result.bytes_reused == 0
     assert any("another URL" in fact.message for fact in facts if isinstance(fact, Warned))
+
+
+@pytest.mark.parametrize("location", ["/x", "/.", "/x/../..?q", ""])
+def test_credentials_stay_at_home_also_in_later_requests(tmp_path, location):
+    content = content_of(3_000_000)
+    network = NetworkOptions(netrc=False, proxy="", user="u", password="canary")
+    short = TransferOptions(connections=3, min_split=1 << 18)
+    with Origin(ranged(content)) as other, Origin(ranged(content)) as origin:
+        target = f"http://127.0.0.1:{other.port}{location}"
+        origin.answer = lambda *seen: [response(b"", "302 Found", f"Location: {target}")]
+        rdl.get(origin.url("/f"), tmp_path / "f", options=Options(network, short))
+        assert len(other.seen) > 1
+        assert all("authorization" not in seen.fields for seen in other.seen)
+        assert all("authorization" in seen.fields for seen in origin.seen)
 
 
 def test_a_new_version_replaces_the_old_file_in_one_step(tmp_path):
@@ -243,3 +278,101 @@ def test_a_limited_session_is_as_slow_as_it_was_told(tmp_path):
         before = time.monotonic()
         session.get(Target(origin.url(), tmp_path / "f", QUICK))
         assert 0.4 < time.monotonic() - before < 2
+
+
+def test_a_run_that_fails_early_removes_nothing_it_did_not_make(tmp_path):
+    part, path = tmp_path / "f.part", tmp_path / "f"
+    part.write_bytes(b"mine" * 1000)
+    part.chmod(0o600)
+    transfer = TransferOptions(retry=0, digests=(Digest("sha256", "0" * 64),))
+    options = Options(QUICK.network, transfer, FileOptions(adopt=True))
+    with pytest.raises(NetworkError):
+        rdl.get("http://127.0.0.1:1/f", path, options=options)
+    assert part.read_bytes() == b"mine" * 1000
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_adopted_bytes_that_are_others_leave_nothing_behind(tmp_path, sized):
+    content, path = content_of(100_000), tmp_path / "f"
+    (tmp_path / "f.part").write_bytes(b"G" * 130_000)
+    (tmp_path / "f.part").chmod(0o600)
+    digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+    options = Options(QUICK.network, TransferOptions(digests=(digest,)), FileOptions(adopt=True))
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n"
+    answer = ranged(content) if sized else lambda *seen: [chunked + content + b"\r\n0\r\n\r\n"]
+    with Origin(answer) as origin:
+        rdl.get(origin.url(), path, options=options)
+    assert path.read_bytes() == content
+    assert [one.name for one in tmp_path.iterdir()] == ["f"]
+
+
+def test_adopted_bytes_are_continued(tmp_path):
+    content, path = content_of(1_000_000), tmp_path / "f"
+    (tmp_path / "f.part").write_bytes(content[:600_000])
+    (tmp_path / "f.part").chmod(0o600)
+    digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+    options = Options(QUICK.network, TransferOptions(digests=(digest,)), FileOptions(adopt=True))
+    with Origin(ranged(content)) as origin:
+        result = rdl.get(origin.url(), path, options=options)
+        assert origin.seen[0].fields["range"] == f"bytes={600_000 - OVERLAP}-"
+    assert path.read_bytes() == content
+    assert result.bytes_reused == 600_000
+
+
+@pytest.mark.parametrize("stop", ["100-", "0-200000"])
+def test_a_range_of_a_body_without_length_ends_where_the_body_ends(tmp_path, stop):
+    content, path = content_of(100_000), tmp_path / "f"
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n"
+    first, _, last = stop.partition("-")
+    part = RangeSpec(int(first), int(last) + 1 if last else None)
+    options = Options(QUICK.network, TransferOptions(range=part))
+    with Origin(lambda *seen: [chunked + content + b"\r\n0\r\n\r\n"]) as origin:
+        rdl.get(origin.url(), path, options=options)
+        assert path.read_bytes() == content[int(first) :]
+        outside = replace(options, transfer=TransferOptions(range=RangeSpec(200_000, 200_001)))
+        with pytest.raises(ProtocolError, match="outside"):
+            rdl.get(origin.url(), tmp_path / "g", options=outside)
+    assert [one.name for one in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("note", [{"etag": 5}, {"etag": ["x"]}, {"etag": "☃"}, {"total": -1}, {}])
+def test_a_note_that_makes_no_sense_is_no_note(tmp_path, note):
+    path = tmp_path / "f"
+    with Origin(ranged(b"x" * 5000)) as origin:
+        rdl.get(origin.url(), path, options=QUICK)
+        stat = path.stat()
+        facts = {"size": stat.st_size, "total": 5000, "mtime_ns": stat.st_mtime_ns, "etag": None}
+        facts |= {"last_modified": 7} | note
+        with contextlib.suppress(OSError):  # a file system without attributes has no note at all
+            os.setxattr(path, "user.rdl", json.dumps(facts).encode())
+        assert rdl.get(origin.url(), path, options=QUICK).reason == "complete"
+
+
+def test_data_that_cannot_be_put_aside_is_kept_and_the_hint_is_true(tmp_path):
+    (tmp_path / "f.part.bad").mkdir()
+    with Origin(ranged(content_of(1000))) as origin, pytest.raises(DigestMismatch) as caught:
+        rdl.get(origin.url(), tmp_path / "f", sha256="0" * 64, options=QUICK)
+    assert "could not be put aside" in caught.value.hint
+    assert (tmp_path / "f.part").exists()
+
+
+def test_a_foreign_file_with_the_index_s_temporary_name_is_left_alone(tmp_path):
+    foreign = tmp_path / "f.part.index.new"
+    foreign.write_bytes(b"my notes")
+    foreign.chmod(0o600)
+    with Origin(ranged(content_of(1000))) as origin, pytest.raises(LocalFileError):
+        rdl.get(origin.url(), tmp_path / "f", options=QUICK)
+    assert foreign.read_bytes() == b"my notes"
+
+
+def test_looking_at_a_large_file_ends_on_a_signal(tmp_path):
+    path = tmp_path / "f"
+    with path.open("wb") as file:
+        file.truncate(1 << 33)
+    digest = TransferOptions(digests=(Digest("sha256", "0" * 64),))
+    with Session() as session:
+        threading.Timer(0.2, session.interrupt, ["SIGINT"]).start()
+        begun = time.monotonic()
+        with pytest.raises(Interrupted):
+            session.get(Target("http://127.0.0.1:1/f", path, Options(QUICK.network, digest)))
+    assert time.monotonic() - begun < 5

@@ -9,7 +9,7 @@ from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
-from rdl.engine.reception import EXTENT, Edges, Reception
+from rdl.engine.reception import EXTENT, Edges, Place, Reception
 from rdl.engine.throttle import RequestLimit, Throttle
 from rdl.errors import ChangedError, NetworkError, NoSpaceError
 from rdl.transport.scripted import Answer, ScriptedTransport
@@ -49,7 +49,7 @@ class Stage:
         edges = Edges(
             "http://h/f", self.transport, self.slate, Throttle(None), Throttle(None), self.clock
         )
-        self.reception = Reception(m.Fetch(7, ask, headers), edges, "http://h/f")
+        self.reception = Reception(m.Fetch(7, ask, headers), edges, Place("http://h/f"))
         self.view = memoryview(bytearray(step_bytes))
 
     def clock(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from rdl.errors import NetworkError, ProtocolError
 from rdl.transport.base import Request
+from rdl.transport.tls import RecordReader
 from tests.support.origin import END, HANG, RAGGED, RESET, Origin, Wait, response
 from tests.support.reading import fetch, take
 
@@ -218,6 +220,42 @@ def test_stall(connect):
         exchange = connect(timeout=0.2).open(Request(origin.url()))
         with pytest.raises(NetworkError, match="stalled"):
             take(exchange)
+
+
+def test_a_slow_record_is_no_stall(certificates):
+    """Over TLS a byte of a record counts: on a slow link a whole one takes longer than that."""
+    ours, theirs = socket.socketpair()
+    inside, outside = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+    server = context.wrap_bio(inside, outside, server_side=True)
+
+    def serve():
+        while True:
+            try:
+                server.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                theirs.sendall(outside.read())
+                inside.write(theirs.recv(65536))
+        server.write(b"x" * 16_000)
+        data = outside.read()
+        for at in range(0, len(data), 1600):
+            theirs.sendall(data[at : at + 1600])
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    client = ssl.create_default_context(cafile=certificates.authority)
+    with ours, theirs, client.wrap_socket(ours, server_hostname="localhost") as sock:
+        view, count = memoryview(bytearray(1 << 16)), 0
+        reader = RecordReader(sock, 0.5)
+        while count < 16_000:
+            count += reader.recv_into(view[count:])
+        with pytest.raises(TimeoutError):
+            reader.recv_into(view)
+        thread.join()
+    assert bytes(view[:count]) == b"x" * 16_000
 
 
 @pytest.mark.parametrize("secure", [False, True])

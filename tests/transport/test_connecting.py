@@ -25,6 +25,13 @@ def ok(connection, number, seen):
 @pytest.mark.parametrize(
     ("address", "public"),
     [
+        ("64:ff9b::a00:1", False),
+        ("64:ff9b::808:808", True),
+        ("2002:a00:1::", False),
+        ("::127.0.0.1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+        ("224.0.0.1", False),
         ("1.1.1.1", True),
         ("2606:4700::1111", True),
         ("::ffff:1.1.1.1", True),

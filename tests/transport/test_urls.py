@@ -9,6 +9,9 @@ from rdl.transport.urls import origin, parse_url, split_userinfo
 
 REFUSED = [
     "",
+    "http://xn--a/f",
+    "https://xn--/",
+    "http://" + "a" * 300 + ".com/f",
     "example.com/file",
     "ftp://example.com/",
     "file:///etc/passwd",
@@ -75,3 +78,10 @@ def test_split_userinfo():
     assert split_userinfo("http://u%40x:p%3A@h:1/a@b") == ("http://h:1/a@b", "u@x", "p:")
     assert split_userinfo("http://u@h/") == ("http://h/", "u", None)
     assert split_userinfo("http://h/a@b") == ("http://h/a@b", None, None)
+
+
+@pytest.mark.parametrize("path", ["", "/.", "/..", "/.?q", "/x/../..", "/x/./../../?a=b", "/a%2e"])
+def test_what_was_parsed_is_parsed_to_itself(path):
+    url = parse_url(f"http://h{path}")
+    assert parse_url(str(url)) == url
+    assert url.raw_path.startswith(b"/")

@@ -11,7 +11,7 @@ import click
 from rdl.cli.commands import clean, get, info, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
-from rdl.core.text import safe_text
+from rdl.core.text import redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -104,7 +104,8 @@ def _usage(error: click.ClickException) -> UsageError:
         what, why = error.option_name, re.sub(r"^Option '.*?' ", "", why)
     elif found := re.match(r"No such command '(.*?)'(?:\. (Did you mean .*))?", why, re.DOTALL):
         hint = re.sub(r"[()'\"]", "", found[2] or "").replace("Did", "did")
-        what, why, hint = found[1], "no such command", hint or "rdl --help lists them"
+        what, why = redact_url(found[1]), "no such command"
+        hint = hint or "rdl --help lists them"
     elif why.startswith("Missing command"):
         what, why, hint = (
             "nothing to do",

@@ -24,7 +24,7 @@ from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, NetworkOptions, Options
 
-_BESIDE = (".part", ".part.index", ".part.bad")
+_BESIDE = (".part", ".part.index", ".part.index.new", ".part.bad")
 
 
 class Download(Struct, frozen=True):

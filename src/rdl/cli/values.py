@@ -86,8 +86,8 @@ def parse_number(text: str) -> float:
     """A plain number above zero; seconds, or requests a second."""
     if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise ValueError("not a plain number (like 30 or 2.5)")
-    if float(text) <= 0:
-        raise ValueError("must be more than 0")
+    if not 0 < float(text) <= 1e9:
+        raise ValueError("must be more than 0" + (" and at most a billion" if float(text) else ""))
     return float(text)
 
 
@@ -152,6 +152,8 @@ def parse_header(text: str) -> tuple[str, str]:
 
 def parse_agent(text: str) -> str:
     """A User-Agent value."""
+    if not text.isascii():
+        raise ValueError("holds more than ASCII")
     return parse_header(f"User-Agent: {text}")[1]
 
 

@@ -92,14 +92,17 @@ def redact_url(url: str) -> str:
     """
     url = url.partition("#")[0]
     scheme, separator, rest = url.partition("://")
-    if not separator:
+    if url.startswith("//"):
+        scheme, rest = "", url[2:]
+    elif not separator:
         return _redact_query(url)
+    mark = ":" if scheme else ""
     end = re.search(r"[/?\\]|$", rest)
     stop = end.start() if end else len(rest)
     authority = rest[:stop].rpartition("@")[2]
     if not _AUTHORITY.fullmatch(authority):
-        return f"{scheme}://***"
-    return f"{scheme}://{authority}{_redact_query(rest[stop:])}"
+        return f"{scheme}{mark}//***"
+    return f"{scheme}{mark}//{authority}{_redact_query(rest[stop:])}"
 
 
 def _redact_query(rest: str) -> str:

@@ -17,7 +17,7 @@ from rdl.core.events import Fact, Result
 from rdl.core.fields import parse_http_date
 from rdl.core.transfer import Transfer
 from rdl.engine.hashing import Follower
-from rdl.engine.reception import BUFFER, Edges, Reception
+from rdl.engine.reception import BUFFER, Edges, Place, Reception
 from rdl.errors import RdlError
 from rdl.options import FileOptions
 from rdl.storage.base import Finish, Header
@@ -28,8 +28,9 @@ JOIN_SECONDS = 2.0
 class Backroom:
     """One thread that does one thing after another; it starts with the first."""
 
-    def __init__(self, name: str) -> None:
-        self._name, self._queue = name, SimpleQueue[Callable[[], None] | None]()
+    def __init__(self, name: str, failed: Callable[[Exception], None]) -> None:
+        self._name, self._failed = name, failed
+        self._queue = SimpleQueue[Callable[[], None] | None]()
         self._thread: threading.Thread | None = None
 
     def do(self, work: Callable[[], None]) -> None:
@@ -48,7 +49,10 @@ class Backroom:
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
-            work()
+            try:
+                work()
+            except Exception as bug:
+                self._failed(bug)
 
 
 class Crew:
@@ -112,10 +116,11 @@ class Driver:
         self._options, self._tell = options or FileOptions(), tell
         self._events: SimpleQueue[m.Event] = SimpleQueue()
         self._receptions: dict[int, Reception] = {}
-        self._url = edges.url
+        self._place = Place(edges.url)
         """Where to ask: behind the redirects once an answer from there was accepted."""
         self._crew = Crew(self._events.put)
-        self._sync, self._hash = Backroom("sync"), Backroom("hash")
+        self._sync = Backroom("sync", self._broken)
+        self._hash = Backroom("hash", self._broken)
         self._follower = self._new_follower()
         self._wake_at: float | None = None
         self._finish: m.Finish | None = None
@@ -143,6 +148,10 @@ class Driver:
             self._hash.close()
         return self._finish.result, self._finish.error
 
+    def _broken(self, bug: Exception) -> None:
+        """A bug in a thread ends the transfer instead of hanging it."""
+        self._events.put(m.LocalFailed(RdlError("internal error", repr(bug)), during_sync=True))
+
     def _next_event(self) -> m.Event:
         if self._wake_at is None:
             return self._events.get()
@@ -156,13 +165,15 @@ class Driver:
         if isinstance(event, m.Ended):
             self._receptions.pop(event.segment, None)
             if event.error is not None:
-                self._url = self._edges.url
+                self._place = Place(self._edges.url)
         self._wake_at = None
         commands = self._transfer.on(event, self._edges.clock())
         for place, command in enumerate(commands):
             try:
                 self._perform(command)
             except RdlError as error:
+                if isinstance(command, m.Quarantine):
+                    _not_put_aside(commands, error)
                 self._skip(commands[place + 1 :])
                 self._on(m.LocalFailed(error))  # before any event that waits: it may publish
                 return
@@ -178,13 +189,13 @@ class Driver:
         _PERFORM[type(command)](self, command)
 
     def _do_fetch(self, command: m.Fetch) -> None:
-        reception = Reception(command, self._edges, self._url)
+        reception = Reception(command, self._edges, self._place)
         self._receptions[command.segment] = reception
         self._crew.start(reception)
 
     def _do_receive(self, command: m.Receive) -> None:
         reception = self._receptions[command.segment]
-        self._url = reception.final_url
+        self._place = reception.place
         reception.receive(command)
 
     def _do_trim(self, command: m.Trim) -> None:
@@ -195,7 +206,7 @@ class Driver:
         reception = self._receptions.get(command.segment)
         if reception is not None:
             if not reception.decided:
-                self._url = self._edges.url
+                self._place = Place(self._edges.url)
             reception.drop()
 
     def _new_follower(self) -> Follower:
@@ -262,6 +273,12 @@ class Driver:
 
     def _do_finish(self, command: m.Finish) -> None:
         self._finish = command
+
+
+def _not_put_aside(commands: list[m.Command], error: RdlError) -> None:
+    for command in commands:
+        if isinstance(command, m.Finish) and command.error is not None:
+            command.error.hint = f"the data could not be put aside: {error}"
 
 
 def finish_of(command: m.Publish, options: FileOptions) -> Finish:

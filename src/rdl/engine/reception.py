@@ -18,7 +18,7 @@ from rdl.core.byterange import ByteRange, Extent
 from rdl.engine.throttle import Throttle
 from rdl.errors import ChangedError, RdlError
 from rdl.storage.base import Store
-from rdl.transport.base import Exchange, Request, Transport
+from rdl.transport.base import Exchange, Lineage, Request, Transport
 
 BUFFER = EXTENT = 1 << 20
 """So many bytes at most are lost by a kill: written, but not recorded."""
@@ -40,11 +40,18 @@ class Edges(Struct, frozen=True):
     """The heart is told after so many bytes at the latest."""
 
 
+class Place(Struct, frozen=True):
+    """Where to ask: a URL, and how one came to it (None: it is the one given)."""
+
+    url: str
+    lineage: Lineage | None = None
+
+
 class Reception:
     """Performs one Fetch; every event it yields is to be reported, the last is Ended."""
 
-    def __init__(self, fetch: m.Fetch, edges: Edges, url: str) -> None:
-        self._fetch, self._edges, self._url = fetch, edges, url
+    def __init__(self, fetch: m.Fetch, edges: Edges, place: Place) -> None:
+        self._fetch, self._edges, self._place = fetch, edges, place
         self.segment = fetch.segment
         self._exchange: Exchange | None = None
         self._decided, self._dropped = threading.Event(), threading.Event()
@@ -54,9 +61,12 @@ class Reception:
         self._checksum, self._told_at = xxh3_64(), 0.0
 
     @property
-    def final_url(self) -> str:
-        """Where the answer came from, after redirects; the asked URL before there is one."""
-        return self._exchange.head.url or self._url if self._exchange else self._url
+    def place(self) -> Place:
+        """Where the answer came from, after redirects; what was asked before there is one."""
+        url = self._exchange.head.url if self._exchange else ""
+        if not url or self._exchange is None or url == self._place.url:
+            return self._place
+        return Place(url, self._exchange.lineage)
 
     @property
     def answered(self) -> bool:
@@ -115,10 +125,11 @@ class Reception:
         if (field := self._fetch.ask.range_field) is not None:
             headers = (("Range", field), *headers)
         try:
-            self._exchange = self._edges.transport.open(Request(self._url, headers))
+            request = Request(self._place.url, headers, lineage=self._place.lineage)
+            self._exchange = self._edges.transport.open(request)
         except RdlError as error:
             return m.Ended(self.segment, error)
-        elsewhere = self._url != self._edges.url
+        elsewhere = self._place.lineage is not None
         return m.Head(self.segment, self._exchange.head, elsewhere)
 
     def step(self, view: memoryview) -> tuple[m.Event, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from xxhash import xxh3_64_intdigest
 
@@ -22,22 +22,30 @@ def believable(decoded: Decoded, now: SessionRecord) -> list[Extent]:
 
 
 def extents_on_disk(
-    disk: Disk, file: int, stat: FileStat, decoded: Decoded, claimed: Sequence[Extent]
+    disk: Disk,
+    file: int,
+    stat: FileStat,
+    decoded: Decoded,
+    claimed: Sequence[Extent],
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Extent]:
     """Those of `claimed` whose bytes are on disk: all of them, unread, when the file is just
-    as the last run left it in order; else the ones with the right checksum."""
+    as the last run left it in order; else the ones with the right checksum. `check` is called
+    again and again, and may raise."""
     start = decoded.header.span.start if decoded.header.span else 0
     inside = [extent for extent in claimed if extent.stop - start <= stat.size]
     left = Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
     if decoded.clean == left and decoded.session and decoded.session.inode == stat.inode:
         return inside
     buffer = memoryview(bytearray(MAX_EXTENT))
-    return [
-        extent
-        for extent in inside
-        if _checksum(disk, file, buffer[: extent.stop - extent.start], extent.start - start)
-        == extent.checksum
-    ]
+    sound = []
+    for extent in inside:
+        check()
+        view = buffer[: extent.stop - extent.start]
+        if _checksum(disk, file, view, extent.start - start) == extent.checksum:
+            sound.append(extent)
+    return sound
 
 
 def _checksum(disk: Disk, file: int, view: memoryview, offset: int) -> int | None:

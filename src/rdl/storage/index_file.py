@@ -13,7 +13,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange, Extent
-from rdl.core.index import Decoded, Encoder, Stat, decode
+from rdl.core.index import MAGIC, Decoded, Encoder, Stat, decode
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.disk import Disk, FileStat, told
@@ -104,7 +104,7 @@ class IndexFile:
     def _replace(self, data: bytes) -> int:
         disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
         if (stat := disk.stat(folder, fresh)) is not None:
-            check_ours(disk, folder, stat, fresh)
+            self._check_left_over(stat)
             disk.unlink(folder, fresh)
         file = disk.open(folder, fresh, create=True)
         try:
@@ -118,6 +118,19 @@ class IndexFile:
                 disk.unlink(folder, fresh)
             raise
         return file
+
+    def _check_left_over(self, stat: FileStat) -> None:
+        """LocalFileError unless what has the temporary name is an index that we began."""
+        disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
+        check_ours(disk, folder, stat, fresh)
+        start = memoryview(bytearray(len(MAGIC)))
+        file = disk.open(folder, fresh, write=False)
+        try:
+            count = disk.pread(file, start, 0)
+        finally:
+            disk.close(file)
+        if bytes(start[:count]) != MAGIC[:count]:
+            raise LocalFileError(fresh, "is not ours", hint="rename it: rdl needs this name")
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this file: else another writer has taken over."""

@@ -32,6 +32,7 @@ class PartStore:
     """The Store of `path`. `adopt`: accept a part file that has no index; then open()
     returns None, `adopted_size` is its size in bytes, and begin() keeps its data.
     `preallocate` "none": reserve() only calls `warn`, with a sentence, when space is short.
+    `check` is called while open() reads data, and may raise.
     `damage` says why an index found by open() was not believed, empty when it was.
     """
 
@@ -43,6 +44,7 @@ class PartStore:
         adopt: bool = False,
         preallocate: str = "auto",
         warn: Callable[[str], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.adopted_size: int | None = None
@@ -50,7 +52,7 @@ class PartStore:
         self._disk: Disk = disk or PosixDisk()
         self._names = Names.of(path)
         self._adopt, self._preallocate = adopt, preallocate
-        self._warn = warn or (lambda message: None)
+        self._warn, self._check = warn or (lambda message: None), check
         self._folder = self._file = -1
         self._created = self._failed = self._gone = False
         self._index: IndexFile | None = None
@@ -273,7 +275,9 @@ class PartStore:
         """Believe what the index may claim and the data confirms; start a clean index."""
         claimed = believable(decoded, self._session)
         with told(self._names.part):
-            sound = extents_on_disk(self._disk, self._file, stat, decoded, claimed)
+            sound = extents_on_disk(
+                self._disk, self._file, stat, decoded, claimed, check=self._check
+            )
         try:
             self._sync()
         except LocalFileError:

@@ -12,15 +12,25 @@ from msgspec import Struct
 
 from rdl.core.fields import ResponseHead
 
-__all__ = ["Exchange", "Request", "ResponseHead", "Transport"]
+__all__ = ["Exchange", "Lineage", "Request", "ResponseHead", "Transport"]
+
+
+class Lineage(Struct, frozen=True):
+    """How one came to a URL: the origin where the chain of redirects began, and whether it has
+    passed a public address. It decides what may be sent there."""
+
+    origin: str
+    public: bool = False
 
 
 class Request(Struct, frozen=True):
-    """A GET of `url` with these headers besides the user's own (Range, If-Range, ...)."""
+    """A GET of `url` with these headers besides the user's own (Range, If-Range, ...).
+    `lineage`: that of the exchange that led to this URL; None for the user's own."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     method: str = "GET"
+    lineage: Lineage | None = None
 
 
 class Exchange(Protocol):
@@ -28,6 +38,11 @@ class Exchange(Protocol):
 
     @property
     def head(self) -> ResponseHead: ...
+
+    @property
+    def lineage(self) -> Lineage | None:
+        """Of the URL that answered."""
+        ...
 
     def readinto(self, view: memoryview) -> int:
         """Fill the start of `view` with body bytes; 0 means the body ended as it should.

@@ -1,24 +1,22 @@
 """The transport over httpx: fields, credentials and cookies to the right origin, redirects.
 
-A URL that was reached by a redirect keeps its history: opened again, it gets neither the
-credentials nor the private fields, and still may not lead to a private address.
+A URL that was reached by a redirect keeps its lineage: opened again with it, it gets neither
+the credentials nor the private fields, and still may not lead to a private address.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from hashlib import sha256
 from threading import Lock
 
 import httpx
-from msgspec import Struct
 
 from rdl import __version__
 from rdl.core.text import redact_url
 from rdl.errors import ProtocolError
 from rdl.options import NetworkOptions
-from rdl.transport.base import Request, ResponseHead
+from rdl.transport.base import Lineage, Request, ResponseHead
 from rdl.transport.bodies import Body
 from rdl.transport.credentials import Logins, basic, load_netrc
 from rdl.transport.http1 import Http1Transport
@@ -26,18 +24,11 @@ from rdl.transport.policy import Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
 
 
-class _Lineage(Struct, frozen=True):
-    """Where a chain of redirects began, and whether it has passed a public address."""
-
-    origin: str
-    public: bool = False
-
-
 class HttpExchange:
     """A response: its head, and its body from the socket."""
 
-    def __init__(self, head: ResponseHead, body: Body) -> None:
-        self.head = head
+    def __init__(self, head: ResponseHead, body: Body, lineage: Lineage) -> None:
+        self.head, self.lineage = head, lineage
         self.readinto = body.readinto
         self.close = body.close
 
@@ -66,13 +57,12 @@ class HttpTransport:
             },
         )
         self._logins: Logins | None = None
-        self._lineages: dict[bytes, _Lineage] = {}
         self._lock = Lock()
 
     def open(self, request: Request) -> HttpExchange:
         """Send, follow redirects, return when the final head is here."""
         url = parse_url(request.url)
-        lineage = self._lineages.get(_name_of(url)) or _Lineage(origin(url))
+        lineage = request.lineage or Lineage(origin(url))
         redirects = Redirects(url, self._options)
         while True:
             response = self._send(request, url, lineage)
@@ -84,17 +74,16 @@ class HttpTransport:
                 body.close()
                 raise
             if target is None:
-                return HttpExchange(head, body)
+                return HttpExchange(head, body, lineage)
             body.close()
             public = lineage.public or bool(response.extensions["rdl_public"])
-            lineage, url = _Lineage(lineage.origin, public), target
-            self._lineages[_name_of(url)] = lineage
+            lineage, url = Lineage(lineage.origin, public), target
 
     def close(self) -> None:
         """Close every connection; readers get errors."""
         self._wire.close()
 
-    def _send(self, request: Request, url: httpx.URL, lineage: _Lineage) -> httpx.Response:
+    def _send(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Response:
         private = not self._options.allow_private_redirect and lineage.public
         try:
             prepared = self._client.build_request(
@@ -104,11 +93,11 @@ class HttpTransport:
                 extensions={"rdl_public_only": private},
             )
             return self._client.send(prepared, stream=True, auth=None)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             # Raised by httpx for a Location it cannot parse; it has closed the response.
             raise ProtocolError(redact_url(str(url)), "redirects to an unusable URL") from error
 
-    def _fields_for(self, request: Request, url: httpx.URL, lineage: _Lineage) -> list[Field]:
+    def _fields_for(self, request: Request, url: httpx.URL, lineage: Lineage) -> list[Field]:
         own = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers]
         given = list(self._fields)
         if origin(url) != lineage.origin:
@@ -127,8 +116,3 @@ class HttpTransport:
         if user is None:
             return []
         return [(b"Authorization", basic(user, password or ""))]
-
-
-def _name_of(url: httpx.URL) -> bytes:
-    """Stands for a URL that may be long and secret."""
-    return sha256(str(url).encode()).digest()

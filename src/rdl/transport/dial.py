@@ -60,11 +60,25 @@ class Goal(Struct, frozen=True):
         return left
 
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public internet (an IPv4-mapped one is unwrapped)."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return bool((mapped or parsed).is_global)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return _is_public_6(parsed)
+    return parsed.is_global and not parsed.is_multicast
+
+
+def _is_public_6(address: ipaddress.IPv6Address) -> bool:
+    inside = address.ipv4_mapped or address.sixtofour
+    if inside is None and (address in _NAT64 or address in _COMPATIBLE):
+        inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if inside is not None:
+        return inside.is_global and not inside.is_multicast
+    return address.is_global and not (address.is_multicast or address.is_site_local)
 
 
 def dial(goal: Goal) -> tuple[socket.socket, str]:
@@ -72,8 +86,12 @@ def dial(goal: Goal) -> tuple[socket.socket, str]:
 
     Raises NetworkError; PolicyError when `public_only` leaves no address.
     """
-    with selectors.DefaultSelector() as selector:
-        sock = _Race(goal, alternate(addresses(goal)), selector).run()
+    found = alternate(addresses(goal))
+    try:
+        with selectors.DefaultSelector() as selector:
+            sock = _Race(goal, found, selector).run()
+    except OSError as error:  # no more descriptors
+        raise NetworkError(goal.label, f"cannot connect ({error.strerror})") from error
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock, str(sock.getpeername()[0])

@@ -26,7 +26,7 @@ class ScriptedExchange:
     """One answered request."""
 
     def __init__(self, answer: Answer) -> None:
-        self.head = answer.head
+        self.head, self.lineage = answer.head, None
         self._body, self._rest = answer.body, b""
         self.closed = False
 

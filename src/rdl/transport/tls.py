@@ -6,6 +6,7 @@ At least TLS 1.2, HTTP/1.1 only, and an end of data without close_notify is an e
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -76,28 +77,43 @@ class RecordReader:
         # read() is recv_into() without 65,536 further checks per GiB.
         self._read = cast(Callable[[int, memoryview], int], sock.read)
         self._failed: OSError | None = None
-        sock.settimeout(timeout)
+        sock.settimeout(0)
 
     def recv_into(self, view: memoryview) -> int:
         """Wait for the first byte, then take what is there. An error is raised after the
         bytes that came before it."""
         if self._failed is not None:
             raise self._failed
-        count = self._read(len(view), view)
-        if not count:
-            return 0
-        self._sock.settimeout(0)
-        try:
-            size = len(view)
-            while count < size and (more := self._read(size - count, view[count:])):
-                count += more
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            pass
-        except OSError as error:
-            self._failed = error
-        finally:
-            self._sock.settimeout(self._timeout)
-        return count
+        count, size = 0, len(view)
+        while True:
+            try:
+                while count < size and (more := self._read(size - count, view[count:])):
+                    count += more
+                return count
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as wanted:
+                if count:
+                    return count
+                self._wait(writing=isinstance(wanted, ssl.SSLWantWriteError))
+            except OSError as error:
+                if not count:
+                    raise
+                self._failed = error
+                return count
+
+    def _wait(self, *, writing: bool) -> None:
+        """For anything from the network: also a part of a record shows that it is alive."""
+        sockets = [self._sock.fileno()]
+        if sockets[0] < 0:
+            raise OSError("the connection was closed")
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(sockets[0], select.POLLOUT if writing else select.POLLIN)
+            ready = bool(poll.poll(self._timeout * 1000))
+        else:
+            read, write = ([], sockets) if writing else (sockets, [])
+            ready = any(select.select(read, write, [], self._timeout))
+        if not ready:
+            raise TimeoutError
 
 
 def explain(error: BaseException) -> str:

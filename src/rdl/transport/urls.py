@@ -14,6 +14,7 @@ import httpx
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import UsageError
 
+_PATHLESS = re.compile(r"^([a-z]+://[^/?]*)(?=\?|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PARTS = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)", re.IGNORECASE)
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@\\%\s]+)(?::(?P<port>[0-9]{0,5}))?")
@@ -34,9 +35,11 @@ def parse_url(text: str) -> httpx.URL:
         raise _refused(text, "has an impossible port")
     try:
         url = httpx.URL(f"{parts['scheme']}://{place}{_rooted(parts['rest'])}")
-    except (httpx.InvalidURL, ValueError) as error:
+        url = httpx.URL(_PATHLESS.sub(r"\1/", str(url)))  # httpx makes nothing of `/.`
+        readable = url.host
+    except (httpx.InvalidURL, ValueError) as error:  # IDNA's errors are ValueErrors
         raise _refused(text, "is not a usable URL") from error
-    if not _ENCODED_HOST.fullmatch(host_of(url)):
+    if not _ENCODED_HOST.fullmatch(host_of(url)) or max(len(readable), len(host_of(url))) > 253:
         raise _refused(text, "has no usable host")
     return url
 
