@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Target, get
+    from rdl.api import Session, Target, get, stream
     from rdl.core.events import Result
     from rdl.errors import RdlError
     from rdl.looking import info, status
@@ -24,6 +24,7 @@ _HOMES = {
     "Options": "rdl.options",
     "info": "rdl.looking",
     "status": "rdl.looking",
+    "stream": "rdl.api",
     "verify": "rdl.verification",
 }
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "get",
     "info",
     "status",
+    "stream",
     "verify",
 ]
 

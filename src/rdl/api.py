@@ -9,8 +9,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -25,11 +26,11 @@ from rdl.core.text import redact_url, safe_text
 from rdl.core.transfer import Spec, Transfer
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
-from rdl.engine.stream import REPORT, Stream, window_for
+from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import RequestLimit, Throttle
 from rdl.errors import Interrupted, OutOfTime, RdlError, UsageError, exit_code_of
 from rdl.landing import Landing, names_page
-from rdl.options import NetworkOptions, Options, SessionOptions
+from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
 from rdl.storage.part_file import PartStore
 from rdl.storage.window import WindowStore
 from rdl.transport.base import Transport
@@ -112,42 +113,53 @@ class Session:
         url: str,
         options: Options | None = None,
         tell: Teller | None = None,
-        pinned: Representation | None = None,
+        ranges: Sequence[RangeSpec] = (),
     ) -> Stream:
-        """Read `url`, or its range, in order; nothing is kept on disk. Of the options `file`
-        says nothing here. `pinned`: it must be the same version as that of another stream."""
+        """Read `url` in order, or `ranges` of it in the order given; nothing is kept on disk.
+
+        Digests of the options are those of all that is read. Of the options `file` says
+        nothing here; `tell` hears facts from another thread.
+        """
         options = options or Options()
         url, network = _without_userinfo(url, options.network)
-        digests, shown = options.transfer.digests, redact_url(url)
-        window = window_for(options.transfer.connections)
-        store = WindowStore(window)
-        stream = Stream(store, digests)
-        spec = Spec(
-            shown,
-            shown,
-            replace(options.transfer, digests=()),
-            secrets.randbits(32),
-            page_name=bool(digests) or names_page(url),
-            window=window,
-            pinned=pinned,
-        )
-        transfer = Transfer(spec)
-        requests = self._requests.of(url)
+        digests = options.transfer.digests
+        wanted: list[RangeSpec | None] = [*ranges] or [options.transfer.range]
+        plain = replace(options, network=network, transfer=replace(options.transfer, digests=()))
+
+        def opener(range: RangeSpec | None, known: Representation | None) -> Passage:
+            own = replace(plain, transfer=replace(plain.transfer, range=range))
+            spec = Spec(
+                redact_url(url),
+                redact_url(url),
+                own.transfer,
+                secrets.randbits(32),
+                page_name=bool(digests) or names_page(url),
+                window=window_for(own.transfer.connections),
+                pinned=known,
+            )
+            return self._pass(url, own, spec, tell)
+
+        return Stream(opener, wanted, digests)
+
+    def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
+        store = WindowStore(spec.window or 0)
+        passage, transfer = Passage(store), Transfer(spec)
         edges = Edges(
             url,
-            self._transport(network),
+            self._transport(options.network),
             store,
             self._rate,
-            requests,
-            deliver=stream.deliver,
+            self._requests.of(url),
+            deliver=passage.deliver,
             report=REPORT,
+            eager=True,
         )
         driver = Driver(transfer, edges, options.file, tell)
         self._drivers.add(driver)
-        stream.run(driver, transfer.order, lambda: self._drivers.discard(driver))
+        passage.run(driver, transfer, lambda: self._drivers.discard(driver))
         if self._interrupted is not None:
             driver.signal(self._interrupted)
-        return stream
+        return passage
 
     def interrupt(self, signal: str) -> None:
         """Ask every running download to save its state and end ("SIGINT", "SIGTERM",
@@ -295,3 +307,17 @@ def get(
     name = Path(path) if path is not None else Path(name_from_url(url))
     with Session() as session:
         return session.get(Target(url, name, replace(options, transfer=transfer)), tell)
+
+
+@contextmanager
+def stream(
+    url: str,
+    range: tuple[int, int | None] | RangeSpec | None = None,
+    *,
+    options: Options | None = None,
+) -> Iterator[Stream]:
+    """Read `url`, or the bytes [start, stop) of it (stop None: to the end), in order:
+    `with rdl.stream(url) as remote: head = remote.read(100)`."""
+    part = RangeSpec(range[0], range[1]) if isinstance(range, tuple) else range
+    with Session() as session, session.stream(url, options, None, (part,) if part else ()) as own:
+        yield own

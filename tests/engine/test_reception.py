@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from rdl.core import messages as m
@@ -132,6 +133,32 @@ def test_a_body_that_ends_within_the_comparison_says_neither():
     stage = Stage([b"0123"])
     stage.slate.write_at(0, b"0123456789")
     assert stage.run(ByteRange(10, 20), compare=10) == [m.Ended(7)]
+
+
+def test_somebody_who_waits_is_told_before_a_read_would_wait():
+    stage = Stage([b"abc", b"def"])
+    stage.now = 1.0
+    stage.reception._edges = replace(stage.reception._edges, eager=True)
+    stage.reception.open()
+    stage.reception.receive(m.Receive(7, ByteRange(0, 60)))
+    assert [one.stop for one in arrived(stage.reception.step(stage.view))] == [3]
+    assert arrived(stage.reception.step(stage.view)) == []
+    stage.reception._exchange.ready = lambda: False
+    assert [one.stop for one in arrived(stage.reception.step(stage.view))] == [6]
+
+
+def test_at_the_edge_of_a_window_it_waits_and_goes_on():
+    stage = Stage([b"0123456789"])
+    stage.reception.open()
+    stage.reception.receive(m.Receive(7, ByteRange(0, 4), hold=True))
+    assert [one.stop for one in arrived(stage.reception.step(stage.view))] == [4]
+    stage.reception.trim(4, hold=True)
+    assert stage.reception.step(stage.view) == ()  # it waited, and was woken
+    stage.reception.trim(8, hold=True)
+    assert [one.stop for one in arrived(stage.reception.step(stage.view))] == [8]
+    stage.reception.trim(6)
+    assert stage.reception.step(stage.view) == (m.Ended(7),)
+    assert stage.slate.text == b"01234567"
 
 
 def test_bytes_after_the_end_are_never_written():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from rdl.cli.commands import clean, get, info, status, verify
+from rdl.cli.commands import cat, clean, get, info, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
 from rdl.core.text import redact_url, safe_text
@@ -65,6 +65,7 @@ def group() -> click.Group:
         context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     )
     tree.add_command(get.command())
+    tree.add_command(cat.command())
     tree.add_command(info.command())
     tree.add_command(status.command())
     tree.add_command(clean.command())

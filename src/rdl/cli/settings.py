@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
+
+from rdl.cli.options import get_parameters
 from rdl.cli.values import parse_header
 from rdl.core.text import safe_text
 from rdl.errors import UsageError
@@ -37,6 +40,12 @@ def options_from(given: Mapping[str, Any]) -> Options:
         network=_network(given),
         dry_run=given["dry_run"],
     )
+
+
+def options_as_in_get(given: Mapping[str, Any]) -> Options:
+    """Of another command: what it does not have is as if it was not given to `get`."""
+    with click.Command("get", params=get_parameters()).make_context("get", []) as context:
+        return options_from({**context.params, **given})
 
 
 def session_options_from(given: Mapping[str, Any]) -> SessionOptions:

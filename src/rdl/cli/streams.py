@@ -62,6 +62,27 @@ class Output:
         self._stream = stream
         self.trouble: LocalFileError | None = None
 
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def data(self, view: memoryview) -> None:
+        """Write bytes, all of them. BrokenPipeError when nobody reads; LocalFileError."""
+        if self._stream is None:
+            raise LocalFileError("stdout", "closed")
+        try:
+            number = self._stream.fileno()
+            while view:
+                view = view[os.write(number, view) :]
+        except BrokenPipeError:
+            raise
+        except (OSError, ValueError) as error:
+            raise LocalFileError("stdout", getattr(error, "strerror", "") or str(error)) from error
+
+    def abandon(self) -> None:
+        """Nobody reads it any more."""
+        if self._stream is not None:
+            _silence(self._stream)
+
     def line(self, text: str) -> None:
         """Write and flush one line; after a failure nothing more is written."""
         if self.trouble:

@@ -19,7 +19,7 @@ from rdl.cli.input_list import MAX_LIST, Entry, parse_list
 from rdl.cli.settings import read_small
 from rdl.cli.values import Address, parse_url
 from rdl.core.digest import MAX_SUMS, parse_digest, parse_sums
-from rdl.core.names import name_from_url
+from rdl.core.names import last_segment, name_from_url
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, NetworkOptions, Options
@@ -79,6 +79,19 @@ def downloads_from(
         raise UsageError("-o", "with several URLs this must be an existing directory")
     _refuse_same(targets, entries)
     return targets
+
+
+def lone_download(url: str, given: Mapping[str, Any], options: Options) -> Download:
+    """One URL whose bytes get no file. Raises as downloads_from."""
+    name = Path(last_segment(url) or "index")
+    address = parse_url(url)
+    digests = _digests(_checks(given), Entry(url), name)
+    own = replace(
+        options,
+        network=_credentials(options, address, Entry(url)),
+        transfer=replace(options.transfer, digests=digests),
+    )
+    return Download(address.url, name, own)
 
 
 def _target(

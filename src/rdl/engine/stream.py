@@ -1,7 +1,8 @@
 """A remote file read in order, while several connections fetch ahead within a window.
 
 The driver runs in a thread; the reader takes what was delivered from the ring and says so.
-What was delivered is right as far as the validators tell; a digest is checked at the end.
+What was delivered is of one version as far as the validators tell; a digest of all that was
+read is checked at the end.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from rdl.core.events import Result
-from rdl.core.order import Order
+from rdl.core.representation import Representation
+from rdl.core.transfer import Transfer
 from rdl.engine.driver import Driver
 from rdl.errors import DigestMismatch, RdlError
-from rdl.options import Digest
+from rdl.options import Digest, RangeSpec
 from rdl.storage.base import Store
 
 ACKNOWLEDGE = 2 << 20
@@ -26,6 +28,7 @@ ACKNOWLEDGE = 2 << 20
 REPORT = 2 << 20
 BASE_WINDOW, WINDOW_PER_CONNECTION, CONNECTIONS = 8 << 20, 1 << 20, 8
 CHUNK = 256 << 10
+CLOSE_SECONDS = 5.0
 
 
 class Ring(Store, Protocol):
@@ -53,32 +56,26 @@ def window_for(connections: int | None) -> int:
     return BASE_WINDOW + WINDOW_PER_CONNECTION * (connections or CONNECTIONS)
 
 
-class Stream(io.RawIOBase):
-    """Bytes in order; readinto(), read(), readall() and iteration raise RdlError where the
-    source fails, and DigestMismatch at the end. Close it, or use it as a context manager.
+class Passage:
+    """One range, read in order by one thread."""
 
-    One thread reads at a time.
-    """
-
-    def __init__(self, store: Ring, digests: Sequence[Digest] = ()) -> None:
-        super().__init__()
+    def __init__(self, store: Ring) -> None:
         self._store = store
         self._changed = threading.Condition()
         self._at = self._delivered = self._told = self.taken = 0
         self._outcome: tuple[Result, RdlError | None] | None = None
-        self._wanted = tuple(digests)
-        self._hashes = {one.algorithm: hashlib.new(one.algorithm) for one in digests}
         self._driver: Driver | None = None
-        self._order: Order | None = None
+        self._transfer: Transfer | None = None
         self._thread: threading.Thread | None = None
-        self._ended: Callable[[], None] = lambda: None
 
     # The driver's side
 
-    def run(self, driver: Driver, order: Order | None, ended: Callable[[], None]) -> None:
+    def run(self, driver: Driver, transfer: Transfer, ended: Callable[[], None]) -> None:
         """Start fetching in a thread; `ended` is called when it has ended."""
-        self._driver, self._order, self._ended = driver, order, ended
-        self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
+        self._driver, self._transfer = driver, transfer
+        self._thread = threading.Thread(
+            target=self._work, args=(driver, ended), name="stream", daemon=True
+        )
         self._thread.start()
 
     def deliver(self, upto: int) -> None:
@@ -87,56 +84,48 @@ class Stream(io.RawIOBase):
             self._delivered = upto
             self._changed.notify_all()
 
-    def _work(self) -> None:
-        assert self._driver is not None
+    def _work(self, driver: Driver, ended: Callable[[], None]) -> None:
+        outcome: tuple[Result, RdlError | None]
         try:
-            outcome = self._driver.run()
+            outcome = driver.run()
         except RdlError as error:
             outcome = Result("", ""), error
         except Exception as bug:
             outcome = Result("", ""), RdlError("internal error", repr(bug))
-        self._ended()
+        ended()
         with self._changed:
             self._outcome = outcome
             self._changed.notify_all()
 
     # The reader's side
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Wait for bytes and take some; 0 at the proper end."""
-        if self.closed:
-            raise ValueError("the stream is closed")
-        view = memoryview(buffer).cast("B")
+    def readinto(self, view: memoryview) -> int:
+        """Wait for bytes and take some; 0 at the proper end. Raises RdlError."""
         at, upto = self._wait()
-        if at == upto or not view:
-            if at == upto:
-                self._finish()
+        if at == upto:
+            if self._outcome is not None and self._outcome[1] is not None:
+                raise self._outcome[1]
             return 0
         count = self._store.read_into(at, view[: upto - at])
-        for each in self._hashes.values():
-            each.update(view[:count])
         self._at, self.taken = at + count, self.taken + count
         self._store.release(self._at)
         if self._at == upto or self._at - self._told >= ACKNOWLEDGE:
-            self._acknowledge(self._at)
-        return int(count)
-
-    def chunks(self, size: int = CHUNK) -> Iterator[memoryview]:
-        """Views of a reused buffer of `size` bytes, to the end."""
-        buffer = memoryview(bytearray(size))
-        while count := self.readinto(buffer):
-            yield buffer[:count]
+            self._told = self._at
+            if self._driver is not None:
+                self._driver.consumed(self._at)
+        return count
 
     def close(self) -> None:
-        """Stop fetching and let the connections go."""
-        if not self.closed and self._driver is not None and self._outcome is None:
+        """Stop fetching."""
+        if self._driver is not None and self._thread is not None:
             self._driver.signal("SIGTERM")
-            if self._thread is not None:
-                self._thread.join(5.0)
-        super().close()
+            self._thread.join(CLOSE_SECONDS)
+
+    @property
+    def representation(self) -> Representation | None:
+        """What was read; None before there was an answer."""
+        row = self._transfer.row if self._transfer else None
+        return row.representation if row else None
 
     @property
     def result(self) -> Result | None:
@@ -147,9 +136,10 @@ class Stream(io.RawIOBase):
     def statistics(self) -> Statistics:
         """Final once the end was read."""
         seconds = self._outcome[0].seconds if self._outcome else 0.0
-        if self._order is None:
+        order = self._transfer.order if self._transfer else None
+        if order is None:
             return Statistics(self.taken, seconds)
-        return Statistics(self.taken, seconds, self._order.out_of_order, self._order.furthest)
+        return Statistics(self.taken, seconds, order.out_of_order, order.furthest)
 
     def _wait(self) -> tuple[int, int]:
         """Where the reader is, and how far it may read; both are the same at the end."""
@@ -161,20 +151,79 @@ class Stream(io.RawIOBase):
                     return self._at, self._delivered
                 if self._outcome is not None:
                     return self._at, self._at
-                self._changed.wait()
+                self._changed.wait(1.0)  # a signal may have come to another thread
 
-    def _acknowledge(self, at: int) -> None:
-        self._told = at
-        if self._driver is not None:
-            self._driver.consumed(at)
 
-    def _finish(self) -> None:
-        assert self._outcome is not None
-        result, error = self._outcome
-        if error is not None:
-            raise error
-        for digest in self._wanted:
+Opener = Callable[[RangeSpec | None, Representation | None], Passage]
+
+
+class Stream(io.RawIOBase):
+    """Bytes in order, of one range or of several one after the other.
+
+    readinto(), read(), readall() and chunks() raise RdlError where the source fails, and
+    DigestMismatch at the end. One thread reads at a time. Close it, or use it in a `with`.
+    """
+
+    def __init__(
+        self, opener: Opener, ranges: Sequence[RangeSpec | None], digests: Sequence[Digest]
+    ) -> None:
+        super().__init__()
+        self._open, self._rest = opener, list(ranges)
+        self._passages = [opener(self._rest.pop(0), None)]
+        self._digests = tuple(digests)
+        self._hashes = {one.algorithm: hashlib.new(one.algorithm) for one in digests}
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for bytes and take some; 0 at the proper end of the last range."""
+        if self.closed:
+            raise ValueError("the stream is closed")
+        view = memoryview(buffer).cast("B")
+        if not view:
+            return 0
+        while not (count := self._passages[-1].readinto(view)):
+            if not self._rest:
+                self._check()
+                return 0
+            known = self._passages[-1].representation
+            self._passages.append(self._open(self._rest.pop(0), known))
+        for each in self._hashes.values():
+            each.update(view[:count])
+        return count
+
+    def chunks(self, size: int = CHUNK) -> Iterator[memoryview]:
+        """Views of a reused buffer of `size` bytes, to the end."""
+        buffer = memoryview(bytearray(size))
+        while count := self.readinto(buffer):
+            yield buffer[:count]
+
+    def close(self) -> None:
+        """Stop fetching and let the connections go."""
+        if not self.closed:
+            self._passages[-1].close()
+        super().close()
+
+    @property
+    def results(self) -> list[Result]:
+        """What became of the ranges that have ended."""
+        return [one.result for one in self._passages if one.result is not None]
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of all ranges; final once the end was read."""
+        parts = [one.statistics for one in self._passages]
+        return Statistics(
+            sum(one.bytes for one in parts),
+            sum(one.seconds for one in parts),
+            sum(one.out_of_order for one in parts),
+            max(one.most_out_of_order for one in parts),
+        )
+
+    def _check(self) -> None:
+        for digest in self._digests:
             found = self._hashes[digest.algorithm].hexdigest()
             if found != digest.hex:
                 why = f"{digest.algorithm} is {found}, expected {digest.hex}"
-                raise DigestMismatch(result.path or result.url, why)
+                raise DigestMismatch("stream", why)

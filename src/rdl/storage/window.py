@@ -45,14 +45,14 @@ class WindowStore:
             if offset + len(data) > self._released + len(ring):
                 raise LocalFileError("stream", "bytes beyond the window")
             while data:
-                place = offset % len(ring)
+                place = (offset - (self.start or 0)) % len(ring)
                 part = data[: len(ring) - place]
                 ring[place : place + len(part)] = part
                 offset, data = offset + len(part), data[len(part) :]
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Up to the end of the ring; what was not delivered is not to be read."""
-        place = offset % len(self._ring)
+        place = (offset - (self.start or 0)) % len(self._ring)
         part = self._ring[place : place + len(view)]
         view[: len(part)] = part
         return len(part)

@@ -52,6 +52,10 @@ class Exchange(Protocol):
         """
         ...
 
+    def ready(self) -> bool:
+        """Whether readinto() would find something at once."""
+        ...
+
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it.
 

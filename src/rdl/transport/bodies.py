@@ -53,6 +53,13 @@ class Body(httpx.SyncByteStream):
             raise self._error("was closed")
         return count
 
+    def ready(self) -> bool:
+        """Whether readinto() would find something at once."""
+        try:
+            return self._ended or len(self._lead) > 0 or self._connection.ready()
+        except (OSError, ValueError):  # the connection was closed: readinto() says so
+            return True
+
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it."""
         if self._closing.acquire(blocking=False) and not self._settle_if_unread(reuse=True):

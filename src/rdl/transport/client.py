@@ -29,7 +29,7 @@ class HttpExchange:
 
     def __init__(self, head: ResponseHead, body: Body, lineage: Lineage) -> None:
         self.head, self.lineage = head, lineage
-        self.readinto = body.readinto
+        self.readinto, self.ready = body.readinto, body.ready
         self.close = body.close
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from threading import Lock
 
-from rdl.transport.tls import RecordReader
+from rdl.transport.tls import RecordReader, is_readable
 
 IDLE_SECONDS = 30.0
 MAX_IDLE = 32
@@ -43,6 +43,12 @@ class Connection:
             return RecordReader(self.sock, self.timeout).recv_into
         self.sock.settimeout(self.timeout)
         return self.sock.recv_into
+
+    def ready(self) -> bool:
+        """Whether bytes, or the end, are here."""
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return True
+        return is_readable(self.sock, 0)
 
     def is_quiet(self) -> bool:
         """Whether nothing is unread and the peer has not closed (TLS tickets are let pass)."""

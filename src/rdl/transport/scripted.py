@@ -30,6 +30,9 @@ class ScriptedExchange:
         self._body, self._rest = answer.body, b""
         self.closed = False
 
+    def ready(self) -> bool:
+        return True
+
     def readinto(self, view: memoryview) -> int:
         """Fill the start of `view` with the next bytes; raises what the script says."""
         if self.closed:

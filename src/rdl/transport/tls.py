@@ -102,18 +102,21 @@ class RecordReader:
 
     def _wait(self, *, writing: bool) -> None:
         """For anything from the network: also a part of a record shows that it is alive."""
-        sockets = [self._sock.fileno()]
-        if sockets[0] < 0:
-            raise OSError("the connection was closed")
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(sockets[0], select.POLLOUT if writing else select.POLLIN)
-            ready = bool(poll.poll(self._timeout * 1000))
-        else:
-            read, write = ([], sockets) if writing else (sockets, [])
-            ready = any(select.select(read, write, [], self._timeout))
-        if not ready:
+        if not is_readable(self._sock, self._timeout, writing=writing):
             raise TimeoutError
+
+
+def is_readable(sock: socket.socket, timeout: float, *, writing: bool = False) -> bool:
+    """Whether there is something to read (or room to write) within `timeout` seconds."""
+    number = sock.fileno()
+    if number < 0:
+        raise OSError("the connection was closed")
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(number, select.POLLOUT if writing else select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+    read, write = ([], [number]) if writing else ([number], [])
+    return any(select.select(read, write, [], timeout))
 
 
 def explain(error: BaseException) -> str:

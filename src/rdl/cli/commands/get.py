@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rdl.cli.commands.cat import pour
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Display, Style
@@ -13,7 +14,14 @@ from rdl.cli.exit_codes import overall
 from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.settings import options_from, session_options_from
-from rdl.cli.targets import Download, downloads_from, entries_from, make_directories
+from rdl.cli.targets import (
+    Download,
+    downloads_from,
+    entries_from,
+    lone_download,
+    make_directories,
+)
+from rdl.errors import UsageError
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
@@ -36,6 +44,8 @@ def make_target(download: Download) -> Target:
 def get(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is fetched."""
     console.verbose = given["verbose"]
+    if given["output"] in ("-", "/dev/stdout"):
+        return _to_stdout(console, given)
     entries = entries_from(given)
     downloads = downloads_from(given, entries, options_from(given))
     if not given["dry_run"]:
@@ -45,6 +55,15 @@ def get(console: Console, given: dict[str, Any]) -> int:
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
     return _download(console, downloads, session_options_from(given), display, report)
+
+
+def _to_stdout(console: Console, given: dict[str, Any]) -> int:
+    if given["json"] or given["dry_run"] or given["input_file"] or len(given["urls"]) != 1:
+        raise UsageError("-o -", "takes one URL, and neither -i, --json nor --dry-run")
+    options = options_from(given)
+    download = lone_download(given["urls"][0], given, options)
+    wanted = options.transfer.range
+    return pour(console, given, download.url, download.options, (wanted,) if wanted else ())
 
 
 def _download(

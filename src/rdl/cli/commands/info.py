@@ -9,7 +9,7 @@ import click
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.options import get_parameters
-from rdl.cli.settings import options_from
+from rdl.cli.settings import options_as_in_get
 from rdl.cli.values import parse_url
 from rdl.core.text import format_size, safe_text
 from rdl.errors import UsageError
@@ -41,19 +41,13 @@ def show(console: Console, given: dict[str, Any]) -> int:
     if given["url"] is None:
         raise UsageError("info", "no URL given", hint="rdl info URL; rdl info --help tells more")
     parse_url(given["url"])
-    found = look(given["url"], _network(given))
+    found = look(given["url"], options_as_in_get(given).network)
     lines = [encode(info_object(found))] if given["json"] else info_lines(found)
     for line in lines:
         console.output.line(line)
     if console.output.trouble:
         raise console.output.trouble
     return 0
-
-
-def _network(given: dict[str, Any]) -> NetworkOptions:
-    """As in `get`: whatever this command does not have is as if it was not given there."""
-    with click.Command("get", params=get_parameters()).make_context("get", []) as context:
-        return options_from(context.params | given).network
 
 
 def info_object(found: Info) -> dict[str, Any]:

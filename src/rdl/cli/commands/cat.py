@@ -1,0 +1,104 @@
+"""`rdl cat URL`: print bytes of a remote file, in order; also `get -o -`.
+
+stdout carries the bytes and nothing else. A reader that goes away ends it quietly with 141.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rdl.cli.console import Console
+from rdl.cli.display.choose import display_for
+from rdl.cli.display.plain import Style
+from rdl.cli.options import get_parameters
+from rdl.cli.settings import options_as_in_get
+from rdl.cli.targets import lone_download
+from rdl.errors import UsageError
+from rdl.options import Options, RangeSpec, SessionOptions
+
+if TYPE_CHECKING:
+    from rdl.api import Session
+
+CHUNK = 1 << 20
+BROKEN_PIPE = 141
+_NOT_HERE = frozenset(
+    (
+        *("urls", "output", "directory", "input_file", "parallel", "min_split_size", "adopt"),
+        *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate"),
+        *("keep_time", "json", "dry_run"),
+    )
+)
+
+
+def open_session(options: SessionOptions) -> Session:
+    """The engine is imported only when there is something to fetch."""
+    from rdl.api import Session
+
+    return Session(options)
+
+
+def cat(console: Console, given: dict[str, Any]) -> int:
+    """Run the command; returns the exit code. Raises RdlError."""
+    console.verbose = given["verbose"]
+    if given["url"] is None:
+        raise UsageError("cat", "no URL given", hint="rdl cat URL; rdl cat --help tells more")
+    ranges = given["ranges"]
+    full = options_as_in_get(given | {"ranges": ()})
+    download = lone_download(given["url"], given, full)
+    return pour(console, given, download.url, download.options, ranges)
+
+
+def pour(
+    console: Console,
+    given: dict[str, Any],
+    url: str,
+    options: Options,
+    ranges: tuple[RangeSpec, ...],
+) -> int:
+    """The bytes to stdout."""
+    progress = given["progress"]
+    if progress == "auto" and console.output.isatty():
+        progress = "none"
+    style = Style(given["verbose"], given["quiet"] or not given["verbose"])
+    display = display_for(progress, console.messages, style)
+    limits = SessionOptions(given["limit_rate"], given["limit_requests"])
+    try:
+        with open_session(limits) as session:
+            stream = session.stream(url, options, display.tell, ranges)
+            with stream:
+                for chunk in stream.chunks(CHUNK):
+                    console.output.data(chunk)
+    except BrokenPipeError:
+        console.output.abandon()
+        return BROKEN_PIPE
+    finally:
+        display.close()
+    return 0
+
+
+def parameters() -> list[click.Parameter]:
+    """The URL, and those options of `get` that make sense here."""
+    shared = [one for one in get_parameters() if one.name not in _NOT_HERE]
+    for one in shared:
+        if one.name == "ranges" and isinstance(one, click.Option):
+            one.help = "Only this part; several are printed in the order given."
+    return [click.Argument(["url"], metavar="URL", required=False), *shared]
+
+
+def command() -> click.Command:
+    """The click command of `cat`."""
+
+    def run(**given: Any) -> int:
+        return cat(click.get_current_context().find_object(Console) or Console(), given)
+
+    return click.Command(
+        "cat",
+        params=parameters(),
+        callback=run,
+        context_settings={"max_content_width": 100},
+        help="Print a remote file, or ranges of it, to stdout, in order; several connections "
+        "fetch ahead within bounded memory, and no file is left. A digest is checked at the end.",
+        short_help="Print a remote file or parts of it.",
+    )

@@ -1,0 +1,60 @@
+"""The ring of a stream: what the reader has released gives room, and late bytes fall."""
+
+import pytest
+
+from rdl.core.byterange import ByteRange
+from rdl.core.index_json import Header
+from rdl.core.representation import Representation
+from rdl.errors import LocalFileError
+from rdl.storage.window import WindowStore
+
+DATA = bytes(range(250)) * 8
+
+
+def begun(size, total=2000, span=None):
+    store = WindowStore(size)
+    store.begin(Header("http://h/f", Representation(total), 1 << 18, span))
+    return store
+
+
+def read(store, start, stop):
+    view, at = memoryview(bytearray(stop - start)), 0
+    while at < len(view):
+        at += store.read_into(start + at, view[at:])
+    return bytes(view)
+
+
+@pytest.mark.parametrize("size", [64, 100, 2000, 5000])
+@pytest.mark.parametrize("step", [1, 7, 64])
+def test_bytes_come_out_as_they_went_in(size, step):
+    store, out = begun(size), b""
+    for at in range(0, len(DATA), step):
+        store.write_at(at, memoryview(DATA[at : at + step]))
+        out += read(store, at, min(at + step, len(DATA)))
+        store.release(min(at + step, len(DATA)))
+    assert out == DATA
+
+
+def test_bytes_that_come_after_they_were_released_change_nothing():
+    store = begun(100)
+    store.write_at(0, memoryview(DATA[:100]))
+    store.release(90)
+    store.write_at(100, memoryview(DATA[100:190]))
+    store.write_at(0, memoryview(b"\xff" * 90))
+    store.write_at(80, memoryview(b"\xff" * 10 + DATA[90:100]))
+    assert read(store, 90, 190) == DATA[90:190]
+
+
+def test_bytes_beyond_the_window_are_refused():
+    store = begun(100)
+    store.release(50)
+    store.write_at(50, memoryview(DATA[50:150]))
+    with pytest.raises(LocalFileError):
+        store.write_at(51, memoryview(DATA[51:151]))
+
+
+def test_a_span_begins_where_it_begins_and_small_ones_need_no_large_ring():
+    store = begun(1 << 40, span=ByteRange(1000, 1010))
+    assert store.start == 1000
+    store.write_at(1000, memoryview(DATA[:10]))
+    assert read(store, 1000, 1010) == DATA[:10]
