@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from rdl.transport.base import Transport
 from rdl.transport.client import HttpTransport
 from rdl.transport.urls import split_userinfo
 
+IDLE_TRANSPORTS = 8
 Teller = Callable[[Fact], None]
 
 
@@ -60,6 +62,7 @@ class Session:
         self._rate = Throttle(rate, burst=rate / 16 if rate else 0.0)
         self._requests = RequestLimit(self.options.limit_requests)
         self._transports: dict[NetworkOptions, Transport] = {}
+        self._users: Counter[NetworkOptions] = Counter()
         self._drivers: set[Driver] = set()
         self._lock = threading.Lock()
         self._interrupted: str | None = None
@@ -156,7 +159,12 @@ class Session:
         )
         driver = Driver(transfer, edges, options.file, tell)
         self._drivers.add(driver)
-        passage.run(driver, transfer, lambda: self._drivers.discard(driver))
+
+        def ended() -> None:
+            self._drivers.discard(driver)
+            self._done_with(options.network)
+
+        passage.run(driver, transfer, ended)
         if self._interrupted is not None:
             driver.signal(self._interrupted)
         return passage
@@ -240,7 +248,10 @@ class Session:
                 )
             )
             edges = Edges(url, self._transport(network), store, self._rate, self._requests.of(url))
-            result, error = self._drive(Driver(transfer, edges, options.file, tell))
+            try:
+                result, error = self._drive(Driver(transfer, edges, options.file, tell))
+            finally:
+                self._done_with(network)
         except BaseException:
             store.close()
             raise
@@ -272,7 +283,19 @@ class Session:
         with self._lock:
             if network not in self._transports:
                 self._transports[network] = HttpTransport(network)
+            self._users[network] += 1
             return self._transports[network]
+
+    def _done_with(self, network: NetworkOptions) -> None:
+        """Of many different logins and headers only a few keep idle connections."""
+        with self._lock:
+            self._users[network] -= 1
+            idle = [one for one in self._transports if not self._users[one]]
+            old = [self._transports.pop(one) for one in idle[:-IDLE_TRANSPORTS]]
+            for one in idle[:-IDLE_TRANSPORTS]:
+                del self._users[one]
+        for transport in old:
+            transport.close()
 
 
 def _without_userinfo(url: str, network: NetworkOptions) -> tuple[str, NetworkOptions]:

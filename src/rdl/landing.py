@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from rdl.core.byterange import Extent
 from rdl.core.events import Fact, Result, Warned
 from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.representation import Representation, Trust
@@ -19,6 +20,7 @@ from rdl.errors import LocalFileError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Saved
 from rdl.storage.disk import Disk, as_ours
+from rdl.storage.inspecting import read_partial
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
@@ -69,7 +71,7 @@ class Landing:
     def open(self, store: PartStore, tell: Teller | None) -> Remembered | None:
         """Open the store; what of an earlier run is to be continued."""
         if self._options.dry_run:
-            return None
+            return self._looked_at()
         self._copy_partial(tell)
         saved = store.open()
         self.adopted = store.adopted_size or 0
@@ -85,6 +87,23 @@ class Landing:
         if saved.damaged:
             self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)
         return _remembered(saved)
+
+    def _looked_at(self) -> Remembered | None:
+        """For a plan: what would be continued, read without touching it."""
+        folder = self._folder()
+        if folder is None or self._options.file.restart:
+            return None
+        try:
+            partial = read_partial(self._disk, folder, Names.of(self._path))
+        except OSError as error:
+            raise as_ours(error, str(self._path)) from error
+        finally:
+            self._disk.close(folder)
+        if partial is None or not self._same_place(partial.header.url):
+            return None
+        extents = tuple(Extent(run.start, run.stop, 0) for run in partial.present)
+        header = partial.header
+        return Remembered(header.representation, header.span, extents, header.adopted)
 
     def _same_place(self, url: str) -> bool:
         """Validators speak for one URL. A query may be new: it is where signatures stand."""

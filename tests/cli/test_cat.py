@@ -44,6 +44,12 @@ def test_the_bytes_and_nothing_else(content, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dev_null_is_a_stream(content, tmp_path):
+    with Origin(ranged(content)) as origin:
+        ended = run("get", origin.url(), "-o", "/dev/null", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
 def test_a_range_is_one_request(content):
     with Origin(ranged(content)) as origin:
         assert run("cat", origin.url(), "-r", "1000-1099").stdout == content[1000:1100]

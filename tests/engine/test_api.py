@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 import rdl
 from rdl.api import Session, Target
-from rdl.core.events import Warned
+from rdl.core.events import Planned, Warned
 from rdl.core.row import OVERLAP
 from rdl.errors import (
     DigestMismatch,
@@ -376,3 +376,55 @@ def test_looking_at_a_large_file_ends_on_a_signal(tmp_path):
         with pytest.raises(Interrupted):
             session.get(Target("http://127.0.0.1:1/f", path, Options(QUICK.network, digest)))
     assert time.monotonic() - begun < 5
+
+
+def part_of(content, path, url, options):
+    """A first run that got two fifths of `content`."""
+    honest = ranged(content)
+
+    def cut(connection, number, seen):
+        (whole,) = honest(connection, number, seen)
+        return [whole[: len(content) * 2 // 5], "reset"] if len(url.seen) == 1 else ["reset"]
+
+    url.answer = cut
+    with pytest.raises(NetworkError):
+        rdl.get(url.url(), path, options=options)
+    url.answer = honest
+    url.seen.clear()
+
+
+def test_a_plan_says_what_would_be_continued_and_touches_nothing(tmp_path):
+    content, path, facts = content_of(2_000_000), tmp_path / "f", []
+    options = Options(QUICK.network, TransferOptions(retry=0, connections=1))
+    with Origin(ranged(content)) as origin:
+        part_of(content, path, origin, options)
+        before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+        planned = replace(options, dry_run=True)
+        rdl.get(origin.url(), path, options=planned, tell=facts.append)
+        (plan,) = (fact for fact in facts if isinstance(fact, Planned))
+        assert plan.resume
+        assert 0 < plan.bytes_present < 900_000
+        origin.answer = ranged(content_of(1_000_000), '"2"')
+        rdl.get(origin.url(), path, options=planned, tell=facts.append)
+        plan = [fact for fact in facts if isinstance(fact, Planned)][-1]
+        assert (plan.resume, plan.bytes_total) == (False, 1_000_000)
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
+
+
+def test_what_was_sent_again_is_not_called_reused(tmp_path):
+    content, path = content_of(2_000_000), tmp_path / "f"
+    options = Options(QUICK.network, TransferOptions(retry=0, connections=1))
+    with Origin(ranged(content)) as origin:
+        part_of(content, path, origin, options)
+        origin.answer = lambda *seen: [response(content, "200 OK", 'ETag: "1"')]
+        result = rdl.get(origin.url(), path, options=options)
+    assert path.read_bytes() == content
+    assert (result.bytes_reused, result.bytes_downloaded) == (0, len(content))
+
+
+def test_many_logins_do_not_use_up_the_descriptors(tmp_path):
+    with Origin(ranged(b"x" * 100)) as origin, Session() as session:
+        for number in range(40):
+            network = replace(QUICK.network, headers=(("X-N", str(number)),))
+            session.get(Target(origin.url(), tmp_path / f"f{number}", Options(network)))
+        assert len(session._transports) <= 9

@@ -50,7 +50,8 @@ class Asking:
         self._exhausted: e.RdlError | None = None
         self._strikes = self._restarts = 0
         self.order = Order(spec.window) if spec.window else None
-        self.arrived, self.adopted = 0, spec.adoptable
+        self.arrived = self.skipped = 0
+        self.adopted = spec.adoptable
         saved = spec.remembered
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
         if self.row and not self._joinable():

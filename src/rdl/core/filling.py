@@ -144,7 +144,10 @@ class Filling(Asking):
         self._doubted = False
         self.emit(m.Tell(ChangedFact(self.spec.path, error.why)))
         self.adopted = 0
-        if body is not None and begins_anew(body, self.options.range):
+        if self.spec.dry_run and body is not None:
+            self.row = None
+            self._take(lane, body)
+        elif body is not None and begins_anew(body, self.options.range):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
         else:
             self.drain(self.forget)
@@ -224,6 +227,8 @@ class Filling(Asking):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
             return
         wanted, before = portion(body, lane, self.row)
+        if isinstance(body, c.Whole):
+            self.skipped += before
         compare = 0 if self.confirmed or self.order else min(before, self.row.overlap(wanted.start))
         if not compare:
             self._confirm(lane)

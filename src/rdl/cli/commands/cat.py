@@ -5,6 +5,7 @@ stdout carries the bytes and nothing else. A reader that goes away ends it quiet
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,7 +48,8 @@ def cat(console: Console, given: dict[str, Any]) -> int:
     ranges = given["ranges"]
     full = options_as_in_get(given | {"ranges": ()})
     download = lone_download(given["url"], given, full)
-    return pour(console, given, download.url, download.options, ranges)
+    options = download.options
+    return pour(console, given, download.url, options, ranges, sink=console.output.data)
 
 
 def pour(
@@ -56,8 +58,10 @@ def pour(
     url: str,
     options: Options,
     ranges: tuple[RangeSpec, ...],
+    *,
+    sink: Callable[[memoryview], None],
 ) -> int:
-    """The bytes to stdout."""
+    """The bytes to `sink`."""
     progress = given["progress"]
     if progress == "auto" and console.output.isatty():
         progress = "none"
@@ -69,7 +73,7 @@ def pour(
             stream = session.stream(url, options, display.tell, ranges)
             with stream:
                 for chunk in stream.chunks(CHUNK):
-                    console.output.data(chunk)
+                    sink(chunk)
     except BrokenPipeError:
         console.output.abandon()
         return BROKEN_PIPE

@@ -44,8 +44,8 @@ def make_target(download: Download) -> Target:
 def get(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is fetched."""
     console.verbose = given["verbose"]
-    if given["output"] in ("-", "/dev/stdout"):
-        return _to_stdout(console, given)
+    if given["output"] in ("-", "/dev/stdout", "/dev/null"):
+        return _to_stream(console, given)
     entries = entries_from(given)
     downloads = downloads_from(given, entries, options_from(given))
     if not given["dry_run"]:
@@ -57,13 +57,16 @@ def get(console: Console, given: dict[str, Any]) -> int:
     return _download(console, downloads, session_options_from(given), display, report)
 
 
-def _to_stdout(console: Console, given: dict[str, Any]) -> int:
+def _to_stream(console: Console, given: dict[str, Any]) -> int:
     if given["json"] or given["dry_run"] or given["input_file"] or len(given["urls"]) != 1:
-        raise UsageError("-o -", "takes one URL, and neither -i, --json nor --dry-run")
+        what = f"-o {given['output']}"
+        raise UsageError(what, "takes one URL, and neither -i, --json nor --dry-run")
     options = options_from(given)
     download = lone_download(given["urls"][0], given, options)
     wanted = options.transfer.range
-    return pour(console, given, download.url, download.options, (wanted,) if wanted else ())
+    options = download.options
+    sink = (lambda chunk: None) if given["output"] == "/dev/null" else console.output.data
+    return pour(console, given, download.url, options, (wanted,) if wanted else (), sink=sink)
 
 
 def _download(
