@@ -28,6 +28,7 @@ from rdl.engine.throttle import Throttle
 from rdl.errors import BusyError, NetworkError, RdlError
 from rdl.landing import Landing
 from rdl.options import Digest, FileOptions, Options, TransferOptions
+from rdl.storage.base import Store
 from rdl.storage.memory import MemoryDisk
 from rdl.storage.part_file import PartStore
 from rdl.transport.base import Request
@@ -179,7 +180,8 @@ class World:
         if not self.ranges or wanted is None:
             return self._body(200, headers, version.content, trouble)
         first, last = wanted.removeprefix("bytes=").split("-")
-        start, stop = int(first), min(total, int(last) + 1 if last else total)
+        start = int(first) if first else max(0, total - int(last))
+        stop = min(total, int(last) + 1 if first and last else total)
         if start >= total:
             headers.append(("content-range", f"bytes */{total}"))
             return Answer(ResponseHead(416, tuple(headers), content_length=0))
@@ -298,6 +300,9 @@ class SimulatedCrew:
             self._waiting.append(reception)
 
     def _step(self, reception: Reception) -> None:
+        if reception.held:
+            self._agenda.add(0.05, lambda: self._step(reception))
+            return
         events = reception.step(self._view)
         for event in events:
             self._post(event)
@@ -311,7 +316,13 @@ class SimulatedCrew:
 class SimulatedDriver(Driver):
     """The real driver with its threads replaced."""
 
-    def __init__(self, world: World, transfer: Transfer, store: PartStore) -> None:
+    def __init__(
+        self,
+        world: World,
+        transfer: Transfer,
+        store: Store,
+        deliver: Callable[[int], None] = lambda upto: None,
+    ) -> None:
         edges = Edges(
             "http://server/file",
             world.transport,
@@ -319,6 +330,8 @@ class SimulatedDriver(Driver):
             Throttle(None),
             Throttle(None),
             lambda: world.now,
+            deliver,
+            eager=True,
         )
         super().__init__(transfer, edges)
         self._world, self._agenda = world, Agenda(world)

@@ -186,7 +186,10 @@ class Filling(Asking):
             return
         if span is None:
             self.drop(lane)
-            self._end(e.ProtocolError("range", "it lies outside of the remote file"))
+            why = "it lies outside of the remote file"
+            if representation.total is None:
+                why = "the server does not say where the file ends"
+            self._end(e.ProtocolError("range", why))
             return
         self.row = Row(representation, span, self.options.block_size)
         self.existing = None

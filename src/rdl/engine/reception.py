@@ -81,6 +81,11 @@ class Reception:
         """Whether the heart has said what becomes of it."""
         return self._decided.is_set()
 
+    @property
+    def held(self) -> bool:
+        """Whether it waits at the edge of a window."""
+        return self._hold and self._at >= self._stop and not self._dropped.is_set()
+
     # From the driver
 
     def receive(self, command: m.Receive) -> None:
