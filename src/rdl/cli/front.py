@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from rdl.cli.commands import cat, clean, get, info, status, verify
+from rdl.cli.commands import cat, clean, completion, get, info, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
 from rdl.core.text import redact_url, safe_text
@@ -38,6 +38,9 @@ def _run(arguments: list[str], console: Console) -> int:
         arguments.insert(0, "get")
     try:
         tree = group()
+        if (offers := completion.answer(tree)) is not None:
+            console.output.line(offers)
+            return 0
         with tree.make_context("rdl", arguments, obj=console) as context:
             return int(tree.invoke(context) or 0)
     except click.exceptions.Exit as done:
@@ -66,6 +69,7 @@ def group() -> click.Group:
     )
     tree.add_command(get.command())
     tree.add_command(cat.command())
+    tree.add_command(completion.command())
     tree.add_command(info.command())
     tree.add_command(status.command())
     tree.add_command(clean.command())

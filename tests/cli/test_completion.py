@@ -1,0 +1,67 @@
+"""Completion scripts, and what rdl answers to them."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ENVIRONMENT = os.environ | {"PYTHONUNBUFFERED": "1"}
+
+
+def rdl(*arguments, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "rdl", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=ENVIRONMENT | more,
+    )
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell(shell):
+    ended = rdl("completion", shell)
+    assert ended.returncode == 0
+    assert f"_RDL_COMPLETE={shell}_complete" in ended.stdout
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["completion"], ["completion", "tcsh"]])
+def test_other_shells_are_refused(arguments):
+    ended = rdl(*arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("rdl g", {"get"}),
+        ("rdl ", {"cat", "clean", "completion", "get", "info", "status", "verify"}),
+        ("rdl get --on-change r", {"restart"}),
+        ("rdl get --connect", {"--connect-timeout"}),
+        ("rdl verify --su", {"--sums"}),
+        ("rdl completion z", {"zsh"}),
+    ],
+)
+def test_what_bash_is_offered(words, offered):
+    count = len(words.split()) - (not words.endswith(" "))
+    ended = rdl(_RDL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(count))
+    assert ended.returncode == 0
+    names = {line.partition(",")[2] for line in ended.stdout.split("\n") if line}
+    assert offered <= names
+    assert all(name.startswith(words.split(" ")[-1]) for name in names)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_reads_the_script():
+    line = "source /dev/stdin && complete -p rdl"
+    script = rdl("completion", "bash").stdout
+    ended = subprocess.run(
+        ["bash", "-c", line], input=script, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "_rdl_completion" in ended.stdout
