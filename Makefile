@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := src tests demo bench
+SOURCES := src tests demo bench manual
 
-.PHONY: demo test lint type bench simulate nightly clean
+.PHONY: demo test lint type bench manual simulate nightly clean
 
 demo: $(READY)
 	$(BIN)/python -m demo.demo $(DEMO)
@@ -24,6 +24,10 @@ type: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.bench $(BENCH)
 
+# The man pages and completion scripts, from the commands.
+manual: $(READY)
+	$(BIN)/python -m manual.pages
+
 # One seed of the simulator, or a range FROM-TO.
 simulate: $(READY)
 	$(BIN)/python -m tests.engine.simulator $(SEED)
@@ -36,7 +40,7 @@ nightly: $(READY)
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests demo bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests demo bench manual -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

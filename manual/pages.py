@@ -1,0 +1,111 @@
+"""Man pages and completion scripts, made from the commands: `make manual` writes them.
+
+A test compares what is committed with what the commands say now.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from rdl import __version__
+from rdl.cli.commands.completion import SHELLS, script
+from rdl.cli.front import group
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = {
+    "get": [
+        ("rdl get https://example.org/image.iso --checksum SHA256SUMS", "complete and verified"),
+        ("rdl get -i list.txt -j 4 -d downloads", "the URLs of a list, four at a time"),
+        ("rdl get URL -r 0-499 -o head.bin", "the first 500 bytes"),
+        ("rdl get URL -o - | tar x", "to a program; no file is left"),
+    ],
+    "cat": [("rdl cat URL -r 0-99 -r -100 | xxd", "the first and the last 100 bytes")],
+    "verify": [("rdl verify image.iso --sums SHA256SUMS", "against a sums file")],
+    "info": [("rdl info --json URL", "for a script")],
+    "status": [("rdl status downloads", "the unfinished downloads of a folder")],
+    "clean": [("rdl clean --yes downloads", "remove them without asking")],
+    "completion": [("source <(rdl completion bash)", "in ~/.bashrc")],
+}
+FILES = [
+    ("FILE.part", "The data of an incomplete download, readable by its owner alone."),
+    ("FILE.part.index", "Which bytes of it are here, and of which version."),
+    ("FILE.part.bad", "Data that did not have the digest that was asked for."),
+]
+ENVIRONMENT = [
+    ("http_proxy, https_proxy, all_proxy, no_proxy", "Proxies, where --proxy is not given."),
+    ("NETRC", "Another file than ~/.netrc."),
+    ("NO_COLOR, TERM, COLUMNS", "How the terminal is used."),
+]
+
+
+def exit_status() -> list[tuple[str, str]]:
+    """The table of docs/exit-codes.md."""
+    text = (ROOT / "docs" / "exit-codes.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| [^|]* \| ([^|]*) \|", text, re.MULTILINE)
+    return [(code, meaning.replace("`", "").strip()) for code, meaning in rows]
+
+
+def page(name: str, command: click.Command, tree: click.Group) -> str:
+    """The page of one command, or of rdl itself, in man(7)."""
+    title = name.replace(" ", "-")
+    context = click.Context(command, info_name=name, max_content_width=100)
+    lines = [
+        f'.TH {title.upper()} 1 "" "rdl {__version__}" "User Commands"',
+        *_section("NAME", [f"{title} \\- {_escaped(command.get_short_help_str(200))}"]),
+        *_section(
+            "SYNOPSIS", [f".B {name}", _escaped(" ".join(command.collect_usage_pieces(context)))]
+        ),
+        *_section("DESCRIPTION", [_escaped(command.help or "")]),
+    ]
+    options = [one.get_help_record(context) for one in command.get_params(context)]
+    records = [record for record in options if record is not None]
+    lines += _section("OPTIONS", _terms(records))
+    if command is tree:
+        pages = [
+            (f"rdl-{one}(1)", tree.commands[one].get_short_help_str(200))
+            for one in sorted(tree.commands)
+        ]
+        lines += _section("COMMANDS", _terms(pages))
+    lines += _section("EXIT STATUS", _terms(exit_status()))
+    lines += _section("FILES", _terms(FILES)) + _section("ENVIRONMENT", _terms(ENVIRONMENT))
+    lines += _section("EXAMPLES", _terms(EXAMPLES.get(name.rpartition(" ")[2], EXAMPLES["get"])))
+    others = ["rdl", *(f"rdl-{one}" for one in sorted(tree.commands))]
+    also = ", ".join(f"{one}(1)" for one in others if one != title)
+    return "\n".join([*lines, *_section("SEE ALSO", [_escaped(also)])]) + "\n"
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f".SH {title}", *lines]
+
+
+def _terms(rows: list[tuple[str, str]]) -> list[str]:
+    return [line for term, text in rows for line in (".TP", f".B {_escaped(term)}", _escaped(text))]
+
+
+def _escaped(text: str) -> str:
+    text = " ".join(text.split()).replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{text}" if text[:1] in (".", "'") else text
+
+
+def everything() -> dict[str, str]:
+    """Paths from the root, and what stands there."""
+    tree = group()
+    made = {"man/rdl.1": page("rdl", tree, tree)}
+    for name, command in tree.commands.items():
+        made[f"man/rdl-{name}.1"] = page(f"rdl {name}", command, tree)
+    for shell in SHELLS:
+        made[f"completions/rdl.{shell}"] = script(tree, shell) + "\n"
+    return made
+
+
+def main() -> None:
+    """Write them all."""
+    for place, text in everything().items():
+        (ROOT / place).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
