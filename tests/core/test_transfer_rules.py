@@ -265,3 +265,29 @@ def test_after_a_change_the_digest_starts_from_the_new_first_byte():
     play.head(whole(etag='"b"'))
     play.arrive(1, 0, 2 * MiB)
     assert play.of(m.Hash)[0].range == rng(0, 2 * MiB)
+
+
+def test_the_last_segment_is_taken_from_a_connection_much_slower_than_others_were():
+    play = Play(connections=2)
+    play.head(part())
+    play.head(part(play.fetch.ask.start, play.fetch.ask.stop))
+    play.arrive(1, 0, MiB, after=1.0)
+    for _ in range(5):
+        fast = play.fetch
+        play.fill(fast.segment, fast.ask.start, fast.ask.stop)
+        if m.Drop(1) in play.all:
+            break
+        play.head(part(play.fetch.ask.start, play.fetch.ask.stop))
+    assert m.Drop(1) in play.all
+    play.end(1)
+    assert play.fetch.ask.start == MiB
+
+
+def test_a_slow_connection_alone_is_left_in_peace():
+    play = Play(connections=1)
+    play.head(part())
+    for turn in range(20):
+        play.arrive(1, turn * 1000, turn * 1000 + 1000, after=1.0)
+        if play.of(m.Checkpoint):
+            play.sync()
+    assert play.ever(m.Drop) == []

@@ -156,10 +156,11 @@ class Asking:
             self._begin_step(step)
 
     def _hurry(self) -> None:
-        """A reader waits for a slow lane while a worker is idle: that one shall have its rest."""
-        if self.order is None or self.order.consumed < self.order.delivered:
+        """All wait for a slow lane while a worker is idle: that one shall have its rest."""
+        order = self.order
+        if order is not None and order.consumed < order.delivered:
             return
-        laggard = self.lanes.laggard(self.now)
+        laggard = self.lanes.laggard(self.now, ordered=order is not None)
         if laggard is not None:
             self.drop(laggard)
 

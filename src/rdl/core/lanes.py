@@ -30,6 +30,10 @@ class Lane(Struct):
     framing: str = "length"
     elsewhere: bool = False
 
+    def seconds_left(self, now: float) -> float:
+        """At the speed it has had."""
+        return (self.stop - self.upto) * (now - self.sent_at) / max(1, self.gained)
+
 
 class Lanes:
     """Lanes by their segment. `most`: the highest number at one time."""
@@ -96,14 +100,20 @@ class Lanes:
             lane.stop = min(limit, lane.end)
         return held
 
-    def laggard(self, now: float) -> Lane | None:
-        """The lane at the head when it is much slower than others were."""
+    def laggard(self, now: float, *, ordered: bool) -> Lane | None:
+        """The lane that all wait for (the first `ordered` bytes, or what will be the last), when
+        it is much slower than others were."""
         flowing = [lane for lane in self._lanes.values() if lane.flowing and not lane.dropped]
-        first = min(flowing, key=lambda lane: lane.upto, default=None)
-        age = now - first.sent_at if first else 0.0
-        if first is None or age < LAGGARD_SECONDS or first.stop <= first.upto:
+        if ordered:
+            late = min(flowing, key=lambda lane: lane.upto, default=None)
+        else:
+            late = max(flowing, key=lambda lane: lane.seconds_left(now), default=None)
+        age = now - late.sent_at if late else 0.0
+        if late is None or age < LAGGARD_SECONDS or late.stop <= late.upto:
             return None
-        return first if first.gained < self._usual * age / 3 else None
+        if not ordered and late.seconds_left(now) < LAGGARD_SECONDS:
+            return None
+        return late if late.gained < self._usual * age / 3 else None
 
     def alive(self, lane: Lane) -> int:
         """How many others flow, or wait for an answer."""
