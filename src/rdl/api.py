@@ -36,7 +36,7 @@ from rdl.storage.part_file import PartStore
 from rdl.storage.window import WindowStore
 from rdl.transport.base import Transport
 from rdl.transport.client import HttpTransport
-from rdl.transport.urls import split_userinfo
+from rdl.transport.urls import parse_url, split_userinfo
 
 IDLE_TRANSPORTS = 8
 Teller = Callable[[Fact], None]
@@ -127,6 +127,9 @@ class Session:
         url, network = _without_userinfo(url, options.network)
         digests = options.transfer.digests
         wanted: list[RangeSpec | None] = [*ranges] or [options.transfer.range]
+        for one in wanted:
+            if one is not None and not _makes_sense(one):
+                raise UsageError("range", "it is empty, or begins before the file does")
         plain = replace(options, network=network, transfer=replace(options.transfer, digests=()))
 
         def opener(range: RangeSpec | None, known: Representation | None) -> Passage:
@@ -177,7 +180,9 @@ class Session:
             driver.signal(signal)
 
     def close(self) -> None:
-        """Close every connection."""
+        """End what still runs, and close every connection."""
+        for driver in tuple(self._drivers):
+            driver.signal("SIGTERM")
         for transport in self._transports.values():
             transport.close()
         self._transports.clear()
@@ -298,8 +303,15 @@ class Session:
             transport.close()
 
 
+def _makes_sense(range: RangeSpec) -> bool:
+    if range.suffix is not None:
+        return range.suffix > 0
+    return range.start >= 0 and (range.stop is None or range.stop > range.start)
+
+
 def _without_userinfo(url: str, network: NetworkOptions) -> tuple[str, NetworkOptions]:
     """Credentials in a URL belong to the request, and to no name, file or message."""
+    parse_url(url)  # raises UsageError
     url, user, password = split_userinfo(url)
     if user is not None and network.user is None:
         network = replace(network, user=user, password=password)

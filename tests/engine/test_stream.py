@@ -10,10 +10,18 @@ import pytest
 
 import rdl
 from rdl.api import Session
-from rdl.errors import ChangedError, DigestMismatch, HTTPStatusError, NetworkError, ProtocolError
+from rdl.errors import (
+    ChangedError,
+    DigestMismatch,
+    HTTPStatusError,
+    NetworkError,
+    ProtocolError,
+    RdlError,
+    UsageError,
+)
 from rdl.options import Digest, NetworkOptions, Options, RangeSpec, TransferOptions
 from tests.engine.staging import content_of
-from tests.support.origin import Origin, Wait, response
+from tests.support.origin import HANG, Origin, Wait, response
 
 NETWORK = NetworkOptions(netrc=False, proxy="")
 MiB = 1 << 20
@@ -203,3 +211,73 @@ def test_a_slow_connection_at_the_head_is_replaced():
         seconds = time.monotonic() - begun
     assert data == content
     assert seconds < 10
+
+
+def test_a_range_without_the_validator_of_the_first_is_a_change():
+    content, third = content_of(300_000), [RangeSpec(0, 100_000), RangeSpec(100_000, 200_000)]
+
+    def answer(connection, number, seen):
+        tag = '"1"' if seen.fields["range"] == "bytes=0-99999" else None
+        return ranged(content, tag)(connection, number, seen)
+
+    with Origin(answer) as origin, pytest.raises(ChangedError):
+        read_all(origin.url(), None, third)
+
+
+def test_a_change_before_the_first_byte_is_delivered_begins_anew_and_mixes_nothing():
+    old, new = content_of(4 * MiB), content_of(4 * MiB, seed=2)
+
+    def answer(connection, number, seen):
+        if len(origin.seen) == 1:
+            (whole,) = ranged(old)(connection, number, seen)
+            head, _, body = whole.partition(b"\r\n\r\n")
+            return [head + b"\r\n\r\n", Wait(0.05), body]
+        return [response(new, "200 OK", 'ETag: "2"')]
+
+    with Origin(answer) as origin, Session() as session:
+        stream = session.stream(origin.url(), options(connections=2))
+        try:
+            data = stream.readall()
+        except ChangedError:
+            data = new
+        stream.close()
+    assert data == new
+
+
+def test_many_ranges_need_no_more_memory_than_one():
+    with Origin(ranged(bytes(4 * MiB))) as origin, Session() as session:
+        given = [RangeSpec(0, 4 * MiB)] * 8
+        with session.stream(origin.url(), options(), None, given) as stream:
+            assert len(stream.readall()) == 32 * MiB
+            assert sum(len(one._store._ring) for one in stream._passages) == 0
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999/x", "ftp://h/x"])
+def test_an_impossible_url_is_a_usage_error(url):
+    with pytest.raises(UsageError):
+        read_all(url)
+
+
+@pytest.mark.parametrize("part", [(0, 0), (5, 3), (-5, None)])
+def test_a_range_that_makes_no_sense_is_a_usage_error(part):
+    with pytest.raises(UsageError), rdl.stream("http://127.0.0.1:1/x", part):
+        pass
+
+
+def test_an_unknown_digest_is_a_usage_error_and_starts_nothing():
+    with pytest.raises(UsageError):
+        read_all("http://127.0.0.1:1/x", options(digests=(Digest("nope", "00"),)))
+
+
+def test_closing_the_session_ends_its_streams():
+    steps = [response(bytes(MiB))[:1000], HANG]
+    with Origin(lambda *seen: steps) as origin:
+        session = Session()
+        stream = session.stream(origin.url(), options())
+        stream.read(10)
+        threading.Timer(0.3, session.close).start()
+        begun = time.monotonic()
+        with pytest.raises(RdlError):
+            stream.readall()
+        assert time.monotonic() - begun < 5
+        stream.close()

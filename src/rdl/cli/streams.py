@@ -7,6 +7,7 @@ stdout is remembered and becomes exit code 3 at the end.
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -72,7 +73,10 @@ class Output:
         try:
             number = self._stream.fileno()
             while view:
-                view = view[os.write(number, view) :]
+                try:
+                    view = view[os.write(number, view) :]
+                except BlockingIOError:  # a terminal or pipe that another made so
+                    select.select([], [number], [])
         except BrokenPipeError:
             raise
         except (OSError, ValueError) as error:

@@ -63,6 +63,9 @@ class Asking:
 
     def forget(self) -> None:
         """Ask from the start; what is on disk stays until a response was accepted."""
+        if self._begun():
+            self._end(e.ChangedError(self.spec.path, "what was read cannot be continued"))
+            return
         self.row, self.confirmed, self._ranges = None, False, False
 
     def drain(self, then: Callable[[], None], spare: Lane | None = None) -> None:
@@ -193,8 +196,11 @@ class Asking:
 
     def _stuck(self) -> bool:
         """Whether bytes were delivered that nothing can be joined to."""
-        begun = self.order is not None and self.row is not None and self.order.begun(self.row)
-        return begun and not self._joinable()
+        return self._begun() and not self._joinable()
+
+    def _begun(self) -> bool:
+        """Whether a reader in order has bytes of this row, so that it cannot be begun anew."""
+        return self.order is not None and self.row is not None and self.order.begun(self.row)
 
     def _endless(self) -> bool:
         """Whether the end of the body will tell how long the file is."""

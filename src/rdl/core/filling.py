@@ -134,12 +134,13 @@ class Filling(Asking):
         if body is None and self.row is not None and not verdict.sure:
             self._precondition_failed(lane)
             return
-        begun = self.order is not None and self.row is not None and self.order.begun(self.row)
-        if begun or self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
+        if self._begun() or self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
             self._end(error)
             return
         if body is not None and self._object(body.representation):
             return
+        if self.order is not None:
+            self.order.frozen = True
         self._restarts += 1
         self._doubted = False
         self.emit(m.Tell(ChangedFact(self.spec.path, error.why)))
@@ -180,6 +181,9 @@ class Filling(Asking):
 
     def _adopt(self, lane: Lane, body: c.Partial | c.Whole) -> None:
         """A version is begun: by the first response, or anew after a change."""
+        if self._begun():
+            self._end(e.ChangedError(self.spec.path, "what was read cannot be continued"))
+            return
         representation = body.representation
         span = span_of(self.options.range, representation.total)
         if self._object(representation):
@@ -240,6 +244,7 @@ class Filling(Asking):
             if not self.row.complete:
                 self._strike(lane, "206 that ends before what is missing")
             return
+        lane.flowing_at = self.now
         lane.upto, lane.stop, lane.end, lane.flowing = wanted.start, wanted.stop, wanted.stop, True
         if self.order is not None:
             lane.stop = min(lane.stop, max(self.order.limit, lane.upto))

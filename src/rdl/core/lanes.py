@@ -29,10 +29,11 @@ class Lane(Struct):
     gained: int = 0
     framing: str = "length"
     elsewhere: bool = False
+    flowing_at: float = 0.0
 
     def seconds_left(self, now: float) -> float:
         """At the speed it has had."""
-        return (self.stop - self.upto) * (now - self.sent_at) / max(1, self.gained)
+        return (self.stop - self.upto) * (now - self.flowing_at) / max(1, self.gained)
 
 
 class Lanes:
@@ -41,7 +42,7 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._next, self.most = 1, 0
-        self._usual = 0.0
+        self._usual, self._grace = 0.0, LAGGARD_SECONDS
 
     def __repr__(self) -> str:
         return f"{list(self._lanes.values())}"
@@ -75,9 +76,10 @@ class Lanes:
     def pop(self, segment: int, now: float) -> Lane | None:
         """It ended."""
         lane = self._lanes.pop(segment, None)
-        if lane is not None and lane.gained >= WORTH_MEASURING and now > lane.sent_at:
-            rate = lane.gained / (now - lane.sent_at)
+        if lane is not None and lane.gained >= WORTH_MEASURING and now > lane.flowing_at:
+            rate = lane.gained / (now - lane.flowing_at)
             self._usual = 0.7 * self._usual + 0.3 * rate if self._usual else rate
+            self._grace = LAGGARD_SECONDS
         return lane
 
     def trim(self, segment: int, stop: int) -> None:
@@ -108,12 +110,15 @@ class Lanes:
             late = min(flowing, key=lambda lane: lane.upto, default=None)
         else:
             late = max(flowing, key=lambda lane: lane.seconds_left(now), default=None)
-        age = now - late.sent_at if late else 0.0
-        if late is None or age < LAGGARD_SECONDS or late.stop <= late.upto:
+        age = now - late.flowing_at if late else 0.0
+        if late is None or age < self._grace or late.stop <= late.upto or self.draining():
             return None
         if not ordered and late.seconds_left(now) < LAGGARD_SECONDS:
             return None
-        return late if late.gained < self._usual * age / 3 else None
+        if late.gained >= self._usual * age / 3:
+            return None
+        self._grace *= 2  # until one brings something again: it may be the server that is slow
+        return late
 
     def alive(self, lane: Lane) -> int:
         """How many others flow, or wait for an answer."""

@@ -21,11 +21,14 @@ class Order:
     def __init__(self, window: int) -> None:
         self.window = window
         self.consumed = self.delivered = -1
+        self.frozen = False
+        """Another version is about to be begun: nothing of this one is delivered any more."""
         self.out_of_order = self.furthest = 0
 
     def begin(self, row: Row) -> None:
         """The first version, or another one before anything was delivered."""
         self.consumed = self.delivered = row.span.start
+        self.frozen = False
 
     @property
     def limit(self) -> int:
@@ -46,6 +49,8 @@ class Order:
 
     def deliver(self, head: int) -> bool:
         """Whether the reader may take more than it was told before."""
+        if self.frozen:
+            return False
         fresh = head > self.delivered
         self.delivered = max(self.delivered, head)
         return fresh

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers
-from rdl.core.representation import Match, Representation
+from rdl.core.representation import Match, Representation, Trust
 from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
 from rdl.errors import ChangedError, DigestMismatch, PolicyError, RdlError
 from rdl.options import RangeSpec, TransferOptions
@@ -47,8 +47,10 @@ class Spec(Struct, frozen=True):
 
 def objection(spec: Spec, representation: Representation) -> RdlError | None:
     """Why policy forbids this representation, if it does."""
-    if spec.pinned is not None and spec.pinned.compare(representation) is Match.DIFFERENT:
-        return ChangedError(spec.url, "the remote file changed while it was read")
+    if spec.pinned is not None:
+        match, known = spec.pinned.compare(representation), spec.pinned.trust is not Trust.T0
+        if match is Match.DIFFERENT or (known and match is not Match.SAME):
+            return ChangedError(spec.url, "the remote file changed while it was read")
     total, limit = representation.total, spec.options.max_filesize
     if limit is not None and total is not None and total > limit:
         return PolicyError(spec.path, f"{total} bytes are over --max-filesize")

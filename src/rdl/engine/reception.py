@@ -58,8 +58,8 @@ class Reception:
         self.segment = fetch.segment
         self._exchange: Exchange | None = None
         self._decided, self._dropped = threading.Event(), threading.Event()
-        self._skip = self._compare = self._stop = 0
-        self._hold, self._moved = False, threading.Event()
+        self._skip = self._compare = 0
+        self._edge, self._moved = (0, False), threading.Event()
         self._at = self._from = self._told = self._every = 0
         self._checksum, self._told_at = xxh3_64(), 0.0
 
@@ -84,21 +84,22 @@ class Reception:
     @property
     def held(self) -> bool:
         """Whether it waits at the edge of a window."""
-        return self._hold and self._at >= self._stop and not self._dropped.is_set()
+        stop, hold = self._edge
+        return hold and self._at >= stop and not self._dropped.is_set()
 
     # From the driver
 
     def receive(self, command: m.Receive) -> None:
         """The heart lets the body in."""
         self._skip, self._compare = command.skip, command.compare
-        self._stop, self._hold = command.range.stop, command.hold
+        self._edge = command.range.stop, command.hold
         self._at = self._from = self._told = command.range.start
         self._every = min(self._edges.report, max(EXTENT, len(command.range) // 16))
         self._decided.set()
 
     def trim(self, stop: int, hold: bool = False) -> None:
         """End at `stop`. A read under way may pass it; these bytes are right all the same."""
-        self._stop, self._hold = stop, hold
+        self._edge = stop, hold
         self._moved.set()
 
     def drop(self) -> None:
@@ -152,9 +153,10 @@ class Reception:
                 return self._skip_some(exchange, view)
             if self._compare:
                 return self._compare_some(exchange, view)
-            room = min(self._stop, self._from + EXTENT) - self._at
-            if self._stop <= self._at:
-                return self._wait() if self._hold else self._end()
+            stop, hold = self._edge  # one value: the driver may move it at any moment
+            if stop <= self._at:
+                return self._wait() if hold else self._end()
+            room = min(stop, self._from + EXTENT) - self._at
             if self._edges.eager and self._at > self._told and not exchange.ready():
                 self._record()
                 return self._report(self._edges.clock())
@@ -201,8 +203,7 @@ class Reception:
             self._at += len(data)
             wait = self._edges.rate.take(len(data))
             now = self._edges.clock()
-            edge = self._at >= self._stop
-            due = self._at - self._told >= self._every or edge
+            due = self._at - self._told >= self._every or self._at >= self._edge[0]
             due = due or now - self._told_at >= REPORT_SECONDS
             if due or self._at - self._from >= EXTENT:
                 self._record()

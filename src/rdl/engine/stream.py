@@ -19,7 +19,7 @@ from rdl.core.events import Result
 from rdl.core.representation import Representation
 from rdl.core.transfer import Transfer
 from rdl.engine.driver import Driver
-from rdl.errors import DigestMismatch, RdlError
+from rdl.errors import DigestMismatch, RdlError, UsageError
 from rdl.options import Digest, RangeSpec
 from rdl.storage.base import Store
 
@@ -85,17 +85,18 @@ class Passage:
             self._changed.notify_all()
 
     def _work(self, driver: Driver, ended: Callable[[], None]) -> None:
-        outcome: tuple[Result, RdlError | None]
+        outcome: tuple[Result, RdlError | None] = Result("", ""), RdlError("stream", "was ended")
         try:
             outcome = driver.run()
         except RdlError as error:
             outcome = Result("", ""), error
         except Exception as bug:
             outcome = Result("", ""), RdlError("internal error", repr(bug))
-        ended()
-        with self._changed:
-            self._outcome = outcome
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._outcome = outcome
+                self._changed.notify_all()
+            ended()
 
     # The reader's side
 
@@ -105,6 +106,7 @@ class Passage:
         if at == upto:
             if self._outcome is not None and self._outcome[1] is not None:
                 raise self._outcome[1]
+            self._store.close()
             return 0
         count = self._store.read_into(at, view[: upto - at])
         self._at, self.taken = at + count, self.taken + count
@@ -120,6 +122,7 @@ class Passage:
         if self._driver is not None and self._thread is not None:
             self._driver.signal("SIGTERM")
             self._thread.join(CLOSE_SECONDS)
+            self._store.close()
 
     @property
     def representation(self) -> Representation | None:
@@ -169,9 +172,12 @@ class Stream(io.RawIOBase):
     ) -> None:
         super().__init__()
         self._open, self._rest = opener, list(ranges)
-        self._passages = [opener(self._rest.pop(0), None)]
         self._digests = tuple(digests)
-        self._hashes = {one.algorithm: hashlib.new(one.algorithm) for one in digests}
+        try:
+            self._hashes = {one.algorithm: hashlib.new(one.algorithm) for one in digests}
+        except ValueError as error:
+            raise UsageError("digest", str(error)) from None
+        self._passages = [opener(self._rest.pop(0), None)]
 
     def readable(self) -> bool:
         return True
@@ -187,7 +193,7 @@ class Stream(io.RawIOBase):
             if not self._rest:
                 self._check()
                 return 0
-            known = self._passages[-1].representation
+            known = self._passages[0].representation
             self._passages.append(self._open(self._rest.pop(0), known))
         for each in self._hashes.values():
             each.update(view[:count])

@@ -42,6 +42,8 @@ class WindowStore:
         with self._lock:
             late = max(0, min(self._released - offset, len(data)))
             offset, data, ring = offset + late, data[late:], self._ring
+            if not ring:
+                return
             if offset + len(data) > self._released + len(ring):
                 raise LocalFileError("stream", "bytes beyond the window")
             while data:
@@ -80,4 +82,6 @@ class WindowStore:
         return Path("-")
 
     def close(self, *, discard: bool = False) -> None:
-        """The ring goes with the store: a reader may still take what was delivered."""
+        """The ring goes; nothing more is kept or can be read."""
+        with self._lock:
+            self._ring = memoryview(b"")
