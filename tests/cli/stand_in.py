@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -27,7 +28,7 @@ REUSED = 300 * MiB
 NASTY = "evil\x1b]0;title\x07\u202e[/red][link=x]\nnext"
 Tell = Callable[[events.Fact], None]
 
-HOSTS: dict[str, dict[str, object]] = {
+HOSTS: dict[str, dict[str, Any]] = {
     "proved": {"verified_by": ("sha256",), "trust": "T4"},
     "weak": {"trust": "T0", "completeness": "unconfirmed"},
     "dated": {"trust": "T1", "bytes_reused": 0},
@@ -112,7 +113,7 @@ class StandIn(Session):
             connections=8,
             trust="T2",
         )
-        return replace(result, **HOSTS.get(host, {}))  # type: ignore[arg-type]
+        return replace(result, **HOSTS.get(host, {}))
 
     def _interrupted_result(self, url: str, path: str, present: int) -> events.Result:
         signal = self.signals[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rdl.core import messages as m
 from rdl.core.byterange import ByteRange, Extent
@@ -52,8 +52,8 @@ def remembered(*runs: tuple[int, int], etag: str | None = '"a"') -> Remembered:
 class Play:
     """One transfer; `out` are the commands of the last event, `all` those of every event."""
 
-    def __init__(self, spec: Spec | None = None, **options: object) -> None:
-        made = TransferOptions(**options) if options else TransferOptions()  # type: ignore[arg-type]
+    def __init__(self, spec: Spec | None = None, **options: Any) -> None:
+        made = TransferOptions(**options) if options else TransferOptions()
         self.transfer = Transfer(spec or Spec("http://h/file", "file", made, seed=1))
         self.now = 0.0
         self.out: list[m.Command] = []
@@ -156,14 +156,14 @@ SUM = (Digest("sha256", "aa"),)
 
 
 def spec(
-    saved: Remembered | None = None, existing: Representation | None = None, **options: object
+    saved: Remembered | None = None, existing: Representation | None = None, **options: Any
 ) -> Spec:
     """A download; `saved`: what an earlier run left."""
-    made = TransferOptions(**options)  # type: ignore[arg-type]
+    made = TransferOptions(**options)
     return Spec("http://h/f", "f", made, remembered=saved, existing=existing)
 
 
-def one_stream(**options: object) -> Play:
+def one_stream(**options: Any) -> Play:
     """A single stream of 200 that flows."""
     play = Play(**options)
     play.head(whole())

@@ -337,8 +337,8 @@ class SimulatedDriver(Driver):
         self._world, self._agenda = world, Agenda(world)
         self._simulated = SimulatedCrew(self._agenda, self._events.put)
         rooms: Any = [SimulatedRoom(self._agenda), SimulatedRoom(self._agenda)]
-        self._crew = self._simulated  # type: ignore[assignment]
-        self._sync, self._hash = rooms
+        crew: Any = self._simulated
+        self._crew, (self._sync, self._hash) = crew, rooms
         self._steps = 0
 
     def later(self, delay: float, action: Callable[[], None]) -> None:

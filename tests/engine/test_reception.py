@@ -16,6 +16,8 @@ from rdl.errors import ChangedError, NetworkError, NoSpaceError
 from rdl.transport.scripted import Answer, ScriptedTransport
 from tests.engine.staging import content_of
 
+ALL = Ask()
+
 
 class Slate:
     """A store that only remembers what was written where, and recorded."""
@@ -44,7 +46,7 @@ class Slate:
 
 
 class Stage:
-    def __init__(self, steps, ask=Ask(), headers=(), step_bytes=1 << 18):  # noqa: B008
+    def __init__(self, steps, ask=ALL, headers=(), step_bytes=1 << 18):
         self.slate, self.now = Slate(), 0.0
         self.transport = ScriptedTransport(lambda request: Answer(ResponseHead(200), iter(steps)))
         edges = Edges(

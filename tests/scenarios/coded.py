@@ -184,7 +184,9 @@ class Origin:
 
 
 def _span(value: str, size: int) -> tuple[int, int]:
-    first, last = re.fullmatch(r"bytes=(\d*)-(\d*)", value).groups()  # type: ignore[union-attr]
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", value)
+    assert found is not None
+    first, last = found.groups()
     if not first:
         return max(0, size - int(last)), size
     return int(first), min(size, int(last) + 1) if last else size

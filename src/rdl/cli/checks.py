@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from rdl.cli.settings import read_small
-from rdl.core.digest import MAX_SUMS, Listed, parse_digest, parse_sums, read_sums
+from rdl.cli.sums import Sums, digest_or_sums, sums_from
+from rdl.core.digest import MAX_SUMS, Listed, parse_sums, read_sums
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, RangeSpec
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
     from rdl.verification import Check
 
 _NO_DIGEST_HINT = "rdl verify FILE DIGEST, or --sums SUMS"
-
-
-class Sums(Struct, frozen=True):
-    """A sums file that was read. `bare`: the algorithm of its 128-digit lines; `folder`:
-    where the files are that it names."""
-
-    name: str
-    text: str
-    bare: str
-    folder: Path
 
 
 class Checks(Struct, frozen=True):
@@ -81,18 +72,12 @@ def _by_digests(name: str, specs: Sequence[str], ranges: Sequence[RangeSpec]) ->
 
 def _digest(spec: str, path: Path, *, ranged: bool) -> Digest:
     """A digest, or what the sums file of that path says of `path`."""
-    try:
-        return parse_digest(spec)
-    except UsageError as error:
-        if "://" in spec:
-            raise UsageError("--checksum", "a URL; give the path of a local sums file") from None
-        if not os.path.isfile(spec):
-            why = error.why + ", nor is there a file of that name"
-            raise UsageError(error.what, why, hint=error.hint) from None
+    found = digest_or_sums(spec)
+    if isinstance(found, Digest):
+        return found
     if ranged:
         raise UsageError(safe_text(spec), "a sums file is about whole files, not ranges")
-    sums = _read(spec)
-    digest = _look_up(sums, path)
+    digest = _look_up(found, path)
     if digest is None:
         raise DigestMissing(safe_text(spec), f"no usable digest for '{safe_text(str(path))}'")
     return digest
@@ -151,11 +136,7 @@ def _read(name: str) -> Sums:
         data = _from_stdin() if name == "-" else read_small(name, MAX_SUMS, name)
     except UsageError as error:
         raise LocalFileError(error.what, error.why) from None
-    last = os.path.basename(name).lower()
-    bare = "blake2b" if "b2" in last or "blake2" in last else "sha512"
-    shown = "stdin" if name == "-" else name
-    folder = Path() if name == "-" else Path(name).parent
-    return Sums(shown, data.decode("utf-8", "surrogateescape"), bare, folder)
+    return sums_from(name, data)
 
 
 def _from_stdin() -> bytes:

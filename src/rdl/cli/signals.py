@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from rdl.errors import ExitCode, Interrupted
 
@@ -26,7 +26,7 @@ class Signals:
     def __init__(self) -> None:
         self._session: Interruptible | None = None
         self._restore: Callable[[], None] = lambda: None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
         self._count = 0
 
     def watch(self, session: Interruptible | None, restore: Callable[[], None]) -> None:
@@ -58,4 +58,4 @@ class Signals:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)

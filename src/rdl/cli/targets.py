@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from rdl.cli.input_list import MAX_LIST, Entry, parse_list
 from rdl.cli.settings import read_small
+from rdl.cli.sums import Sums, digest_or_sums
 from rdl.cli.values import Address, parse_url
-from rdl.core.digest import MAX_SUMS, parse_digest, parse_sums
+from rdl.core.digest import parse_digest, parse_sums
 from rdl.core.names import last_segment, name_from_url
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
@@ -33,14 +34,6 @@ class Download(Struct, frozen=True):
     url: str
     path: Path
     options: Options
-
-
-class Sums(Struct, frozen=True):
-    """A sums file that was read; `bare` is the algorithm of its 128-digit lines."""
-
-    name: str
-    text: str
-    bare: str
 
 
 def entries_from(given: Mapping[str, Any]) -> list[Entry]:
@@ -100,7 +93,7 @@ def _target(
     address = parse_url(entry.url)
     try:
         path = _path(given, entry)
-        checks = [*checks, *(_check(spec) for spec in entry.checksums)]
+        checks = [*checks, *(digest_or_sums(spec) for spec in entry.checksums)]
         digests = _digests(checks, entry, path)
     except (UsageError, DigestMissing) as error:
         what = f"{entry.where}: {error.what}" if entry.where else error.what
@@ -128,8 +121,6 @@ def _base(given: Mapping[str, Any]) -> Path:
 
 def _path(given: Mapping[str, Any], entry: Entry) -> Path:
     output = given["output"]
-    if output == "-":
-        raise UsageError("-o -", "writing to stdout is not available", hint="-o FILE")
     if entry.dir is not None:
         base = Path(entry.dir)
     elif output and not _base(given).is_dir():
@@ -144,25 +135,10 @@ def _path(given: Mapping[str, Any], entry: Entry) -> Path:
 
 
 def _checks(given: Mapping[str, Any]) -> list[Digest | Sums]:
-    checks = [_check(spec) for spec in given["checksum"]]
+    checks = [digest_or_sums(spec) for spec in given["checksum"]]
     if given["sha256"] is not None:
         checks.append(parse_digest("sha256:" + given["sha256"]))
     return checks
-
-
-def _check(spec: str) -> Digest | Sums:
-    """A digest, or else the sums file of that path."""
-    try:
-        return parse_digest(spec)
-    except UsageError as error:
-        if "://" in spec:
-            raise UsageError("--checksum", "a URL; give the path of a local sums file") from None
-        if not os.path.isfile(spec):
-            why = error.why + ", nor is there a file of that name"
-            raise UsageError(error.what, why, hint=error.hint) from None
-    text = read_small(spec, MAX_SUMS, spec).decode("utf-8", "surrogateescape")
-    name = os.path.basename(spec).lower()
-    return Sums(spec, text, "blake2b" if "b2" in name or "blake2" in name else "sha512")
 
 
 def _digests(checks: Sequence[Digest | Sums], entry: Entry, path: Path) -> tuple[Digest, ...]:

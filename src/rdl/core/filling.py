@@ -58,7 +58,8 @@ class Filling(Asking):
         self.arrived += size
         if self._joinable():  # elsewhere a cut body was for nothing
             self.patience.progress()
-        self.saving.written(size, self.now)
+        if self.order is None:  # a stream has nothing to save
+            self.saving.written(size, self.now)
         if lane.gained >= ENOUGH_GAIN:
             self._strikes = 0
         limit = self.options.max_filesize
