@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import click
 
@@ -93,16 +94,19 @@ def _version_option() -> click.Option:
     )
 
 
+def _near(typed: str, options: Sequence[str]) -> list[str]:
+    """The options like what was typed; the dashes, which all share, do not count."""
+    names = {option.lstrip("-"): option for option in options}
+    return sorted(names[name] for name in get_close_matches(typed.lstrip("-"), names))
+
+
 def _usage(error: click.ClickException) -> UsageError:
     hint = ""
     what, why = "usage", error.format_message()
     if isinstance(error, click.NoSuchOption):
         what, why = error.option_name, "no such option"
-        hint = (
-            f"did you mean {' or '.join(sorted(error.possibilities))}?"
-            if error.possibilities
-            else ""
-        )
+        near = _near(error.option_name, error.possibilities or ())
+        hint = f"did you mean {' or '.join(near)}?" if near else ""
     elif isinstance(error, click.BadParameter) and error.param is not None:
         what, why = error.param.opts[-1], error.message
     elif isinstance(error, click.BadOptionUsage):
