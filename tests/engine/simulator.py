@@ -38,6 +38,7 @@ TARGET = Path("/disk/file")
 TROUBLES = ["refuse", "503", "start", "gzip", "total", "200"]
 TROUBLES += ["416", "bare", "short", "204", "mute"]
 MOST_RUNS, MOST_STEPS = 40, 60_000
+STALL_SECONDS = 30.0
 
 
 class Killed(BaseException):
@@ -224,8 +225,11 @@ class World:
             at = 0
             while at < len(data):
                 if not self.calm and self.random.random() < self.trouble / 8:
-                    self.say("body: reset")
-                    yield NetworkError("server", "connection reset")
+                    fault = self.random.choice(["reset", "ended early", "stalled"])
+                    self.say(f"body: {fault}")
+                    if fault == "stalled":
+                        self.now += STALL_SECONDS
+                    yield NetworkError("server", f"the body {fault}")
                     return
                 step = self.random.choice([1, 1000, 16384, 65536, 65536])
                 yield data[at : at + step]
