@@ -115,6 +115,13 @@ def test_a_rest_is_not_split_below_the_least_size():
     assert next_step([ByteRange(0, 20)], [Flow(1, 0, 20)], 10, ALL) == Steal(1, ByteRange(10, 20))
 
 
+def test_what_is_written_but_not_reported_is_left_where_it_is():
+    flow = Flow(1, 0, 100, reached=60)
+    assert list(gaps([ByteRange(0, 100)], [flow])) == []
+    assert next_step([ByteRange(0, 100)], [flow], 10, ALL) == Steal(1, ByteRange(80, 100))
+    assert next_step([ByteRange(0, 100)], [Flow(1, 0, 100, reached=90)], 10, ALL) is None
+
+
 def test_a_large_rest_is_cut_on_a_64_kib_boundary():
     size = 10_000_001
     step = next_step([ByteRange(1, size)], [Flow(1, 1, size)], 8, ByteRange(0, size))

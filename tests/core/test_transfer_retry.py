@@ -162,17 +162,33 @@ def test_a_fixed_number_of_connections_is_used_at_once_and_never_exceeded():
     assert play.of(m.Fetch) == []
 
 
-def test_split_segments_tile_the_file():
+def test_split_segments_tile_the_file_and_nobody_asks_for_more_than_its_tile():
     play = Play(connections=8, min_split=MiB)
     play.head(part())
-    trims = {trim.segment: trim.stop for trim in play.of(m.Trim)}
-    asks = {fetch.segment: fetch.ask for fetch in play.of(m.Fetch)}
-    parts = [(0, trims[1])]
-    parts += [(ask.start, trims.get(segment, ask.stop)) for segment, ask in asks.items()]
-    edges = sorted(parts)
-    assert edges[0][0] == 0
+    assert {trim.segment for trim in play.of(m.Trim)} == {1}
+    edges = sorted((fetch.ask.start, fetch.ask.stop) for fetch in play.of(m.Fetch))
+    assert len(edges) == 7
+    assert edges[0][0] == play.of(m.Trim)[-1].stop
     assert edges[-1][1] == TOTAL
     assert all(one[1] == two[0] for one, two in pairwise(edges))
+
+
+def test_workers_that_flow_are_trimmed_before_others_are_started():
+    play = Play(connections=8, min_split=MiB)
+    play.head(part())
+    kinds = [type(one) for one in play.out if isinstance(one, m.Trim | m.Fetch)]
+    assert kinds.index(m.Fetch) > len(kinds) - 1 - kinds[::-1].index(m.Trim)
+
+
+def test_what_was_written_but_not_reported_is_not_asked_for_again():
+    play = Play(connections=2, min_split=MiB)
+    play.head(part())
+    (other,) = play.of(m.Fetch)
+    play.head(part(other.ask.start, other.ask.stop), other.segment)
+    assert play.on(m.Reached(1, other.ask.start - 2 * MiB)) == []
+    play.fill(other.segment, other.ask.start, other.ask.stop)
+    (thief,) = play.of(m.Fetch)
+    assert thief.ask.start == other.ask.start - MiB
 
 
 def test_connections_grow_while_the_rate_rises():

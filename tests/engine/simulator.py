@@ -129,21 +129,7 @@ class World:
         fields = dict(request.headers)
         trouble = None
         if not self.calm and random.random() < self.trouble:
-            trouble = random.choice(
-                [
-                    "refuse",
-                    "503",
-                    "start",
-                    "gzip",
-                    "total",
-                    "200",
-                    "416",
-                    "bare",
-                    "short",
-                    "204",
-                    "mute",
-                ]
-            )
+            trouble = random.choice(TROUBLES)
         if len(self.open_bodies) >= self.most and random.random() < 0.9:
             trouble = "503"
         self.say(f"request {fields} -> version {version.number} {trouble or ''}")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def interrupted(origin: Origin, path: Path, after: int, **options: Any) -> int:
 
         def stop() -> None:
             origin.held.wait(10)
+            until(part_of(path).exists)
             time.sleep(0.1)
             session.interrupt("SIGINT")
 
@@ -69,6 +70,21 @@ def interrupted(origin: Origin, path: Path, after: int, **options: Any) -> int:
     assert 0 < result.bytes_present <= after
     assert part_of(path).exists()
     return result.bytes_present
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it, ten seconds at most."""
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come")
+
+
+def landed(path: Path, data: bytes) -> None:
+    """Wait until the part file of `path` begins with this."""
+    part = part_of(path)
+    until(lambda: part.exists() and part.read_bytes()[: len(data)] == data)
 
 
 def part_of(path: Path) -> Path:
@@ -313,7 +329,7 @@ def test_row_35_folder_that_moves(origin: Origin, tmp_path: Path) -> None:
     folder.mkdir()
     running = process(origin, folder / "f")
     try:
-        assert origin.held.wait(10)
+        landed(folder / "f", origin.content[: MiB // 2])
         folder.rename(tmp_path / "moved")
         origin.go.set()
     finally:
@@ -329,7 +345,7 @@ def test_row_35_writing_fails(origin: Origin, tmp_path: Path) -> None:
     origin.size, origin.hold_after = MiB, MiB // 2
     running = process(origin, tmp_path / "f")
     try:
-        assert origin.held.wait(10)
+        landed(tmp_path / "f", origin.content[: MiB // 2])
         limit = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (3 * MiB // 4, limit[1]))
         origin.go.set()

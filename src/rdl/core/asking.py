@@ -13,7 +13,7 @@ from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Retrying
 from rdl.core.gate import Ask
-from rdl.core.identity import Dislikes, Headers, worker_headers
+from rdl.core.identity import Dislikes, worker_headers
 from rdl.core.lanes import Lane, Lanes
 from rdl.core.order import Order
 from rdl.core.pace import Growth, Patience
@@ -151,12 +151,16 @@ class Asking:
             if not self.lanes:
                 self._ask_first()
             return
+        fresh: list[Lane] = []
         while len(self.lanes) < self.growth.level:
             step = next_fetch(self.row, self.lanes, self.options, self.order)
             if step is None:
                 self._hurry()
-                return
-            self._begin_step(step)
+                break
+            fresh.append(self._begin_step(step, fresh))
+        headers = worker_headers(self.row.representation, self._dislikes) if fresh else ()
+        for lane in fresh:  # after all trims: workers that flow run on while others are started
+            self.emit(m.Fetch(lane.segment, lane.ask, headers))
 
     def _hurry(self) -> None:
         """All wait for a slow lane while a worker is idle: that one shall have its rest."""
@@ -167,13 +171,17 @@ class Asking:
         if laggard is not None:
             self.drop(laggard)
 
-    def _begin_step(self, step: Claim | Steal) -> None:
-        assert self.row is not None
+    def _begin_step(self, step: Claim | Steal, fresh: list[Lane]) -> Lane:
+        """A lane for this step. What is taken from a `fresh` one, it has not asked for yet."""
         if isinstance(step, Steal):
-            self.lanes.trim(step.segment, step.range.start)
-            self.emit(m.Trim(step.segment, step.range.start))
-        ask = Ask(step.range.start, step.range.stop)
-        self._fetch(ask, worker_headers(self.row.representation, self._dislikes))
+            stop = step.range.start
+            self.lanes.trim(step.segment, stop)
+            unsent = [lane for lane in fresh if lane.segment == step.segment]
+            for lane in unsent:
+                lane.ask = Ask(lane.ask.start, stop)
+            if not unsent:
+                self.emit(m.Trim(step.segment, stop))
+        return self.lanes.add(Ask(step.range.start, step.range.stop), step.range.stop, self.now)
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""
@@ -181,9 +189,6 @@ class Asking:
         if not self.plain:
             ask, overlap = first_ask(self.row, self.options.range, self.adopted)
         headers = lone_headers(self.row, self.existing) if ask.ranged or not self.row else ()
-        self._fetch(ask, headers, overlap)
-
-    def _fetch(self, ask: Ask, headers: Headers, overlap: int = 0) -> None:
         stop = ENDLESS if ask.stop is None else ask.stop
         lane = self.lanes.add(ask, stop, self.now, overlap)
         self.emit(m.Fetch(lane.segment, ask, headers))

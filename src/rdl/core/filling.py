@@ -66,6 +66,12 @@ class Filling(Asking):
         if limit is not None and self._endless() and self.row.present_bytes > limit:
             self._end(e.PolicyError(self.spec.path, "the body is over --max-filesize"))
 
+    def reached(self, event: m.Reached) -> None:
+        """Bytes that are written, and will be reported."""
+        lane = self.lanes.get(event.segment)
+        if lane is not None:
+            lane.reached = max(lane.reached, event.at)
+
     def _deliver(self, order: Order, range: ByteRange, row: Row) -> None:
         head = row.head()
         order.note(range, head)

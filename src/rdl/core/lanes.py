@@ -30,6 +30,7 @@ class Lane(Struct):
     framing: str = "length"
     elsewhere: bool = False
     flowing_at: float = 0.0
+    reached: int = 0
 
     def seconds_left(self, now: float) -> float:
         """At the speed it has had."""
@@ -142,4 +143,5 @@ class Lanes:
 
     def flows(self) -> list[Flow]:
         """What the planner needs to know of them."""
-        return [Flow(lane.segment, lane.upto, lane.stop) for lane in self._lanes.values()]
+        lanes = self._lanes.values()
+        return [Flow(lane.segment, lane.upto, lane.stop, lane.reached) for lane in lanes]

@@ -157,6 +157,14 @@ class Arrived(Struct, frozen=True):
     range: ByteRange
 
 
+class Reached(Struct, frozen=True):
+    """What was written up to here is not reported yet, but will be: nobody else shall ask for it.
+    Sent before an event that may lead to new requests."""
+
+    segment: int
+    at: int
+
+
 class Consumed(Struct, frozen=True):
     """The reader in order has taken the bytes before `upto`."""
 
@@ -214,6 +222,7 @@ Event = (
     Demand
     | Head
     | Arrived
+    | Reached
     | Consumed
     | Compared
     | Ended

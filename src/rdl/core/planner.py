@@ -17,11 +17,13 @@ HASH_WINDOW = 64 << 20
 
 
 class Flow(Struct, frozen=True):
-    """A segment in flight: bytes up to `upto` arrived, `stop` is its end."""
+    """A segment in flight: bytes up to `upto` are reported, `stop` is its end; up to `reached`
+    (if that is more) they have been written."""
 
     segment: int
     upto: int
     stop: int
+    reached: int = 0
 
 
 class Claim(Struct, frozen=True):
@@ -70,7 +72,8 @@ def next_step(
 def _steal(flows: Sequence[Flow], min_split: int, within: ByteRange) -> Steal | None:
     best: Steal | None = None
     for flow in flows:
-        rest = ByteRange(min(flow.upto, flow.stop), flow.stop).clip(within)
+        start = min(max(flow.upto, flow.reached), flow.stop)
+        rest = ByteRange(start, flow.stop).clip(within)
         if len(rest) < 2 * min_split or (best and len(rest) < 2 * len(best.range)):
             continue
         middle = rest.start + len(rest) // 2

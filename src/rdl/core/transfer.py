@@ -64,7 +64,8 @@ class Transfer:
             self._started_at = now
         if self.phase is not Phase.DONE:
             _HANDLERS[type(event)](self, event)
-            self._proceed()
+            if not isinstance(event, m.Reached):
+                self._proceed()
         return self._fill.out
 
     # Events
@@ -84,6 +85,9 @@ class Transfer:
 
     def _on_arrived(self, event: m.Arrived) -> None:
         self._fill.came(event)
+
+    def _on_reached(self, event: m.Reached) -> None:
+        self._fill.reached(event)
 
     def _on_consumed(self, event: m.Consumed) -> None:
         self._fill.consumed(event)
@@ -261,6 +265,7 @@ _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Demand: Transfer._on_demand,
     m.Head: Transfer._on_head,
     m.Arrived: Transfer._on_arrived,
+    m.Reached: Transfer._on_reached,
     m.Consumed: Transfer._on_consumed,
     m.Compared: Transfer._on_compared,
     m.Ended: Transfer._on_ended,

@@ -167,6 +167,10 @@ class Driver:
             if event.error is not None:
                 self._place = Place(self._edges.url)
         self._wake_at = None
+        for reception in self._receptions.values():
+            if reception.ahead:
+                reached = m.Reached(reception.segment, reception.reached)
+                self._transfer.on(reached, self._edges.clock())
         commands = self._transfer.on(event, self._edges.clock())
         for place, command in enumerate(commands):
             try:

@@ -82,6 +82,16 @@ class Reception:
         return self._decided.is_set()
 
     @property
+    def reached(self) -> int:
+        """Everything before this is written."""
+        return self._at
+
+    @property
+    def ahead(self) -> bool:
+        """Whether that is more than was reported."""
+        return self._at > self._told
+
+    @property
     def held(self) -> bool:
         """Whether it waits at the edge of a window."""
         stop, hold = self._edge
