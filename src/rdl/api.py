@@ -145,7 +145,7 @@ class Session:
             )
             return self._pass(url, own, spec, tell)
 
-        return Stream(opener, wanted, digests)
+        return Stream(opener, wanted, digests, published=options.transfer.verify != "off")
 
     def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
         store = WindowStore(spec.window or 0)
@@ -217,6 +217,7 @@ class Session:
             exit_code=int(exit_code_of(error)),
             reason=error.reason,
             resumable=error.resumable,
+            completeness="unconfirmed",
             error=str(error),
             hint=error.hint,
         )

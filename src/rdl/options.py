@@ -66,6 +66,8 @@ class TransferOptions(Struct, frozen=True):
     max_filesize: int | None = None
     range: RangeSpec | None = None
     digests: tuple[Digest, ...] = ()
+    verify: Literal["auto", "off"] = "auto"
+    """auto: without a digest of the user's, one that the server publishes is checked."""
     allow_html: bool = False
     block_size: int | None = None
 

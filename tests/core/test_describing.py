@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 import pytest
 
 from rdl.core.byterange import ByteRange
 from rdl.core.classify import Malformed, Partial, Unsatisfiable, Verdict, Whole
-from rdl.core.describing import described, offered_name, repr_digests, serves_ranges
+from rdl.core.describing import described, offered_name, serves_ranges
 from rdl.core.fields import ResponseHead
 from rdl.core.representation import Representation
-
-DIGEST = hashlib.sha256(b"x")
-TEXT = base64.b64encode(DIGEST.digest()).decode()
 
 
 def head(*fields: tuple[str, str], status: int = 206) -> ResponseHead:
     return ResponseHead(status, fields, url="http://h/a?token=secret")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"sha-256=:{TEXT}:",
-        f"md5=:AAAA:, sha-256=:{TEXT}:;q=1 , unixsum=:AQ==:",
-        f"crc32c=:AAAAAA==:,sha-256=:{TEXT}:,sha-512=:{TEXT}:",
-    ],
-)
-def test_digests_that_can_verify_are_read(text: str) -> None:
-    assert repr_digests(head(("repr-digest", text))) == {"sha256": DIGEST.hexdigest()}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "sha-256",
-        f"sha-256={TEXT}",
-        f"sha-256=:{TEXT[:-4]}:",
-        "sha-256=:!!!!:",
-        f"sha-256=:{TEXT}=:",
-        f"sha-256=:{TEXT}:, sha-256=:{base64.b64encode(bytes(32)).decode()}:",
-        f"md5=:{TEXT}:",
-    ],
-)
-def test_digests_that_make_no_sense_say_nothing(text: str) -> None:
-    assert repr_digests(head(("repr-digest", text))) == {}
-
-
-def test_fields_that_come_twice_are_one_list() -> None:
-    again = ("repr-digest", f"sha-256=:{TEXT}:")
-    assert repr_digests(head(again, again)) == {"sha256": DIGEST.hexdigest()}
-    assert repr_digests(head(("content-digest", again[1]))) == {}
 
 
 @pytest.mark.parametrize(

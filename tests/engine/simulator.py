@@ -10,8 +10,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -67,6 +69,7 @@ class World:
         self.ranges = random.random() < 0.8
         self.offers = random.random() < 0.5
         self.conditions = random.random() < 0.8
+        self.publishes = random.random() < 0.15
         self.framing = random.choice(["length"] * 6 + ["chunked"])
         self.most = random.choice([1, 2, 4, 100])
         self.trouble = random.choice([0.0, 0.05, 0.2, 0.5])
@@ -149,6 +152,8 @@ class World:
         headers = [("date", _date(5000)), *self._validators(etag, date)]
         if not self.conditions:
             fields = {"Range": fields["Range"]} if "Range" in fields else {}
+        if self.publishes:
+            headers.append(("repr-digest", _digest(version.content)))
         if trouble == "mute":
             headers = headers[:1]
         if self.offers:
@@ -222,6 +227,10 @@ class World:
                 at += step
         finally:
             here.discard(token)
+
+
+def _digest(content: bytes) -> str:
+    return f"sha-256=:{b64encode(sha256(content).digest()).decode()}:"
 
 
 def _date(number: int) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 import threading
 import time
+from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,8 +21,13 @@ STEP = 32 * KiB
 def coded(start: int, stop: int, salt: int = 0) -> bytes:
     """Bytes [start, stop) of a file in which every 8 bytes hold their own offset."""
     first, last = start // 8, -(-stop // 8)
-    numbers = (number * 8 ^ salt for number in range(first, last))
-    data = struct.pack(f">{last - first}Q", *numbers)
+    numbers: array[int] = array("Q", range(first * 8, last * 8, 8))
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    data = numbers.tobytes()
+    if salt:
+        mask = int.from_bytes(struct.pack(">Q", salt) * (last - first))
+        data = (int.from_bytes(data) ^ mask).to_bytes(len(data))
     return data[start - first * 8 : stop - first * 8]
 
 
@@ -51,7 +59,20 @@ class Origin:
     start_shift: int = 0
     total_shift: int = 0
     part_etag: str | None = None
+    repr_digest: str | None = None
     ignore_if_range: bool = False
+    ranges: bool = True
+    """False: Range is ignored, and nothing says that it is not."""
+    claims_ranges: bool = False
+    """With `ranges` off: says all the same that it has them."""
+    heads: bool = True
+    """False: 405 to HEAD."""
+    lengths: bool = True
+    """False: no Content-Length; a body ends with its connection."""
+    broken_at: int | None = None
+    """This byte is never sent: a body that comes to it is cut before it."""
+    before: Callable[[Asked, int], None] | None = None
+    """Called before each step of a body, with its offset; may wait, or raise OSError to cut."""
     log: list[Asked] = field(default_factory=list)
     peak: int = 0
 
@@ -85,7 +106,11 @@ class Origin:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/file.bin"
+        return f"http://127.0.0.1:{self.port}/file.bin"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_port)
 
     @property
     def content(self) -> bytes:
@@ -128,12 +153,15 @@ class Origin:
 
     def _serve(self, request: BaseHTTPRequestHandler, asked: Asked) -> None:
         size = self.size if self.claim is None else self.claim
+        if request.command == "HEAD" and not self.heads:
+            self._refuse(request, 405)
+            return
         match = asked.fields.get("if-match", self.etag)
         if match not in (self.etag, "*"):
             self._refuse(request, 412)
             return
         same = self.ignore_if_range or asked.fields.get("if-range", self.etag) == self.etag
-        span = asked.fields.get("range") if same else None
+        span = asked.fields.get("range") if same and self.ranges else None
         start, stop = _span(span, size) if span else (0, size)
         if span and start >= size:
             request.send_response(416)
@@ -149,9 +177,16 @@ class Origin:
         self, request: BaseHTTPRequestHandler, part: bool, start: int, stop: int, size: int
     ) -> None:
         request.send_response(206 if part else 200)
-        request.send_header("Accept-Ranges", "bytes")
-        request.send_header("Content-Length", str(stop - start))
-        request.send_header("ETag", (part and start and self.part_etag) or self.etag)
+        if self.ranges or self.claims_ranges:
+            request.send_header("Accept-Ranges", "bytes")
+        if self.lengths:
+            request.send_header("Content-Length", str(stop - start))
+        else:
+            request.send_header("Connection", "close")
+        if etag := (part and start and self.part_etag) or self.etag:
+            request.send_header("ETag", etag)
+        if self.repr_digest is not None:
+            request.send_header("Repr-Digest", self.repr_digest)
         if part:
             first = start + (self.start_shift if start else 0)
             last = stop - 1 + (self.start_shift if start else 0)
@@ -160,16 +195,23 @@ class Origin:
         request.end_headers()
 
     def _body(self, request: BaseHTTPRequestHandler, asked: Asked, start: int, stop: int) -> None:
-        at = start
+        at, salt = start, self.salt
         while at < stop:
             step = min(STEP, stop - at)
+            if self.broken_at is not None and at <= self.broken_at:
+                step = min(step, self.broken_at - at)
+                if step == 0:
+                    request.close_connection = True
+                    return
+            if self.before is not None:
+                self.before(asked, at)
             if self.hold_after is not None and not self.go.is_set():
                 step = min(step, self.hold_after - self._sent)
                 if step <= 0:
                     self.held.set()
                     self.go.wait(20)
                     continue
-            request.wfile.write(coded(at, at + step, self.salt))
+            request.wfile.write(coded(at, at + step, salt))
             at += step
             with self._lock:
                 asked.sent += step

@@ -5,6 +5,7 @@ The number in a test's name is that of the acceptance scenario.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import resource
@@ -20,9 +21,9 @@ from typing import Any
 import pytest
 
 from rdl.api import Session, Target
-from rdl.core.events import Result
+from rdl.core.events import Fact, Result, Verifying
 from rdl.core.row import OVERLAP
-from rdl.errors import ExitCode, RdlError, exit_code_of
+from rdl.errors import DigestMismatch, ExitCode, RdlError, exit_code_of
 from rdl.options import Digest, Options, RangeSpec, SessionOptions, TransferOptions
 from tests.scenarios.coded import BLOCK, GiB, KiB, MiB, Origin, coded
 
@@ -233,6 +234,75 @@ def test_row_06_wrong_range_answers(
     assert (status == 0) == (tmp_path / "f").exists()
     if status == 0:
         assert published(tmp_path / "f", origin)
+
+
+def repr_digest(data: bytes) -> str:
+    """The member of Repr-Digest that says what this hashes to."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+
+def test_row_20_a_servers_digest_is_checked(origin: Origin, tmp_path: Path) -> None:
+    origin.size = 3 * MiB
+    origin.repr_digest = f"unixsum=:AQ==:, {repr_digest(origin.content)}"
+    result = fetch(origin, tmp_path / "f", connections=3, min_split=MiB)
+    assert (result.trust, result.verified_by) == ("T3", ("repr-digest:sha256",))
+    assert published(tmp_path / "f", origin)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_row_20_bytes_that_are_not_what_the_server_says(
+    origin: Origin, tmp_path: Path, killed: bool
+) -> None:
+    origin.size, origin.repr_digest = MiB, repr_digest(b"others")
+    if killed:
+        interrupted(origin, tmp_path / "f", MiB // 2)
+    origin.replace()
+    assert code(origin, tmp_path / "f") == ExitCode.DIGEST
+    assert not (tmp_path / "f").exists()
+    assert fetch(origin, tmp_path / "f", verify="off").trust == "T2"
+
+
+@pytest.mark.parametrize("said", ["unixsum=:AQ==:", "md5=:AAAA:", "sha-256=:AAAA:", "x", ""])
+def test_row_20_what_is_unknown_is_ignored(origin: Origin, tmp_path: Path, said: str) -> None:
+    origin.size, origin.repr_digest = MiB, said
+    result = fetch(origin, tmp_path / "f")
+    assert (result.trust, result.digests) == ("T2", {})
+    assert published(tmp_path / "f", origin)
+
+
+def test_row_20_a_digest_of_the_user_wins(origin: Origin, tmp_path: Path) -> None:
+    origin.size, origin.repr_digest = MiB, repr_digest(b"others")
+    own = Digest("sha256", hashlib.sha256(origin.content).hexdigest())
+    assert fetch(origin, tmp_path / "f", digests=(own,)).trust == "T4"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_row_20_a_stream_checks_it_at_its_end(origin: Origin, right: bool) -> None:
+    origin.size = MiB
+    origin.repr_digest = repr_digest(origin.content if right else b"others")
+    taken = bytearray()
+    with Session() as session, session.stream(origin.url) as stream:
+        try:
+            for chunk in stream.chunks():
+                taken += chunk
+            assert right
+        except DigestMismatch:
+            assert not right
+    assert taken == origin.content
+    with Session() as session, session.stream(origin.url, None, None, [RangeSpec(0, 9)]) as part:
+        assert part.read() == coded(0, 9)
+
+
+def test_row_21_hashing_follows_the_head(origin: Origin, tmp_path: Path) -> None:
+    """When the last byte arrives nearly all has been given to the digest."""
+    origin.size = 16 * MiB
+    right = Digest("sha256", hashlib.sha256(origin.content).hexdigest())
+    facts: list[Fact] = []
+    with Session() as session:
+        made = Options(transfer=TransferOptions(digests=(right,), connections=1))
+        session.get(Target(origin.url, tmp_path / "f", made), facts.append)
+    [verifying] = [fact for fact in facts if isinstance(fact, Verifying)]
+    assert verifying.bytes_hashed >= 0.8 * origin.size
 
 
 def test_row_08_identity_on_every_request(origin: Origin, tmp_path: Path) -> None:

@@ -153,7 +153,8 @@ class Asking:
             return
         fresh: list[Lane] = []
         while len(self.lanes) < self.growth.level:
-            step = next_fetch(self.row, self.lanes, self.options, self.order)
+            least, hashed = self.options.min_split, bool(self.digests.checked)
+            step = next_fetch(self.row, self.lanes, least, self.order, hashed=hashed)
             if step is None:
                 self._hurry()
                 break

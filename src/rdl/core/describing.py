@@ -1,27 +1,22 @@
 """What a response head says of a file, as one value: `rdl info`. Its body is of no concern.
 
-A field that breaks its grammar says nothing. RFC 9530 (Repr-Digest), RFC 8941 section 3.2,
-RFC 6266 and RFC 8187 (Content-Disposition).
+A field that breaks its grammar says nothing. RFC 6266 and RFC 8187 (Content-Disposition).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct, field
 
 from rdl.core.classify import Partial, Verdict, Whole
-from rdl.core.digest import HEX_DIGITS, algorithm_of
 from rdl.core.fields import ResponseHead
 from rdl.core.names import name_fault, name_from_url
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url
 from rdl.errors import UsageError
 
-_MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*:([A-Za-z0-9+/]*={0,2}):\s*(?:;.*)?", re.A)
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf';\s*({_TOKEN})\s*=\s*({_TOKEN}|"(?:[^"\\]|\\.)*")\s*')
 _EXTENDED = re.compile(r"utf-8'[^']*'((?:%[0-9a-f]{2}|[!#$&+.^_`|~0-9a-z-])+)", re.IGNORECASE)
@@ -61,7 +56,7 @@ def described(url: str, head: ResponseHead, about: Representation, ranges: bool 
         last_modified=about.last_modified,
         modified_strong=about.modified_strong,
         media_type=about.media_type,
-        digests=repr_digests(head),
+        digests={digest.algorithm: digest.hex for digest in about.digests},
         filename=_clean_name(url),
         offered_filename=offered_name(head),
         trust=about.trust.value,
@@ -76,26 +71,6 @@ def serves_ranges(head: ResponseHead, first: Verdict, *, asked_again: bool) -> b
     if not asked_again and isinstance(first, Partial | Whole):
         return True if head.status == 206 else None if offered else False
     return False if "none" in units and not offered else None
-
-
-def repr_digests(head: ResponseHead) -> dict[str, str]:
-    """The digests of Repr-Digest that can verify, algorithm to hex; others are passed over."""
-    found: dict[str, set[str]] = {}
-    for text in head.all("repr-digest"):
-        for member in text.split(","):
-            parts = _MEMBER.fullmatch(member)
-            name = algorithm_of(parts[1]) if parts else None
-            raw = _from_base64(parts[2]) if parts else b""
-            if name is not None and len(raw) * 2 == HEX_DIGITS[name]:
-                found.setdefault(name, set()).add(raw.hex())
-    return {name: digests.pop() for name, digests in found.items() if len(digests) == 1}
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):  # not what it claims to be: it says nothing
-        return b""
 
 
 def offered_name(head: ResponseHead) -> str | None:

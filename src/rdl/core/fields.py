@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
+from rdl.core.digest import published_digests
 from rdl.core.representation import Representation
 
 MAX_TOTAL = 2**63 - 2
@@ -146,4 +147,11 @@ def representation_of(head: ResponseHead, total: int | None) -> Representation:
     at, now = parse_http_date(modified), parse_http_date(head.get("date"))
     strong = at is not None and now is not None and now >= at + 1
     media = (head.get("content-type") or "").split(";")[0].strip().lower()[:200]
-    return Representation(total, etag, modified if at is not None else None, strong, media or None)
+    return Representation(
+        total,
+        etag,
+        modified if at is not None else None,
+        strong,
+        media or None,
+        published_digests(head.all("repr-digest")),
+    )

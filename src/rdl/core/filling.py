@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from rdl import errors as e
 from rdl.core import classify as c
 from rdl.core import messages as m
@@ -19,6 +21,7 @@ from rdl.core.receiving import begins_anew, keep_adopted, portion, range_ignored
 from rdl.core.representation import Representation
 from rdl.core.row import Row, lies_outside, span_of
 from rdl.core.spec import objection, plan, started
+from rdl.options import Digest
 
 
 class Filling(Asking):
@@ -230,6 +233,7 @@ class Filling(Asking):
     def _accept(self, lane: Lane, body: c.Partial | c.Whole) -> None:
         """Let the body in, from the first byte of it that is wanted."""
         assert self.row is not None
+        self._note_digests(self.row, body.representation.digests)
         if range_ignored(body, lane, self.row) and self.lanes.others(lane):
             self._ranges = False  # go on with those that flow
             self.drop(lane)
@@ -258,6 +262,13 @@ class Filling(Asking):
         wanted = ByteRange(lane.upto, lane.stop)
         hold = lane.stop < lane.end
         self.emit(m.Receive(lane.segment, wanted, before - compare, compare, hold))
+
+    def _note_digests(self, row: Row, published: tuple[Digest, ...]) -> None:
+        """What the server says the whole hashes to; a later answer may not say otherwise."""
+        if published and not row.representation.digests:
+            row.representation = replace(row.representation, digests=published)
+        if self.options.verify != "off" and row.part is None and self.order is None:
+            self.digests.publish(row.representation.digests)
 
     def _cannot_compare(self, body: c.Partial | c.Whole) -> bool:
         """A whole to continue with, but no byte of it that is here will be passed on the way to

@@ -80,10 +80,11 @@ class Deliver(Struct, frozen=True):
 
 
 class Hash(Struct, frozen=True):
-    """Feed these bytes to the digests; a range that starts at the row's start restarts them.
-    After `last`, answer Hashed."""
+    """Feed these bytes to digests of these algorithms; a range that starts at the row's start
+    begins them. After `last`, answer Hashed."""
 
     range: ByteRange
+    algorithms: tuple[str, ...]
     last: bool = False
 
 

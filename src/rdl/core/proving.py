@@ -1,8 +1,11 @@
-"""The digests that were asked for: what is hashed so far, and whether it is what was wanted."""
+"""The digests to check: what is hashed so far, and whether it is what it should be.
+
+Those that the user gave; without any, one that the server publishes for the whole (T3).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -17,20 +20,31 @@ HASH_STEP = 1 << 20
 
 
 class Digests:
-    """`wanted`: algorithm to hex; empty when nobody asked."""
+    """`wanted`: of the user, algorithm to hex; `checked`: those that decide about this row."""
 
-    def __init__(self, wanted: Iterable[Digest]) -> None:
+    def __init__(self, wanted: Sequence[Digest]) -> None:
         self.wanted = {digest.algorithm: digest.hex for digest in wanted}
+        self.checked = dict(self.wanted)
         self._hashed, self._found = 0, dict[str, str]()
 
     def restart(self) -> None:
-        """Nothing of the row is hashed."""
-        self._hashed = 0
+        """Another version: nothing of it is hashed, and nothing is published of it yet."""
+        self._hashed, self.checked = 0, dict(self.wanted)
+
+    def publish(self, digests: Sequence[Digest]) -> None:
+        """The server says what the whole row hashes to; one algorithm is enough."""
+        if not self.checked and digests:
+            self.checked = {digests[0].algorithm: digests[0].hex}
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What must be computed."""
+        return tuple(self.checked)
 
     def follow(self, row: Row) -> ByteRange | None:
         """What to hash now: the fresh part of the contiguous head, when it is worth it."""
         start, head = max(self._hashed, row.span.start), row.head()
-        if not self.wanted or head - start < HASH_STEP:
+        if not self.checked or head - start < HASH_STEP:
             return None
         self._hashed = head
         return ByteRange(start, head)
@@ -40,11 +54,12 @@ class Digests:
         return ByteRange(max(self._hashed, row.span.start), row.span.stop)
 
     def objection(self, found: dict[str, str]) -> str:
-        """Why the bytes are not the wanted ones, or nothing."""
+        """Why the bytes are not the right ones, or nothing."""
         self._found = dict(found)
-        for name, want in self.wanted.items():
+        for name, want in self.checked.items():
             if found.get(name) != want:
-                return f"{name} is {found.get(name)}, expected {want}"
+                expected = "expected" if self.wanted else "the server says"
+                return f"{name} is {found.get(name)}, {expected} {want}"
         return ""
 
     def about(self, result: Result, error: RdlError | None) -> Result:
@@ -53,5 +68,6 @@ class Digests:
             return result
         if error is not None:
             return replace(result, digests=self._found)
-        proof = tuple(self.wanted)
-        return replace(result, digests=self._found, verified_by=proof, trust=Trust.T4.value)
+        trust = Trust.T4 if self.wanted else Trust.T3
+        proof = tuple(self.checked if self.wanted else (f"repr-digest:{n}" for n in self.checked))
+        return replace(result, digests=self._found, verified_by=proof, trust=trust.value)

@@ -8,7 +8,7 @@ from rdl.core.lanes import Lane, Lanes
 from rdl.core.order import LEAST_SPLIT, Order
 from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.row import Row
-from rdl.options import RangeSpec, TransferOptions
+from rdl.options import RangeSpec
 
 
 def portion(body: Partial | Whole, lane: Lane, row: Row) -> tuple[ByteRange, int]:
@@ -51,14 +51,15 @@ def begins_anew(body: Partial | Whole | None, wanted: RangeSpec | None) -> bool:
 
 
 def next_fetch(
-    row: Row, lanes: Lanes, options: TransferOptions, order: Order | None
+    row: Row, lanes: Lanes, least: int, order: Order | None, *, hashed: bool
 ) -> Claim | Steal | None:
-    """What an idle worker asks for. With a digest wanted, first what is near the hashed head:
-    the digest should be ready with the last byte; what is further only when that is taken."""
-    flows, least = lanes.flows(), options.min_split
+    """What an idle worker asks for, not split below `least`. When the row is `hashed`, first what
+    is near its head: the digest should be ready with the last byte; what is further only when
+    that is taken."""
+    flows = lanes.flows()
     if order is not None:
         return next_step(row.missing(), flows, LEAST_SPLIT, order.within(row))
-    if options.digests:
+    if hashed:
         near = ByteRange(row.span.start, min(row.span.stop, row.head() + HASH_WINDOW))
         step = next_step(row.missing(), flows, least, near)
         if step is not None:

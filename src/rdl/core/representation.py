@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from rdl.options import Digest
+
 
 class Trust(StrEnum):
     """How sure one can be that two parts belong to the same bytes; docs/reliability.md."""
@@ -32,7 +34,8 @@ class Representation(Struct, frozen=True):
     """`total` is the complete-length in bytes, None when the server does not say.
 
     `etag` is kept exactly as sent, with quotes and W/; `last_modified` likewise.
-    `modified_strong`: Last-Modified is strong by RFC 9110 section 8.8.2.2.
+    `modified_strong`: Last-Modified is strong by RFC 9110 section 8.8.2.2. `digests`: what the
+    server says the whole hashes to (Repr-Digest, RFC 9530), of each algorithm at most one.
     """
 
     total: int | None = None
@@ -40,6 +43,7 @@ class Representation(Struct, frozen=True):
     last_modified: str | None = None
     modified_strong: bool = False
     media_type: str | None = None
+    digests: tuple[Digest, ...] = ()
 
     @property
     def strong_etag(self) -> str | None:
@@ -57,6 +61,9 @@ class Representation(Struct, frozen=True):
     def compare(self, other: Representation) -> Match:
         """Whether `other` is the same bytes, as far as totals and strong validators tell."""
         if None not in (self.total, other.total) and self.total != other.total:
+            return Match.DIFFERENT
+        hexes = {digest.algorithm: digest.hex for digest in self.digests}
+        if any(hexes.get(one.algorithm, one.hex) != one.hex for one in other.digests):
             return Match.DIFFERENT
         if self.strong_etag or other.strong_etag:
             if self.strong_etag is None or other.strong_etag is None:

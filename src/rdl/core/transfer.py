@@ -111,6 +111,8 @@ class Transfer:
         elif why:
             self._fill.emit(m.Quarantine())
             hint = "the data is kept beside it as .part.bad"
+            if not self._fill.digests.wanted:
+                hint += "; --verify off takes it without the server's digest"
             self._finish(DigestMismatch(self.spec.path, why, hint=hint))
         else:
             self._publish()
@@ -176,7 +178,7 @@ class Transfer:
         if self.row is not None and self._fill.confirmed and self.phase is Phase.FILLING:
             fresh = self._fill.digests.follow(self.row)
             if fresh:
-                self._fill.emit(m.Hash(fresh))
+                self._fill.emit(m.Hash(fresh, self._fill.digests.algorithms))
 
     def _checkpoint(self) -> None:
         self._fill.saving.begin()
@@ -203,14 +205,14 @@ class Transfer:
     def _complete(self) -> None:
         assert self.row is not None
         self._tell_progress(last=True)
-        if not self._fill.digests.wanted:
+        if not self._fill.digests.checked:
             self._publish()
             return
         self.phase = Phase.HASHING
         rest = self._fill.digests.rest(self.row)
         size = self.row.size or 0
         self._fill.emit(m.Tell(Verifying(self.spec.path, size, rest.start - self.row.span.start)))
-        self._fill.emit(m.Hash(rest, last=True))
+        self._fill.emit(m.Hash(rest, self._fill.digests.algorithms, last=True))
 
     def _publish(self) -> None:
         assert self.row is not None

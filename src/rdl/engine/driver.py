@@ -121,7 +121,7 @@ class Driver:
         self._crew = Crew(self._events.put)
         self._sync = Backroom("sync", self._broken)
         self._hash = Backroom("hash", self._broken)
-        self._follower = self._new_follower()
+        self._follower = Follower(edges.store)
         self._wake_at: float | None = None
         self._finish: m.Finish | None = None
 
@@ -213,13 +213,9 @@ class Driver:
                 self._place = Place(self._edges.url)
             reception.drop()
 
-    def _new_follower(self) -> Follower:
-        algorithms = [digest.algorithm for digest in self._transfer.options.digests]
-        return Follower(algorithms, self._edges.store)
-
     def _do_begin(self, command: m.Begin) -> None:
         self._follower.stopped = True  # what it reads is about to go
-        self._follower = self._new_follower()
+        self._follower = Follower(self._edges.store)
         spec = self._transfer.spec
         header = Header(
             spec.url,
@@ -253,7 +249,7 @@ class Driver:
 
     def _feed(self, follower: Follower, command: m.Hash) -> None:
         try:
-            follower.feed(command.range)
+            follower.feed(command.range, command.algorithms)
         except RdlError as error:
             if not follower.stopped:
                 self._events.put(m.LocalFailed(error))

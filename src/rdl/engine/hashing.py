@@ -6,7 +6,7 @@ The bytes are read back from the file: what is verified is what is on disk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from rdl.core.byterange import ByteRange
 from rdl.errors import LocalFileError
@@ -18,30 +18,26 @@ STEP = 1 << 20
 class Follower:
     """Hashes ranges in order; a range that does not follow the one before starts anew."""
 
-    def __init__(self, algorithms: Iterable[str], store: Store) -> None:
-        self._algorithms, self._store = tuple(algorithms), store
-        self._next = -1
-        self._hashes: list[hashlib._Hash] = []
+    def __init__(self, store: Store) -> None:
+        self._store, self._next = store, -1
+        self._hashes: dict[str, hashlib._Hash] = {}
         self.stopped = False
         """Set by another thread to give up; feed then returns at once."""
 
-    def feed(self, range: ByteRange) -> None:
+    def feed(self, range: ByteRange, algorithms: Sequence[str]) -> None:
         """Hash the bytes of `range`; LocalFileError when they cannot be read."""
         if range.start != self._next:
-            self._hashes = [hashlib.new(name) for name in self._algorithms]
+            self._hashes = {name: hashlib.new(name) for name in algorithms}
         view, at = memoryview(bytearray(STEP)), range.start
         while at < range.stop and not self.stopped:
             count = self._store.read_into(at, view[: min(STEP, range.stop - at)])
             if count == 0:
                 raise LocalFileError("part file", "it is shorter than what was written")
-            for digest in self._hashes:
+            for digest in self._hashes.values():
                 digest.update(view[:count])
             at += count
         self._next = at
 
     def digests(self) -> dict[str, str]:
         """Algorithm to hex of all that was fed."""
-        return {
-            name: digest.hexdigest()
-            for name, digest in zip(self._algorithms, self._hashes, strict=True)
-        }
+        return {name: digest.hexdigest() for name, digest in self._hashes.items()}

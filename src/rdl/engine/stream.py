@@ -165,18 +165,22 @@ class Stream(io.RawIOBase):
 
     readinto(), read(), readall() and chunks() raise RdlError where the source fails, and
     DigestMismatch at the end. One thread reads at a time. Close it, or use it in a `with`.
+    `published`: without `digests`, one that the server publishes of the whole is checked.
     """
 
     def __init__(
-        self, opener: Opener, ranges: Sequence[RangeSpec | None], digests: Sequence[Digest]
+        self,
+        opener: Opener,
+        ranges: Sequence[RangeSpec | None],
+        digests: Sequence[Digest],
+        *,
+        published: bool = False,
     ) -> None:
         super().__init__()
         self._open, self._rest = opener, list(ranges)
-        self._digests = tuple(digests)
-        try:
-            self._hashes = {one.algorithm: hashlib.new(one.algorithm) for one in digests}
-        except ValueError as error:
-            raise UsageError("digest", str(error)) from None
+        self._published = published and not digests and self._rest == [None]
+        self._hashes: dict[Digest, hashlib._Hash] = {}
+        self._expect(digests)
         self._passages = [opener(self._rest.pop(0), None)]
 
     def readable(self) -> bool:
@@ -190,11 +194,13 @@ class Stream(io.RawIOBase):
         if not view:
             return 0
         while not (count := self._passages[-1].readinto(view)):
+            self._note_published()
             if not self._rest:
                 self._check()
                 return 0
             known = self._passages[0].representation
             self._passages.append(self._open(self._rest.pop(0), known))
+        self._note_published()
         for each in self._hashes.values():
             each.update(view[:count])
         return count
@@ -227,9 +233,22 @@ class Stream(io.RawIOBase):
             max(one.most_out_of_order for one in parts),
         )
 
+    def _expect(self, digests: Sequence[Digest]) -> None:
+        try:
+            self._hashes = {one: hashlib.new(one.algorithm) for one in digests}
+        except ValueError as error:
+            raise UsageError("digest", str(error)) from None
+
+    def _note_published(self) -> None:
+        """With the first bytes it is known what the server says of the whole."""
+        first = self._passages[0].representation
+        if self._published and first is not None:
+            self._published = False
+            self._expect(first.digests[:1])
+
     def _check(self) -> None:
-        for digest in self._digests:
-            found = self._hashes[digest.algorithm].hexdigest()
+        for digest, hashed in self._hashes.items():
+            found = hashed.hexdigest()
             if found != digest.hex:
                 why = f"{digest.algorithm} is {found}, expected {digest.hex}"
                 raise DigestMismatch("stream", why)
