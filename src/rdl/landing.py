@@ -6,12 +6,11 @@ Decides whether there is anything to do; touches nothing.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rdl.core.byterange import Extent
+from rdl.core.byterange import ByteRange, Extent
 from rdl.core.events import Fact, Result, Warned
 from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.representation import Representation, Trust
@@ -19,6 +18,7 @@ from rdl.core.row import Remembered
 from rdl.errors import LocalFileError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Saved
+from rdl.storage.copying import copy_to_part
 from rdl.storage.disk import Disk, as_ours
 from rdl.storage.inspecting import read_partial
 from rdl.storage.names import Names
@@ -51,7 +51,7 @@ class Landing:
         self._path, self._url, self._options = path, url, options
         self._disk, self._check = disk or PosixDisk(), check
         self.existing: Representation | None = None
-        self.adopted = 0
+        self.adopted: tuple[ByteRange, ...] = ()
         """Bytes of unknown origin in the part file, with --continue."""
 
     def already_there(self) -> Result | None:
@@ -72,9 +72,9 @@ class Landing:
         """Open the store; what of an earlier run is to be continued."""
         if self._options.dry_run:
             return self._looked_at()
-        self._copy_partial(tell)
+        self._copy_partial()
         saved = store.open()
-        self.adopted = store.adopted_size or 0
+        self.adopted = store.adoptable()
         if self.adopted and not self._options.transfer.digests:
             self.warn("without a digest nothing proves the old bytes; all is fetched", tell)
         if store.damage:
@@ -109,46 +109,14 @@ class Landing:
         """Validators speak for one URL. A query may be new: it is where signatures stand."""
         return url.partition("?")[0] == self._url.partition("?")[0]
 
-    def _copy_partial(self, tell: Teller | None) -> None:
+    def _copy_partial(self) -> None:
         """With --continue FILE itself may be a partial: it is copied to where partials stand.
 
         Only with a digest (which has not matched FILE), and where no partial stands yet.
         """
         wanted = self._options.file.adopt and self._options.transfer.digests
-        if not wanted or not self._is_file():
-            return
-        disk, name, part = self._disk, self._path.name, Names.of(self._path).part
-        folder = disk.open_folder(self._path.parent)
-        try:
-            if disk.stat(folder, part) is None:
-                self._copy(folder, name, part)
-        except OSError as error:
-            raise as_ours(error, str(self._path)) from error
-        finally:
-            disk.close(folder)
-
-    def _copy(self, folder: int, old: str, part: str) -> None:
-        """Under a name that nobody else uses: a part file appears whole, or not at all."""
-        disk, fresh = self._disk, f".rdl-{secrets.token_hex(8)}"
-        source = disk.open(folder, old, write=False)
-        try:
-            copy = disk.open(folder, fresh, create=True)
-            try:
-                self._copy_all(source, copy)
-                disk.rename(folder, fresh, part, replace=False)
-            except BaseException:
-                disk.unlink(folder, fresh)
-                raise
-            finally:
-                disk.close(copy)
-        finally:
-            disk.close(source)
-
-    def _copy_all(self, source: int, copy: int) -> None:
-        view, at = memoryview(bytearray(STEP)), 0
-        while count := self._disk.pread(source, view, at):
-            self._check()
-            at += self._disk.pwrite(copy, view[:count], at)
+        if wanted and self._is_file():
+            copy_to_part(self._disk, self._path, self._check, holes=True)
 
     def warn(self, text: str, tell: Teller | None) -> None:
         """Tell the user something that stops nothing."""

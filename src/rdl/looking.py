@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rdl.core.blockmap import BlockMap
+from rdl.core.blockmap import BlockMap, block_size_for
 from rdl.core.byterange import ByteRange
 from rdl.core.classify import (
     Context,
@@ -54,8 +54,8 @@ class Status(Struct, frozen=True):
 
     `url` is redacted. `range`: the part that was asked for, None: all. `complete` is None for
     a file that rdl knows nothing about. `running`: another process is fetching it now;
-    `settled`: the next run believes what is here without reading it; `adopted`: so many bytes
-    at the start that only a digest can prove; `modified`: seconds since the epoch.
+    `settled`: the next run believes what is here without reading it; `adopted`: so many further
+    bytes are here that only a digest can prove; `modified`: seconds since the epoch.
     """
 
     path: str
@@ -82,9 +82,9 @@ class Status(Struct, frozen=True):
 
     def block_map(self) -> BlockMap | None:
         """The present bytes as a map; None while the length is unknown."""
-        if self.length is None or self.block_size is None:
+        if self.length is None:
             return None
-        blocks = BlockMap(self.length, self.block_size)
+        blocks = BlockMap(self.length, self.block_size or block_size_for(self.length))
         for first, last in self.present:
             blocks.add(ByteRange(first, last + 1))
         return blocks
@@ -220,7 +220,7 @@ def _of_partial(path: Path, found: OnDisk) -> Status:
         trust=about.trust.value,
         running=found.running,
         settled=found.settled,
-        adopted=header.adopted,
+        adopted=sum(map(len, header.adopted)),
         modified=found.part.mtime_ns / 1e9 if found.part else None,
     )
 

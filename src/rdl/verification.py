@@ -131,13 +131,22 @@ def verify(
     (a TargetExists) when the file changes meanwhile; LocalFileError when it cannot be read,
     or the range is not there yet. Changes nothing on disk.
     """
-    several = (digest,) if isinstance(digest, str | Digest) else tuple(digest)
-    digests = tuple(one if isinstance(one, Digest) else parse_digest(one) for one in several)
-    check = Check(Path(path), one_of_each(digests), _spec(range))
+    check = as_check(path, digest, range)
     result, error = _outcome(check, Tally(str(check.path), tell), Stop())
     if error is not None:
         raise error
     return result
+
+
+def as_check(
+    path: str | os.PathLike[str],
+    digest: str | Digest | Iterable[str | Digest],
+    range: RangeSpec | tuple[int, int | None] | None,
+) -> Check:
+    """The check that verify() makes of its arguments. Raises UsageError."""
+    several = (digest,) if isinstance(digest, str | Digest) else tuple(digest)
+    digests = tuple(one if isinstance(one, Digest) else parse_digest(one) for one in several)
+    return Check(Path(path), one_of_each(digests), _spec(range))
 
 
 def one_of_each(digests: Iterable[Digest]) -> tuple[Digest, ...]:

@@ -212,8 +212,8 @@ def test_an_unknown_part_file_is_adopted_when_asked(bench: Bench) -> None:
     bench.put(DATA[:700], ".part")
     store = bench.store(adopt=True)
     assert store.open() is None
-    assert store.adopted_size == 700
-    store.begin(replace(HEADER, adopted=700))
+    assert store.adoptable() == (ByteRange(0, 700),)
+    store.begin(replace(HEADER, adopted=(ByteRange(0, 700),)))
     view = memoryview(bytearray(700))
     assert store.read_into(0, view) == 700
     assert bytes(view) == DATA[:700]

@@ -218,6 +218,13 @@ def fields(**changed: Any) -> bytes:
         fields(span=[9, 5]),
         fields(span=[0, TOTAL + 1]),
         fields(span={"start": 0}),
+        fields(adopted=700),
+        fields(adopted=[700]),
+        fields(adopted=[[0, 0]]),
+        fields(adopted=[[5, 9], [0, 3]]),
+        fields(adopted=[[0, 5], [5, 9]]),
+        fields(adopted=[[0, TOTAL + 1]]),
+        fields(adopted=[[number * 2, number * 2 + 1] for number in range(4097)]),
         b"{}",
         b"",
         b"null",
@@ -258,6 +265,7 @@ def test_what_could_not_be_read_is_not_written(header: Header) -> None:
         Header("u", Representation(None), 4096),
         Header("ü" * 4096, Representation(0, 'W/"\x80é"'), 4096),
         Header("u", Representation(MAX_OFFSET), 1 << 45, ByteRange(5, MAX_OFFSET)),
+        Header("u", Representation(9), 4096, adopted=(ByteRange(0, 3), ByteRange(5, 9))),
     ],
 )
 def test_headers_survive(header: Header) -> None:

@@ -229,6 +229,16 @@ class World:
             here.discard(token)
 
 
+def _holed(content: bytes, random: Random) -> bytes:
+    """With pages of zeros where another program had reserved, and not written."""
+    data = bytearray(content)
+    for _ in range(3):
+        start = random.randrange(0, len(data) + 4096, 4096)
+        stop = min(len(data), start + random.choice([4096, 70_000, 300_000]))
+        data[start:stop] = bytes(max(0, stop - start))
+    return bytes(data) + random.choice([b"", b"\0" * 5000, b"more"])
+
+
 def _digest(content: bytes) -> str:
     return f"sha-256=:{b64encode(sha256(content).digest()).decode()}:"
 
@@ -377,8 +387,10 @@ class Story:
         )
         self.adopt = self.digest and random.random() < 0.3
         if self.adopt:
-            start = random.choice([b"", self.world.versions[0].content, random.randbytes(9000)])
-            self.world.disk.write(TARGET.with_name("file.part"), start[: random.randrange(9999)])
+            content = self.world.versions[0].content
+            start = random.choice([b"", content, _holed(content, random), random.randbytes(9000)])
+            length = random.choice([random.randrange(9999), len(start)])
+            self.world.disk.write(TARGET.with_name("file.part"), start[:length])
 
     def tell(self) -> None:
         """Run it. AssertionError when a promise was broken."""

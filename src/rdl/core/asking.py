@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from rdl import errors as e
 from rdl.core import messages as m
-from rdl.core.byterange import ByteRange
 from rdl.core.events import Retrying
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, worker_headers
@@ -56,8 +55,8 @@ class Asking:
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
         if self.row and not self._joinable():
             self.row = None
-        if self.row and spec.adoptable:
-            self.row.add([ByteRange(0, spec.adoptable)])
+        if self.row:
+            self.row.add(spec.adoptable)
         self.reused = self.row.present_bytes if self.row else 0
         self.existing = spec.existing if self.row is None else None
 

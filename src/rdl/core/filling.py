@@ -17,7 +17,7 @@ from rdl.core.events import Warned
 from rdl.core.identity import Dislikes
 from rdl.core.lanes import Lane
 from rdl.core.order import Order
-from rdl.core.receiving import begins_anew, keep_adopted, portion, range_ignored
+from rdl.core.receiving import begins_anew, clipped, keep_adopted, portion, range_ignored
 from rdl.core.representation import Representation
 from rdl.core.row import Row, lies_outside, span_of
 from rdl.core.spec import objection, plan, started
@@ -117,9 +117,9 @@ class Filling(Asking):
 
     def disown(self) -> None:
         """The adopted bytes proved to be others: begin without them."""
-        text = "the adopted bytes are not of this file; all of it is fetched"
+        text = "the bytes that were here are not of this file; all of it is fetched"
         self.emit(m.Tell(Warned(self.spec.path, text)))
-        self.adopted = 0
+        self.adopted = ()
         self.drain(self.forget)
 
     # Verdicts
@@ -154,7 +154,7 @@ class Filling(Asking):
         self._restarts += 1
         self._doubted = False
         self.emit(m.Tell(ChangedFact(self.spec.path, error.why)))
-        self.adopted = 0
+        self.adopted = ()
         if self.spec.dry_run and body is not None:
             self.row = None
             self._take(lane, body)
@@ -169,9 +169,9 @@ class Filling(Asking):
         if known is not None and verdict.total is not None and verdict.total != known:
             self._changed(lane, c.Changed(None, sure=True))
         elif self.row is None and lies_outside(self.options.range, verdict.total):
-            self._end(e.ProtocolError("range", "it lies outside of the remote file"))
+            self._end(_outside(verdict.total))
         elif self.row is None and self.adopted:
-            self.adopted = 0  # there are more bytes here than the file has
+            self.adopted = clipped(self.adopted, verdict.total or 0)  # here is more than it has
         elif self.row is None and not self.plain:
             self.plain = True  # an empty file, or a server that dislikes `bytes=0-`
         else:
@@ -200,10 +200,10 @@ class Filling(Asking):
             return
         if span is None:
             self.drop(lane)
-            why = "it lies outside of the remote file"
+            error = _outside(representation.total)
             if representation.total is None:
-                why = "the server does not say where the file ends"
-            self._end(e.ProtocolError("range", why))
+                error = e.ProtocolError("range", "the server does not say where the file ends")
+            self._end(error)
             return
         self.row = Row(representation, span, self.options.block_size)
         self.existing = None
@@ -211,7 +211,8 @@ class Filling(Asking):
         self.saving.restart()
         if self.order is not None:
             self.order.begin(self.row)
-        self.adopted = self.reused = keep_adopted(self.row, lane, self.adopted)
+        self.adopted = keep_adopted(self.row, lane, self.adopted)
+        self.reused = self.row.present_bytes
         part, block_size = self.row.part, self.row.block_size
         self.emit(m.Begin(representation, part, block_size, self.adopted))
         if self.row.size:
@@ -289,7 +290,7 @@ class Filling(Asking):
     def _end_of_unknown(self, lane: Lane) -> None:
         assert self.row is not None
         if self.row.span.start > 0 and lane.upto <= self.row.span.start:
-            self._end(e.ProtocolError("range", "it lies outside of the remote file"))
+            self._end(_outside(lane.upto))
             return
         self.unconfirmed_end = lane.framing == "close" and lane.upto < lane.stop
         if self.unconfirmed_end and self.options.strict:
@@ -299,6 +300,10 @@ class Filling(Asking):
         if self.unconfirmed_end:
             self.emit(m.Tell(Warned(self.spec.path, "the server did not say the length")))
         self.row.end()
+
+
+def _outside(total: int | None) -> e.ProtocolError:
+    return e.ProtocolError("range", f"it lies outside of the {total} bytes of the remote file")
 
 
 _VERDICTS: dict[type[c.Verdict], Callable[[Filling, Lane, Any], None]] = {

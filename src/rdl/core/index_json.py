@@ -20,6 +20,7 @@ from rdl.core.representation import Representation
 MAX_OFFSET = (1 << 63) - 2
 MAX_STRING = 8192
 MAX_JSON = 1 << 18
+MAX_RUNS = 4096
 
 T = TypeVar("T")
 
@@ -27,13 +28,13 @@ T = TypeVar("T")
 class Header(Struct, frozen=True):
     """What a part file is a part of. `url` is redacted. `span`: the bytes of the
     representation that the file holds (None: all of it); file offset 0 is span.start.
-    `adopted`: so many bytes at the start are of unknown origin, to be proved by a digest."""
+    `adopted`: these bytes are of unknown origin, to be proved by a digest of the whole."""
 
     url: str
     representation: Representation
     block_size: int
     span: ByteRange | None = None
-    adopted: int = 0
+    adopted: tuple[ByteRange, ...] = ()
 
 
 class SessionRecord(Struct, frozen=True):
@@ -61,7 +62,7 @@ def header_bytes(header: Header) -> bytes:
             "block_size": header.block_size,
             "span": None if header.span is None else [header.span.start, header.span.stop],
         }
-        | ({"adopted": header.adopted} if header.adopted else {})
+        | ({"adopted": [[run.start, run.stop] for run in header.adopted]} if header.adopted else {})
     )
     read_header(payload)
     return payload
@@ -83,7 +84,7 @@ def read_header(payload: bytes) -> Header:
     )
     limit = MAX_OFFSET if total is None else total
     span = fields.optional("span", lambda name: fields.span(name, limit))
-    adopted = fields.number("adopted", limit) if fields.has("adopted") else 0
+    adopted = fields.runs("adopted", limit) if fields.has("adopted") else ()
     return Header(fields.text("url"), representation, size, span, adopted)
 
 
@@ -148,15 +149,29 @@ class _Fields:
         return value
 
     def span(self, name: str, limit: int) -> ByteRange:
+        return _range(self._get(name), name, limit)
+
+    def runs(self, name: str, limit: int) -> tuple[ByteRange, ...]:
+        """Ranges in order, none of them empty, with gaps between them."""
         value = self._get(name)
-        if not isinstance(value, list) or len(value) != 2:
-            raise ValueError(f"{name} is no range")
-        return ByteRange(_bounded(value[0], limit), _bounded(value[1], limit))
+        if not isinstance(value, list) or len(value) > MAX_RUNS:
+            raise ValueError(f"{name} is no list of at most {MAX_RUNS} ranges")
+        runs = tuple(_range(one, name, limit) for one in value)
+        ends = [-1, *(run.stop for run in runs)]
+        if any(not run or run.start <= end for run, end in zip(runs, ends, strict=False)):
+            raise ValueError(f"{name} is not in order")
+        return runs
 
     def _get(self, name: str) -> Any:
         if name not in self._values:
             raise ValueError(f"{name} is missing")
         return self._values[name]
+
+
+def _range(value: object, name: str, limit: int) -> ByteRange:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{name} is no range")
+    return ByteRange(_bounded(value[0], limit), _bounded(value[1], limit))
 
 
 def _bounded(value: object, limit: int) -> int:

@@ -59,8 +59,8 @@ class Begin(Struct, frozen=True):
     representation: Representation
     span: ByteRange | None
     block_size: int
-    adopted: int = 0
-    """So many bytes at the start of the part file stay, and are not recorded as extents."""
+    adopted: tuple[ByteRange, ...] = ()
+    """These bytes of the part file stay, and are not recorded as extents."""
 
 
 class Reserve(Struct, frozen=True):

@@ -10,6 +10,8 @@ from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.row import Row
 from rdl.options import RangeSpec
 
+Runs = tuple[ByteRange, ...]
+
 
 def portion(body: Partial | Whole, lane: Lane, row: Row) -> tuple[ByteRange, int]:
     """The range to write, and how many bytes of the body come before it.
@@ -25,13 +27,20 @@ def portion(body: Partial | Whole, lane: Lane, row: Row) -> tuple[ByteRange, int
     return rest, rest.start if rest else 0
 
 
-def keep_adopted(row: Row, lane: Lane, adopted: int) -> int:
-    """Count the adopted bytes as present when the answer continues them; how many they are."""
+def keep_adopted(row: Row, lane: Lane, adopted: Runs) -> Runs:
+    """Count the adopted bytes as present when the answer continues them; which they are."""
     total = row.representation.total
-    if total is None or adopted > total or not lane.overlap:
-        return 0
-    row.add([ByteRange(0, adopted)])
-    return adopted
+    if total is None or not lane.overlap:
+        return ()
+    kept = clipped(adopted, total)
+    row.add(kept)
+    return kept
+
+
+def clipped(runs: Runs, total: int) -> Runs:
+    """What of them lies before `total`."""
+    parts = (run.clip(ByteRange(0, total)) for run in runs)
+    return tuple(part for part in parts if part)
 
 
 def range_ignored(body: Partial | Whole, lane: Lane, row: Row) -> bool:

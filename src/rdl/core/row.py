@@ -28,7 +28,7 @@ class Remembered(Struct, frozen=True):
     representation: Representation
     span: ByteRange | None
     extents: tuple[Extent, ...]
-    adopted: int = 0
+    adopted: tuple[ByteRange, ...] = ()
 
 
 def span_of(spec: RangeSpec | None, total: int | None) -> ByteRange | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from rdl.core.byterange import ByteRange
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers
@@ -28,20 +31,20 @@ class Spec(Struct, frozen=True):
     remembered: Remembered | None = None
     existing: Representation | None = None
     dry_run: bool = False
-    adopted: int = 0
-    """So many bytes of unknown origin stand at the start of the part file; only a digest of
-    the whole can prove them, so they are kept only where one was given."""
+    adopted: tuple[ByteRange, ...] = ()
+    """These bytes of the part file are of unknown origin; only a digest of the whole can prove
+    them, so they are kept only where one was given."""
     window: int | None = None
     """The bytes go to a reader in order, and nothing is fetched further ahead of it."""
     pinned: Representation | None = None
     """Another part of this was read before; a representation that differs is a change."""
 
     @property
-    def adoptable(self) -> int:
-        """How many of them, or of those an earlier run adopted, may be kept until the digest
+    def adoptable(self) -> tuple[ByteRange, ...]:
+        """Which of them, or of those an earlier run adopted, may be kept until the digest
         decides."""
         if not self.options.digests or self.options.range is not None:
-            return 0
+            return ()
         return self.remembered.adopted if self.remembered else self.adopted
 
 
@@ -62,15 +65,18 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
     return None
 
 
-def first_ask(row: Row | None, wanted: RangeSpec | None, adopted: int = 0) -> tuple[Ask, int]:
+def first_ask(
+    row: Row | None, wanted: RangeSpec | None, adopted: Sequence[ByteRange] = ()
+) -> tuple[Ask, int]:
     """What to ask for first, or alone, and how many bytes at its start are here already.
 
-    It is a gap (or the end, when all is here), or all that is wanted, or what follows adopted
-    bytes, and some bytes before it: by these it shows whether it is still the same file.
+    It is a gap (or the end, when all is here), or all that is wanted, or what follows the first
+    adopted bytes, and some bytes before it: by these it shows whether it is still the same file.
     """
     if row is None and adopted:
-        overlap = min(adopted, OVERLAP)
-        return Ask(adopted - overlap), overlap
+        overlap = min(len(adopted[0]), OVERLAP)
+        stop = adopted[1].start if len(adopted) > 1 else None
+        return Ask(adopted[0].stop - overlap, stop), overlap
     if row is None:
         return (Ask(wanted.start, wanted.stop, wanted.suffix) if wanted else Ask()), 0
     gap = row.joint()

@@ -105,6 +105,11 @@ def redact_url(url: str) -> str:
     return f"{scheme}{mark}//{authority}{_redact_query(rest[stop:])}"
 
 
+def is_redacted(url: str) -> bool:
+    """Whether redact_url left something out that is needed to ask again."""
+    return url.endswith("//***") or "=***" in url.partition("?")[2]
+
+
 def _redact_query(rest: str) -> str:
     path, mark, query = rest.partition("?")
     return path + mark + _PARAMETER.sub(_redact_parameter, query)

@@ -110,7 +110,7 @@ class Transfer:
             self._fill.disown()
         elif why:
             self._fill.emit(m.Quarantine())
-            hint = "the data is kept beside it as .part.bad"
+            hint = f"the data is kept as {self.spec.path}.part.bad"
             if not self._fill.digests.wanted:
                 hint += "; --verify off takes it without the server's digest"
             self._finish(DigestMismatch(self.spec.path, why, hint=hint))

@@ -1,15 +1,20 @@
-"""Which extents of an index to believe: what it may claim, and what the data confirms."""
+"""Which bytes of a part file to believe: extents that an index may claim and the data confirms;
+of a file without index what is more than zeros."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from xxhash import xxh3_64_intdigest
 
-from rdl.core.byterange import Extent
+from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index import MAX_EXTENT, Decoded, Stat
-from rdl.core.index_json import SessionRecord
+from rdl.core.index_json import MAX_RUNS, SessionRecord
 from rdl.storage.disk import Disk, FileStat
+
+STEP, PAGE = 1 << 20, 4096
+NEAR = 256 << 10
+"""Unwritten places closer than this count as one: a request costs more than so many bytes."""
 
 
 def believable(decoded: Decoded, now: SessionRecord) -> list[Extent]:
@@ -43,20 +48,70 @@ def extents_on_disk(
     for extent in inside:
         check()
         view = buffer[: extent.stop - extent.start]
-        if _checksum(disk, file, view, extent.start - start) == extent.checksum:
+        here = _filled(disk, file, view, extent.start - start)
+        if here and xxh3_64_intdigest(view) == extent.checksum:
             sound.append(extent)
     return sound
 
 
-def _checksum(disk: Disk, file: int, view: memoryview, offset: int) -> int | None:
-    """xxh3-64 of len(view) bytes from `offset`; None when they cannot be read."""
+def written_runs(
+    disk: Disk, file: int, size: int, *, check: Callable[[], None] = lambda: None
+) -> tuple[ByteRange, ...]:
+    """Where the file holds more than pages of zeros, which a program that reserved its space, or
+    a crash, leaves where nothing was written. Places that cannot be read count as zeros."""
+    holes: list[ByteRange] = []
+    for hole in _holes(disk, file, size, check):
+        _join(holes, hole, NEAR)
+    near = NEAR
+    while len(holes) >= MAX_RUNS:
+        near, many, holes = near * 2, holes, []
+        for hole in many:
+            _join(holes, hole, near)
+    edges = [0, *(edge for hole in holes for edge in (hole.start, hole.stop)), size]
+    runs = (ByteRange(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True))
+    return tuple(run for run in runs if run)
+
+
+def _holes(disk: Disk, file: int, size: int, check: Callable[[], None]) -> Iterator[ByteRange]:
+    """Pages of zeros and bad sectors, in order."""
+    buffer, zeros = memoryview(bytearray(STEP)), bytes(STEP)
+    for start in range(0, size, STEP):
+        check()
+        view = buffer[: min(STEP, size - start)]
+        if not _filled(disk, file, view, start):
+            yield from _bad_pages(disk, file, view, start)
+        elif view == zeros[: len(view)]:
+            yield ByteRange(start, start + len(view))
+        else:
+            for at in range(0, len(view), PAGE):
+                if view[at : at + PAGE] == zeros[: len(view[at : at + PAGE])]:
+                    yield ByteRange(start + at, start + min(at + PAGE, len(view)))
+
+
+def _bad_pages(disk: Disk, file: int, view: memoryview, start: int) -> Iterator[ByteRange]:
+    """Of a step that cannot be read as a whole."""
+    for at in range(0, len(view), PAGE):
+        page = view[at : at + PAGE]
+        if not _filled(disk, file, page, start + at) or not any(page):
+            yield ByteRange(start + at, start + at + len(page))
+
+
+def _join(runs: list[ByteRange], run: ByteRange, near: int) -> None:
+    """Append it, or lengthen the last one when there is less than `near` between them."""
+    if runs and run.start - runs[-1].stop < near:
+        run = ByteRange(runs.pop().start, run.stop)
+    runs.append(run)
+
+
+def _filled(disk: Disk, file: int, view: memoryview, offset: int) -> bool:
+    """Read len(view) bytes from `offset`; False when they cannot be read."""
     done = 0
     while done < len(view):
         try:
             count = disk.pread(file, view[done:], offset + done)
         except OSError:  # a bad sector: these bytes are not here
-            return None
+            return False
         if count == 0:
-            return None
+            return False
         done += count
-    return xxh3_64_intdigest(view)
+    return True

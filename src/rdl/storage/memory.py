@@ -142,6 +142,10 @@ class MemoryDisk:
         view[: len(data)] = data
         return len(data)
 
+    def copy(self, source: int, target: int, offset: int, size: int) -> int:
+        view = memoryview(bytearray(size))
+        return self.pwrite(target, view[: self.pread(source, view, offset)], offset)
+
     def pwrite(self, file: int, data: memoryview, offset: int) -> int:
         node, name = self._node(file)
         self._may("pwrite", name)

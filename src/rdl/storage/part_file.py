@@ -16,7 +16,7 @@ from rdl.core.index import Decoded, IndexDamaged, Stat
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import BusyError, LocalFileError, NoSpaceError
 from rdl.storage.base import Finish, Saved
-from rdl.storage.checking import believable, extents_on_disk
+from rdl.storage.checking import believable, extents_on_disk, written_runs
 from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told
 from rdl.storage.index_file import IndexFile, Place, check_ours, load
 from rdl.storage.names import Names
@@ -29,8 +29,8 @@ RECORD_SIZE = 33
 
 
 class PartStore:
-    """The Store of `path`. `adopt`: accept a part file that has no index; then open()
-    returns None, `adopted_size` is its size in bytes, and begin() keeps its data.
+    """The Store of `path`. `adopt`: accept a part file that has no index; then open() returns
+    None, and begin() keeps the data where the header says that bytes were adopted.
     `preallocate` "none": reserve() only calls `warn`, with a sentence, when space is short.
     `check` is called while open() reads data, and may raise.
     `damage` says why an index found by open() was not believed, empty when it was.
@@ -47,14 +47,13 @@ class PartStore:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
-        self.adopted_size: int | None = None
         self.damage = ""
         self._disk: Disk = disk or PosixDisk()
         self._names = Names.of(path)
         self._adopt, self._preallocate = adopt, preallocate
         self._warn, self._check = warn or (lambda message: None), check
         self._folder = self._file = -1
-        self._created = self._failed = self._gone = False
+        self._created = self._failed = self._gone = self._unknown = False
         self._index: IndexFile | None = None
         self._header: Header | None = None
         self._target: FileStat | None = None
@@ -74,10 +73,18 @@ class PartStore:
             self.close()
             raise
 
+    def adoptable(self) -> tuple[ByteRange, ...]:
+        """Where a part file without index holds more than zeros; reads all of it."""
+        if not self._unknown:
+            return ()
+        with told(self._names.part):
+            size = self._disk.fstat(self._file).size
+            return written_runs(self._disk, self._file, size, check=self._check)
+
     def begin(self, header: Header) -> None:
         """Start the index anew; data that was not adopted is dropped."""
         self._need_file()
-        keep = header.adopted > 0 and self.adopted_size is not None and self._index is None
+        keep = header.adopted and self._unknown and self._index is None
         self._start_index(header, ())
         if not keep:
             with told(self._names.part):
@@ -258,18 +265,18 @@ class PartStore:
         if self._created or (stat.size == 0 and decoded is None):
             return None
         if decoded is None:
-            self._take_unknown(stat)
+            self._take_unknown()
             return None
         return self._take_known(decoded, stat)
 
-    def _take_unknown(self, stat: FileStat) -> None:
+    def _take_unknown(self) -> None:
         if not self._adopt:
             raise LocalFileError(
                 self._names.part,
                 "exists, and no index says what it holds",
-                hint="use --continue to adopt it, or remove it",
+                hint="--continue with a digest (--checksum) adopts it; or remove it",
             )
-        self.adopted_size = stat.size
+        self._unknown = True
 
     def _take_known(self, decoded: Decoded, stat: FileStat) -> Saved:
         """Believe what the index may claim and the data confirms; start a clean index."""
