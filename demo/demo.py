@@ -71,6 +71,29 @@ def run_to_the_end(origin: Origin, target: Path, sha256: str) -> dict[str, Any]:
     return result
 
 
+def show_block_map(target: Path) -> None:
+    """The picture of what is on disk, as `rdl status` draws it here."""
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", "rdl", "status", str(target)], timeout=20, check=True)
+
+
+def print_a_range(origin: Origin, target: Path) -> None:
+    """Print bytes of the remote file, and compare them with those that arrived."""
+    span, middle = 48, origin.content.size // 2
+    words = ["cat", f"{origin.url}/{target.name}", "-r", f"{middle}+{span}", "-r", "-16"]
+    command = [sys.executable, "-m", "rdl", *words]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, timeout=20, check=True).stdout
+    with target.open("rb") as data:
+        data.seek(middle)
+        expected = data.read(span)
+        data.seek(-16, 2)
+        expected += data.read()
+    if printed != expected:
+        raise Failed("rdl cat printed other bytes")
+    for at in range(0, len(printed), 16):
+        print(f"    {printed[at : at + 16].hex(' ')}")
+
+
 def tell_what_is_there(folder: Path) -> None:
     """The files in the folder, one a line."""
     for path in sorted(folder.iterdir()):
@@ -103,6 +126,8 @@ def story(origin: Origin, folder: Path) -> None:
     tell_what_is_there(folder)
     if target.exists():
         raise Failed("an incomplete file has the final name")
+    say(f"What of it is here, by its index: rdl status {target.name}")
+    show_block_map(target)
     say("Second run: the same command, with the digest to prove.")
     result = run_to_the_end(origin, target, sha256)
     check(target, sha256)
@@ -114,6 +139,11 @@ def story(origin: Origin, folder: Path) -> None:
         f"(most of it was still in the kernel's socket buffers).\n"
         f"SHA-256 {sha256} is right, and nothing but {target.name} is left."
     )
+    say(
+        f"Any part of a remote file, no file kept: 48 bytes from its middle and its last 16:\n"
+        f"rdl cat {origin.url}/{target.name} -r {content.size // 2}+48 -r -16"
+    )
+    print_a_range(origin, target)
 
 
 def main() -> int:

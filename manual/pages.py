@@ -34,11 +34,10 @@ FILES = [
     ("FILE.part.index", "Which bytes of it are here, and of which version."),
     ("FILE.part.bad", "Data that did not have the digest that was asked for."),
 ]
-ENVIRONMENT = [
-    ("http_proxy, https_proxy, all_proxy, no_proxy", "Proxies, where --proxy is not given."),
-    ("NETRC", "Another file than ~/.netrc."),
-    ("NO_COLOR, TERM, COLUMNS", "How the terminal is used."),
-]
+OWN_VARIABLES = (
+    "Each stands for the option of its name: RDL_VERBOSE=1 is --verbose. An option that is given "
+    "wins; an empty variable is as if it was not set."
+)
 
 
 def exit_status() -> list[tuple[str, str]]:
@@ -46,6 +45,25 @@ def exit_status() -> list[tuple[str, str]]:
     text = (ROOT / "docs" / "exit-codes.md").read_text()
     rows = re.findall(r"^\| (\d+) \| [^|]* \| ([^|]*) \|", text, re.MULTILINE)
     return [(code, meaning.replace("`", "").strip()) for code, meaning in rows]
+
+
+def environment(command: click.Command) -> list[tuple[str, str]]:
+    """The variables that a command heeds, from docs/environment.md."""
+    own = [str(one.envvar) for one in command.params if one.envvar]
+    rows = [(", ".join(own), OWN_VARIABLES)] if own else []
+    if isinstance(command, click.Group):
+        rows = [("RDL_*", OWN_VARIABLES)]
+    if isinstance(command, click.Group) or any(one.name == "proxy" for one in command.params):
+        rows += variables("Network")
+    return rows + variables("Terminal")
+
+
+def variables(section: str) -> list[tuple[str, str]]:
+    """A table of docs/environment.md: variables, and what they say."""
+    text = (ROOT / "docs" / "environment.md").read_text()
+    table = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", table, re.MULTILINE)
+    return [(names.replace("`", ""), says.replace("`", "")) for names, says in rows]
 
 
 def page(name: str, command: click.Command, tree: click.Group) -> str:
@@ -70,7 +88,9 @@ def page(name: str, command: click.Command, tree: click.Group) -> str:
         ]
         lines += _section("COMMANDS", _terms(pages))
     lines += _section("EXIT STATUS", _terms(exit_status()))
-    lines += _section("FILES", _terms(FILES)) + _section("ENVIRONMENT", _terms(ENVIRONMENT))
+    lines += _section("FILES", _terms(FILES)) + _section(
+        "ENVIRONMENT", _terms(environment(command))
+    )
     lines += _section("EXAMPLES", _terms(EXAMPLES.get(name.rpartition(" ")[2], EXAMPLES["get"])))
     others = ["rdl", *(f"rdl-{one}" for one in sorted(tree.commands))]
     also = ", ".join(f"{one}(1)" for one in others if one != title)

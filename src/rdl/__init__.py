@@ -8,13 +8,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rdl.api import Session, Target, get, stream
+    from rdl.core.byterange import ByteRange
     from rdl.core.events import Result
     from rdl.errors import RdlError
     from rdl.looking import info, status
     from rdl.options import Digest, Options
+    from rdl.repairing import repair
     from rdl.verification import verify
 
 _HOMES = {
+    "ByteRange": "rdl.core.byterange",
     "Session": "rdl.api",
     "Target": "rdl.api",
     "get": "rdl.api",
@@ -23,11 +26,13 @@ _HOMES = {
     "Digest": "rdl.options",
     "Options": "rdl.options",
     "info": "rdl.looking",
+    "repair": "rdl.repairing",
     "status": "rdl.looking",
     "stream": "rdl.api",
     "verify": "rdl.verification",
 }
 __all__ = [
+    "ByteRange",
     "Digest",
     "Options",
     "RdlError",
@@ -37,6 +42,7 @@ __all__ = [
     "__version__",
     "get",
     "info",
+    "repair",
     "status",
     "stream",
     "verify",

@@ -29,7 +29,7 @@ from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import RequestLimit, Throttle
-from rdl.errors import Interrupted, OutOfTime, RdlError, UsageError, exit_code_of
+from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError, exit_code_of
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
 from rdl.storage.part_file import PartStore
@@ -227,7 +227,7 @@ class Session:
         options = replace(target.options, network=network)
         if not target.path.name:
             raise UsageError(safe_text(str(target.path)) or "path", "names no file")
-        check = self._checker(options.transfer.max_time, str(target.path))
+        check = self.checker(options.transfer.max_time, str(target.path))
         landing = Landing(target.path, redact_url(url), options, check=check)
         if (early := landing.already_there()) is not None:
             return early, None
@@ -258,14 +258,16 @@ class Session:
                 result, error = self._drive(Driver(transfer, edges, options.file, tell))
             finally:
                 self._done_with(network)
+            if isinstance(error, AuthError) and network.user is not None:
+                error.after_login()
         except BaseException:
             store.close()
             raise
         store.close(discard=result.reason == "unchanged")
         return result, error
 
-    def _checker(self, max_time: float | None, what: str) -> Callable[[], None]:
-        """Raises where a long look at a file should end."""
+    def checker(self, max_time: float | None, what: str) -> Callable[[], None]:
+        """To be called during long work on the file `what`: raises where that should end."""
         begun = time.monotonic()
 
         def check() -> None:

@@ -82,6 +82,11 @@ class AuthError(RdlError):
 
     exit_code, reason, resumable = ExitCode.AUTH, "auth", True
 
+    def after_login(self) -> None:
+        """A user and password had been given: the hint does not ask for them again."""
+        if self.what == "HTTP 401":
+            self.hint = "the user and password that were given were not accepted"
+
 
 class ProtocolError(RdlError):
     """The peer broke HTTP, or our rules about what may be written."""

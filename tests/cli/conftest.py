@@ -12,6 +12,7 @@ from rdl.cli.commands import get
 from rdl.cli.main import main
 from rdl.options import SessionOptions
 from tests.cli.stand_in import StandIn
+from tests.support import json_schema
 
 
 class Answer(NamedTuple):
@@ -28,7 +29,7 @@ Rdl = Callable[..., Answer]
 
 @pytest.fixture
 def rdl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Rdl:
-    """Run a command line in an empty directory."""
+    """Run a command line in an empty directory; all JSON that it prints conforms."""
     sessions: list[StandIn] = []
 
     def open_session(options: SessionOptions) -> StandIn:
@@ -39,6 +40,7 @@ def rdl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         sessions.clear()
         code = main(arguments)
         out, err = capsys.readouterr()
+        list(json_schema.among(out + err))
         return Answer(code, out, err, sessions[0] if sessions else None)
 
     monkeypatch.setattr(get, "open_session", open_session)

@@ -37,11 +37,13 @@ HOSTS: dict[str, dict[str, Any]] = {
         "exit_code": 8,
         "reason": "http-status",
         "error": "http://u:canary@missing/f?sig=canary: 404 Not Found",
+        "completeness": "unconfirmed",
     },
     "refused": {
         "exit_code": 4,
         "reason": "network",
         "error": "connect: refused",
+        "completeness": "unconfirmed",
         "resumable": True,
         "bytes_present": REUSED,
     },
@@ -50,10 +52,16 @@ HOSTS: dict[str, dict[str, Any]] = {
         "reason": "auth",
         "error": "http://denied/f: 403 Forbidden",
         "hint": "the link may have died",
+        "completeness": "unconfirmed",
         "resumable": True,
         "bytes_present": REUSED,
     },
-    "nasty": {"exit_code": 7, "reason": "protocol", "error": f"reason phrase: {NASTY}"},
+    "nasty": {
+        "exit_code": 7,
+        "reason": "protocol",
+        "error": f"reason phrase: {NASTY}",
+        "completeness": "unconfirmed",
+    },
 }
 
 
@@ -125,6 +133,7 @@ class StandIn(Session):
             bytes_total=TOTAL if present else None,
             bytes_present=present,
             error=f"interrupted: {signal}",
+            completeness="unconfirmed",
         )
 
     def _facts(self, host: str, url: str, path: str, tell: Tell) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rdl.cli.streams import Messages
 from tests.cli.conftest import Rdl
 from tests.cli.test_status import MiB, partial, published
 
@@ -76,6 +77,7 @@ def test_on_a_terminal_it_asks(
     rdl: Rdl, folder: Path, monkeypatch: pytest.MonkeyPatch, typed: str, gone: bool
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    monkeypatch.setattr(Messages, "isatty", lambda _messages: True)
     before = names(folder)
     answer = rdl("clean", ".")
     assert answer.code == 0

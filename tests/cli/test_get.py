@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from rdl.core.events import Result
 from rdl.options import Digest, FileOptions, NetworkOptions, Options, RangeSpec, SessionOptions
 from tests.cli.conftest import Rdl
 from tests.cli.stand_in import NASTY, Target
+from tests.support.json_schema import parse, parse_all
 
 U = "http://proved/f.iso"
 A, B = "a" * 64, "b" * 64
@@ -366,7 +366,7 @@ def test_a_dry_run_prints_the_plan(rdl: Rdl) -> None:
         "  ranges  yes\n"
         "  trust   T2: one version by its ETag\n"
     )
-    plan = json.loads(rdl("get", "http://h/f.iso?sig=canary", "--dry-run", "--json").out)
+    plan = parse(rdl("get", "http://h/f.iso?sig=canary", "--dry-run", "--json").out)
     assert plan == {
         "schema": 1,
         "event": "plan",
@@ -380,12 +380,12 @@ def test_a_dry_run_prints_the_plan(rdl: Rdl) -> None:
     }
     failed = rdl("get", "http://missing/f", "--dry-run", "--json")
     assert failed.code == 8
-    assert json.loads(failed.out)["event"] == "error"
+    assert parse(failed.out)["event"] == "error"
 
 
 def test_json_results(rdl: Rdl) -> None:
     answer = rdl("get", U, "http://missing/g", "--json", "-q")
-    good, bad = map(json.loads, answer.out.splitlines())
+    good, bad = parse_all(answer.out)
     fields = set(Result.__struct_fields__) | {"schema", "event", "warnings"}
     assert set(good) == set(bad) == fields
     assert (good["event"], good["exit_code"], good["reason"]) == ("done", 0, "complete")
@@ -399,13 +399,13 @@ def test_json_events_are_all_there_is_on_stderr(rdl: Rdl) -> None:
     answer = rdl("get", *urls, "--progress", "json", "-vv")
     assert answer.err.isascii()
     assert all(line.isprintable() for line in answer.err.splitlines())
-    found = [json.loads(line) for line in answer.err.splitlines()]
+    found = parse_all(answer.err)
     assert {event["event"] for event in found} == {
         *("start", "progress", "retry", "changed", "verify", "done", "error"),
     }
     assert all(event["schema"] == 1 for event in found)
     warned = rdl("get", "http://warned/w", "--progress=json")
-    last = json.loads(warned.err.splitlines()[-1])
+    last = parse_all(warned.err)[-1]
     assert last["warnings"] == [NASTY]
     progress = next(event for event in found if event["event"] == "progress")
     assert set(progress) == {
@@ -419,7 +419,7 @@ def test_errors_before_the_start_are_json_events_too(rdl: Rdl, spelling: list[st
     for arguments in (["http://h/"], ["-x", "0", U], ["--nope"]):
         answer = rdl("get", *spelling, *arguments)
         assert answer.code == 2
-        event = json.loads(answer.err)
+        event = parse(answer.err)
         assert (event["event"], event["exit_code"], event["reason"]) == ("error", 2, "usage")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ import rdl as package
 from rdl.core.describing import Info
 from rdl.errors import AuthError
 from tests.cli.conftest import Rdl
+from tests.support.json_schema import parse
 from tests.support.origin import RESET, Answer, Origin, Seen, response
 
 LENGTH = 5000
@@ -52,8 +52,7 @@ def asked(rdl: Rdl, url: str, *arguments: str) -> dict[str, object]:
     answer = rdl("info", url, "--json", *arguments)
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.count("\n") == 1
-    found: dict[str, object] = json.loads(answer.out)
-    return found
+    return parse(answer.out)
 
 
 def test_one_request_for_one_byte_tells_all(rdl: Rdl) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import rdl
+from tests.support.json_schema import parse_all
 
 ROOT = Path(__file__).parents[2]
 REAL = [sys.executable, "-m", "rdl"]
@@ -101,7 +101,7 @@ def test_a_signal_saves_and_says_so(name: str, code: int) -> None:
         process.send_signal(getattr(signal, name))
         _, err = process.communicate(timeout=20)
         assert process.returncode == code
-    last = json.loads(err.splitlines()[-1])
+    last = parse_all(err)[-1]
     assert (last["event"], last["reason"], last["exit_code"]) == ("error", "interrupted", code)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import subprocess
@@ -26,6 +25,7 @@ from rdl.looking import Status
 from rdl.storage.base import Finish, Header
 from rdl.storage.part_file import PartStore
 from tests.cli.conftest import Answer, Rdl
+from tests.support.json_schema import parse_all
 
 MiB = 1 << 20
 TOTAL = 8 * MiB
@@ -60,7 +60,7 @@ def published(path: Path, size: int = 1000) -> None:
 
 
 def objects(answer: Answer) -> list[dict[str, object]]:
-    return [json.loads(line) for line in answer.out.splitlines()]
+    return parse_all(answer.out)
 
 
 @pytest.mark.parametrize("name", ["a.iso", "a.iso.part", "a.iso.part.index"])

@@ -92,7 +92,7 @@ WRONG = [
     (["--sha256", "", U], "--sha256 '': empty"),
     (["--checksum", "md5:" + "0" * 32, U], "md5 can be forged"),
     (["--checksum", "0" * 40, U], "SHA-1 can be forged"),
-    (["--checksum", "gone.sums", U], "not a digest, nor is there a file of that name"),
+    (["--checksum", "gone.sums", U], "not a digest; and no sums file has this name"),
     (["--checksum", "https://h/SHA256SUMS", U], "--checksum: a URL"),
     (["--checksum", f"sha256:{HEX}", "--sha256", "b" * 64, U], "two different sha256 digests"),
     (["--sha256", HEX, U, "http://ok/g.iso"], "one digest for several URLs"),
@@ -123,10 +123,12 @@ WRONG = [
     (["http://ok/f.iso.part.index", U], "collides with the files beside"),
     ([], "get: no URL given"),
     (["-i", "gone.txt"], "-i gone.txt: No such file"),
+    (["--verify", "discover", U], "is not one of"),
+    (["--resume", "f", "-o", "g"], "contradict each other"),
 ]
 
 ABSENT = [
-    *("-J", "-b", "-N", "--verify", "--mirror", "--join", "--exec", "--resume", "--engine"),
+    *("-J", "-b", "-N", "--mirror", "--join", "--exec", "--engine"),
     *("--on-complete", "--url-command", "--if-changed", "--remote-header-name", "--cookies"),
     *("--base-url", "--member", "-e", "--silent"),
 ]

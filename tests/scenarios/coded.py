@@ -33,11 +33,16 @@ def coded(start: int, stop: int, salt: int = 0) -> bytes:
 
 @dataclass
 class Asked:
-    """One request, when it came, and how many bytes of body it got."""
+    """One request, when and from which port it came, and how many bytes of body it got.
+
+    `gone`: the client closed the connection before the end.
+    """
 
     at: float
     fields: dict[str, str]
     sent: int = 0
+    peer: int = 0
+    gone: bool = False
 
 
 @dataclass
@@ -129,6 +134,7 @@ class Origin:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """One response; counts how many are under way."""
         asked = Asked(time.monotonic(), {k.lower(): v for k, v in request.headers.items()})
+        asked.peer = request.client_address[1]
         with self._lock:
             self.log.append(asked)
             self._active += 1
@@ -140,6 +146,9 @@ class Origin:
                 self._refuse(request, status)
             else:
                 self._serve(request, asked)
+        except OSError:
+            asked.gone = True
+            raise
         finally:
             with self._lock:
                 self._active -= 1

@@ -5,7 +5,6 @@ stderr goes to a file that is read again and again, so no pipe can fill and bloc
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from tests.support import json_schema
 
 Event = dict[str, Any]
 RDL = (sys.executable, "-m", "rdl")
@@ -58,7 +59,7 @@ class Download:
         """The events of one kind so far; a line that is still being written is left out."""
         lines = self.said.splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n") and line.startswith("{")]
-        return [event for event in map(json.loads, whole) if event["event"] == kind]
+        return [event for event in map(json_schema.parse, whole) if event["event"] == kind]
 
     def wait_for(self, kind: str, *, bytes_present: int = 0) -> bool:
         """Wait for an event (with at least so many bytes present); False: it ended before."""
@@ -90,8 +91,7 @@ class Download:
         """The result object on stdout."""
         text = self._out.read_text()
         assert text.count("\n") == 1, f"one result expected: {text!r}; stderr: {self.said}"
-        found: Event = json.loads(text)
-        return found
+        return json_schema.parse(text)
 
 
 @contextmanager

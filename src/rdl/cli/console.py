@@ -13,11 +13,12 @@ from rdl.errors import RdlError, exit_code_of
 
 
 class Console(Struct):
-    """`json`: stderr carries JSON events only."""
+    """`json`: stderr carries JSON events only; `results`: stdout carries result objects."""
 
     streams: tuple[Output, Messages] = field(default_factory=standard_streams)
     signals: Signals = field(default_factory=Signals)
     json: bool = False
+    results: bool = False
     verbose: int = 0
 
     @property
@@ -31,8 +32,11 @@ class Console(Struct):
     def error(self, error: RdlError) -> int:
         """Print an error that ended the command; returns its exit code."""
         code = exit_code_of(error)
+        line = encode(result_object(_as_result(error, code)))
+        if self.results:
+            self.output.line(line)
         if self.json:
-            self.messages.line(encode(result_object(_as_result(error, code))))
+            self.messages.line(line)
             return code
         self.messages.line(f"rdl: {remote_text(str(error))}")
         if error.hint:
@@ -47,6 +51,7 @@ def _as_result(error: RdlError, code: int) -> Result:
         exit_code=code,
         reason=error.reason,
         resumable=error.resumable,
+        completeness="unconfirmed",
         error=str(error),
         hint=error.hint,
     )

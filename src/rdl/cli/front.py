@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Sequence
@@ -12,15 +13,18 @@ import click
 from rdl.cli.commands import cat, clean, completion, get, info, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
+from rdl.cli.values import named
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
 
+_WITHOUT_PROGRESS = (["info"], ["status"], ["clean"], ["completion"])
 _WEB = re.compile(r"https?://", re.IGNORECASE)
+_TO_STDOUT = re.compile(r"(?:^| )(?:-[a-zA-Z]*o ?|--output[= ])(?:-|/dev/stdout)(?: |$)")
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code. Never raises."""
-    console = Console(json=_asks_for_json(arguments))
+    console = Console(json=_asks_for_json(arguments), results=_asks_for_results(arguments))
     try:
         with console.signals:
             return _run(list(arguments), console)
@@ -108,7 +112,7 @@ def _usage(error: click.ClickException) -> UsageError:
         near = _near(error.option_name, error.possibilities or ())
         hint = f"did you mean {' or '.join(near)}?" if near else ""
     elif isinstance(error, click.BadParameter) and error.param is not None:
-        what, why = error.param.opts[-1], error.message
+        what, why = named(error.param, error.ctx), error.message
     elif isinstance(error, click.BadOptionUsage):
         what, why = error.option_name, re.sub(r"^Option '.*?' ", "", why)
     elif found := re.match(r"No such command '(.*?)'(?:\. (Did you mean .*))?", why, re.DOTALL):
@@ -127,7 +131,15 @@ def _usage(error: click.ClickException) -> UsageError:
 def _asks_for_json(arguments: Sequence[str]) -> bool:
     """Also errors in the arguments are JSON events then."""
     line = " ".join(f"{argument}" for argument in arguments)
-    return re.search(r"(?:^| )--progress[= ]json(?: |$)", line) is not None
+    if re.search(r"(?:^| )--progress[= ]", line) or list(arguments[:1]) in _WITHOUT_PROGRESS:
+        return re.search(r"(?:^| )--progress[= ]json(?: |$)", line) is not None
+    return os.environ.get("RDL_PROGRESS") == "json"
+
+
+def _asks_for_results(arguments: Sequence[str]) -> bool:
+    """Also errors in the arguments of get are results then, unless stdout is for its bytes."""
+    of_get = bool(arguments) and (arguments[0] == "get" or _is_get([*arguments]))
+    return of_get and "--json" in arguments and not _TO_STDOUT.search(" ".join(arguments))
 
 
 def _from_system(error: OSError) -> RdlError:

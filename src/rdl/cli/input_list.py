@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from rdl.cli.values import parse_header, parse_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import UsageError
+from rdl.options import RangeSpec
 
 MAX_LIST = 64 << 20
 """Bytes; a longer list is refused."""
@@ -30,6 +31,8 @@ class Entry(Struct, frozen=True):
     dir: str | None = None
     checksums: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    range: RangeSpec | None = None
+    """Of --resume: the part that was begun."""
 
     def __repr__(self) -> str:  # headers may hold secrets
         return f"Entry({redact_url(self.url)!r}, {self.where!r})"

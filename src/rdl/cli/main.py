@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rdl.cli.streams import claim_standard_files
 
     claim_standard_files()
-    gc.set_threshold(100_000)  # else a tenth of the start goes into looking for garbage,
+    gc.set_threshold(20_000)  # else a tenth of the start goes into looking for garbage,
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments == ["--version"]:
         return print_version()

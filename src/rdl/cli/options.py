@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from rdl.cli import values as v
+from rdl.cli.environment import prefer
 from rdl.errors import UsageError
 
 _SIZE = v.Value("SIZE", v.parse_size)
@@ -55,6 +56,12 @@ def _where() -> list[click.Parameter]:
             help="Directory for the files, made when missing.",
         ),
         _option(*("-i", "--input-file"), type=_text("LIST"), help="URLs from a file; - is stdin."),
+        _option(
+            "--resume",
+            type=_text("FILE"),
+            multiple=True,
+            help="Continue FILE from the URL that its index knows.",
+        ),
         _option(
             *("-j", "--parallel"),
             type=v.Value("N", v.parse_count(1, 256)),
@@ -112,6 +119,12 @@ def _verification() -> list[click.Parameter]:
             help="sha256:HEX, sha256-BASE64, bare hex, or the path of a sums file.",
         ),
         _option("--sha256", type=_text("HEX"), help="Short for --checksum sha256:HEX."),
+        _choice(
+            "--verify",
+            of="auto off",
+            default="auto",
+            help="auto: when no digest is given, check one that the server publishes.",
+        ),
     ]
 
 
@@ -200,7 +213,12 @@ def _storage() -> list[click.Parameter]:
 def _talk() -> list[click.Parameter]:
     return [
         _flag("-q", "-s", "--quiet", help="Errors only."),
-        _option("-v", "--verbose", count=True, help="More; -vv more still."),
+        _option(
+            *("-v", "--verbose"),
+            count=True,
+            type=v.Value("N", v.parse_count(0, 9)),
+            help="More; -vv more still.",
+        ),
         _choice("--progress", of="auto bar lines json none", default="auto", help="On stderr."),
         _flag("--json", help="One JSON result object per file on stdout."),
         _flag("--dry-run", help="Print the plan, fetch no body."),
@@ -247,4 +265,5 @@ def get_parameters() -> list[click.Parameter]:
     """The argument and all options of `get`."""
     groups = (_where, _how, _verification, _patience, _request, _network, _storage, _talk)
     options = [option for group in groups for option in group()]
+    prefer(options)
     return [click.Argument(["urls"], nargs=-1, metavar="URL..."), *options, *_foreign()]

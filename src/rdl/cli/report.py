@@ -21,6 +21,8 @@ class Report:
         self._json, self._plans = json, plans
         self._warnings: dict[str, list[str]] = defaultdict(list)
         self._began = time.monotonic()
+        self.results: list[Result] = []
+        """Of the downloads that have ended, in this order."""
 
     def tell(self, fact: Fact) -> None:
         if isinstance(fact, Warned):
@@ -31,6 +33,7 @@ class Report:
             self._print(lines)
 
     def done(self, result: Result) -> None:
+        self.results.append(result)
         warnings = self._warnings.pop(result.path, [])
         planned = result.reason == "dry-run"
         if not planned:
@@ -38,9 +41,9 @@ class Report:
         if self._json and not planned:
             self._print([encode(result_object(result, warnings))])
 
-    def end(self, results: Sequence[Result]) -> None:
+    def end(self) -> None:
         if not self._plans:
-            self._display.end(results, time.monotonic() - self._began)
+            self._display.end(self.results, time.monotonic() - self._began)
         self._display.close()
 
     def _print(self, lines: Sequence[str]) -> None:

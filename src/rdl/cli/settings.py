@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
+from rdl.cli.environment import without_environment
 from rdl.cli.options import get_parameters
-from rdl.cli.values import parse_header
+from rdl.cli.values import named, parse_header
 from rdl.core.text import safe_text
-from rdl.errors import UsageError
+from rdl.errors import Interrupted, UsageError
 from rdl.options import (
     FileOptions,
     NetworkOptions,
@@ -27,6 +28,10 @@ _ALONE = (
     ("restart", "adopt", "--restart", "-c"),
     ("restart", "no_clobber", "--restart", "--no-clobber"),
     ("ipv4", "ipv6", "-4", "-6"),
+    ("resume", "output", "--resume", "-o"),
+    ("resume", "directory", "--resume", "-d"),
+    ("resume", "ranges", "--resume", "-r"),
+    ("resume", "restart", "--resume", "--restart"),
     ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
 )
 
@@ -44,8 +49,10 @@ def options_from(given: Mapping[str, Any]) -> Options:
 
 def options_as_in_get(given: Mapping[str, Any]) -> Options:
     """Of another command: what it does not have is as if it was not given to `get`."""
-    with click.Command("get", params=get_parameters()).make_context("get", []) as context:
-        return options_from({**context.params, **given})
+    parameters = without_environment(get_parameters())
+    with click.Command("get", params=parameters).make_context("get", []) as context:
+        defaults = context.params
+    return options_from({**defaults, **given})
 
 
 def session_options_from(given: Mapping[str, Any]) -> SessionOptions:
@@ -78,6 +85,7 @@ def _transfer(given: Mapping[str, Any]) -> TransferOptions:
         max_time=given["max_time"],
         on_change=given["on_change"],
         strict=given["strict"],
+        verify=given["verify"],
         max_filesize=given["max_filesize"],
         range=given["ranges"][0] if given["ranges"] else None,
         allow_html=given["allow_html"],
@@ -125,8 +133,9 @@ def _existing(given: Mapping[str, Any], name: str) -> Path | None:
         return None
     path = Path(given[name])
     if not path.is_file():
-        option = "--" + name.replace("_", "-")
-        raise UsageError(f"{option} {safe_text(str(path))}", "no such file")
+        context = click.get_current_context()
+        option = next(one for one in context.command.params if one.name == name)
+        raise UsageError(named(option, context, safe_text(str(path))), "no such file")
     return path
 
 
@@ -163,4 +172,17 @@ def _ask(user: str) -> str:
     if sys.stdin is None or not sys.stdin.isatty():
         hint = "-u USER:PASSWORD, or a netrc file"
         raise UsageError("-u", "no password, and no terminal to ask on", hint=hint)
-    return getpass.getpass(f"rdl: password of {safe_text(user, 60)}: ")
+    try:
+        return getpass.getpass(f"rdl: password of {safe_text(user, 60)}: ")
+    except EOFError:
+        _end_line()
+        raise UsageError("-u", "no password was typed") from None
+    except Interrupted:
+        _end_line()
+        raise
+
+
+def _end_line() -> None:
+    """The question still stands on the last line of the terminal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(file=sys.stderr)

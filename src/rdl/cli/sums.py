@@ -31,7 +31,7 @@ def digest_or_sums(spec: str) -> Digest | Sums:
         if "://" in spec:
             raise UsageError("--checksum", "a URL; give the path of a local sums file") from None
         if not os.path.isfile(spec):
-            why = error.why + ", nor is there a file of that name"
+            why = error.why + "; and no sums file has this name"
             raise UsageError(error.what, why, hint=error.hint) from None
     return sums_from(spec, read_small(spec, MAX_SUMS, spec))
 

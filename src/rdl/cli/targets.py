@@ -23,8 +23,9 @@ from rdl.core.digest import parse_digest, parse_sums
 from rdl.core.names import last_segment, name_from_url
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
-from rdl.options import Digest, NetworkOptions, Options
+from rdl.options import Digest, Options
 
+Fields = tuple[tuple[str, str], ...]
 _BESIDE = (".part", ".part.index", ".part.index.new", ".part.bad")
 
 
@@ -45,7 +46,7 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
         if not found:
             raise UsageError(safe_text(name), "no URL in this list")
         entries += found
-    if not entries:
+    if not entries and not given["resume"]:
         raise UsageError("get", "no URL given", hint="rdl get URL; rdl get --help tells more")
     return entries
 
@@ -69,7 +70,8 @@ def downloads_from(
         raise UsageError("--checksum", "one digest for several URLs", hint=hint)
     targets = [_target(given, entry, checks, options) for entry in entries]
     if len(entries) > 1 and given["output"] and not _base(given).is_dir():
-        raise UsageError("-o", "with several URLs this must be an existing directory")
+        why = "with several URLs this must be an existing directory"
+        raise UsageError("-o", why, hint="-d makes one")
     _refuse_same(targets, entries)
     return targets
 
@@ -80,8 +82,7 @@ def lone_download(url: str, given: Mapping[str, Any], options: Options) -> Downl
     address = parse_url(url)
     digests = _digests(_checks(given), Entry(url), name)
     own = replace(
-        options,
-        network=_credentials(options, address, Entry(url)),
+        with_credentials(options, address),
         transfer=replace(options.transfer, digests=digests),
     )
     return Download(address.url, name, own)
@@ -98,20 +99,19 @@ def _target(
     except (UsageError, DigestMissing) as error:
         what = f"{entry.where}: {error.what}" if entry.where else error.what
         raise type(error)(what, error.why, hint=error.hint) from None
-    own = replace(
-        options,
-        network=_credentials(options, address, entry),
-        transfer=replace(options.transfer, digests=digests),
-    )
+    transfer = replace(options.transfer, digests=digests)
+    if entry.range is not None:  # in another version these bytes may be others
+        transfer = replace(transfer, range=entry.range, on_change="fail")
+    own = replace(with_credentials(options, address, entry.headers), transfer=transfer)
     return Download(address.url, path, own)
 
 
-def _credentials(options: Options, address: Address, entry: Entry) -> NetworkOptions:
-    """-u wins over the URL's own userinfo."""
-    network = replace(options.network, headers=options.network.headers + entry.headers)
-    if network.user is not None or address.user is None:
-        return network
-    return replace(network, user=address.user, password=address.password)
+def with_credentials(options: Options, address: Address, headers: Fields = ()) -> Options:
+    """With what the URL and the list say of its request; -u wins over the URL's userinfo."""
+    network = replace(options.network, headers=options.network.headers + headers)
+    if network.user is None and address.user is not None:
+        network = replace(network, user=address.user, password=address.password)
+    return replace(options, network=network)
 
 
 def _base(given: Mapping[str, Any]) -> Path:

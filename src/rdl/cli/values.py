@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import click
+from click.core import ParameterSource
 from msgspec import Struct
 
 from rdl.core.text import redact_text, redact_url, safe_text
@@ -53,9 +54,32 @@ class Value(_ParamType):
         try:
             return self._parse(value)
         except ValueError as error:
-            label = param.opts[-1] if param else self.name
-            shown = "" if self._secret else f" {safe_text(redact_text(value), 80) or repr('')}"
-            raise UsageError(label + shown, str(error)) from None
+            shown = "" if self._secret else safe_text(redact_text(value), 80) or repr("")
+            what = named(param, ctx, shown) if param else f"{self.name} {shown}"
+            raise UsageError(what, str(error)) from None
+
+
+class Switch(click.types.BoolParamType):
+    """A flag whose value may also be a word of the environment."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            what = named(param, ctx, safe_text(value, 80)) if param else safe_text(value, 80)
+            raise UsageError(what, "neither yes nor no (like 1 or 0)") from None
+
+
+def is_from(source: ParameterSource, ctx: click.Context | None, name: str | None) -> bool:
+    """Whether the value of the parameter `name` came from there."""
+    return ctx is not None and name is not None and ctx.get_parameter_source(name) is source
+
+
+def named(param: click.Parameter, ctx: click.Context | None, value: str = "") -> str:
+    """What an error calls a parameter with this value: its option, or the variable it is from."""
+    if is_from(ParameterSource.ENVIRONMENT, ctx, param.name):
+        return f"{param.envvar}: {value}" if value else f"{param.envvar}"
+    return f"{param.opts[-1]} {value}" if value else param.opts[-1]
 
 
 def parse_size(text: str) -> int:

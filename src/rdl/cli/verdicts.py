@@ -14,10 +14,11 @@ from msgspec.structs import asdict
 
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.plain import Display
+from rdl.cli.display.summary import took
 from rdl.cli.exit_codes import SIGNALS
 from rdl.cli.streams import Messages, Output
 from rdl.core.events import Fact, Progress, Result, Verifying
-from rdl.core.text import format_size, format_time, redact_text
+from rdl.core.text import format_size, redact_text
 
 if TYPE_CHECKING:
     from rdl.verification import Verification
@@ -68,7 +69,7 @@ class Verdicts:
         elif len(verdicts) > 1 and not self._manner.quiet:
             good = sum(verdict.exit_code == 0 for verdict in verdicts)
             read = format_size(sum(verdict.bytes_hashed for verdict in verdicts))
-            seconds = format_time(time.monotonic() - self._began)
+            seconds = took(time.monotonic() - self._began)
             self._messages.line(
                 f"rdl: {good} of {len(verdicts)} verified, {read} read in {seconds}"
             )

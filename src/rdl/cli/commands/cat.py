@@ -13,10 +13,11 @@ import click
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
+from rdl.cli.display.summary import located
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.targets import lone_download
-from rdl.errors import UsageError
+from rdl.errors import RdlError, UsageError
 from rdl.options import Options, RangeSpec, SessionOptions
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _NOT_HERE = frozenset(
     (
         *("urls", "output", "directory", "input_file", "parallel", "min_split_size", "adopt"),
         *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate"),
-        *("keep_time", "json", "dry_run"),
+        *("keep_time", "json", "dry_run", "resume"),
     )
 )
 
@@ -77,6 +78,8 @@ def pour(
     except BrokenPipeError:
         console.output.abandon()
         return BROKEN_PIPE
+    except RdlError as error:
+        raise located(error, url, options.network.user) from error.__cause__
     finally:
         display.close()
     return 0

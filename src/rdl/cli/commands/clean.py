@@ -21,7 +21,7 @@ def clean(console: Console, path: str, *, yes: bool, bad: bool) -> int:
     """Run the command; returns the exit code. Raises RdlError."""
     from rdl.looking import leftovers
 
-    if not yes and (sys.stdin is None or not sys.stdin.isatty()):
+    if not yes and not _can_ask(console):
         raise UsageError("clean", "no terminal to ask on", hint="--yes removes without asking")
     found, refused = leftovers(path, bad=bad)
     for error in refused:
@@ -35,13 +35,21 @@ def clean(console: Console, path: str, *, yes: bool, bad: bool) -> int:
     return _remove(console, path, found)
 
 
+def _can_ask(console: Console) -> bool:
+    """Whether the question is seen, and can be answered."""
+    return sys.stdin is not None and sys.stdin.isatty() and console.messages.isatty()
+
+
 def _is_confirmed(console: Console, found: list[Leftover]) -> bool:
     for one in found:
         console.messages.line(f"  {safe_text(one.name)}  {format_size(one.size)}")
     size = format_size(sum(one.size for one in found))
     console.messages.write(f"rdl: remove {_count(len(found))}, {size} on disk? [y/N] ")
     console.messages.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    answer = sys.stdin.readline()
+    if not answer:  # the end of the input leaves the question's line open
+        console.messages.line("")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _remove(console: Console, path: str, found: list[Leftover]) -> int:

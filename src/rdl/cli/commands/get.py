@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +12,10 @@ from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Display, Style
 from rdl.cli.exit_codes import overall
+from rdl.cli.input_list import Entry
 from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
+from rdl.cli.resuming import resumption
 from rdl.cli.settings import options_from, session_options_from
 from rdl.cli.targets import (
     Download,
@@ -21,6 +24,7 @@ from rdl.cli.targets import (
     lone_download,
     make_directories,
 )
+from rdl.core.events import Result
 from rdl.errors import UsageError
 from rdl.options import SessionOptions
 
@@ -46,14 +50,26 @@ def get(console: Console, given: dict[str, Any]) -> int:
     console.verbose = given["verbose"]
     if given["output"] in ("-", "/dev/stdout", "/dev/null"):
         return _to_stream(console, given)
-    entries = entries_from(given)
-    downloads = downloads_from(given, entries, options_from(given))
+    options = options_from(given)
+    begun = [resumption(name) for name in given["resume"]]
+    here = [one for one in begun if isinstance(one, Result)]
+    entries = [*entries_from(given), *(one for one in begun if isinstance(one, Entry))]
+    downloads = downloads_from(given, entries, options)
     if not given["dry_run"]:
         make_directories(given, entries)
-    several = len(downloads) > 1
-    style = Style(given["verbose"], given["quiet"], several, len(downloads))
+    count = len(downloads) + len(here)
+    style = Style(
+        given["verbose"],
+        given["quiet"],
+        count > 1,
+        count,
+        {str(one.path): part for one in downloads if (part := one.options.transfer.range)},
+        frozenset(str(one.path) for one in downloads if os.path.exists(one.path)),
+    )
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
+    for result in here:
+        report.done(result)
     return _download(console, downloads, session_options_from(given), display, report)
 
 
@@ -80,12 +96,12 @@ def _download(
         with open_session(options) as session:
             targets = [make_target(download) for download in downloads]
             console.signals.watch(session, display.abandon)
-            results = session.get_all(targets, report.tell, report.done)
+            session.get_all(targets, report.tell, report.done)
             console.signals.watch(None, display.abandon)
-        report.end(results)
+        report.end()
     finally:
         display.close()
-    code = overall(results)
+    code = overall(report.results)
     if console.output.trouble and not code:
         raise console.output.trouble
     return code

@@ -8,11 +8,12 @@ import click
 
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
+from rdl.cli.display.summary import counted, located
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.values import parse_url
-from rdl.core.text import format_size, safe_text
-from rdl.errors import UsageError
+from rdl.core.text import safe_text
+from rdl.errors import RdlError, UsageError
 from rdl.options import NetworkOptions
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def show(console: Console, given: dict[str, Any]) -> int:
     console.verbose = given["verbose"]
     if given["url"] is None:
         raise UsageError("info", "no URL given", hint="rdl info URL; rdl info --help tells more")
-    parse_url(given["url"])
-    found = look(given["url"], options_as_in_get(given).network)
+    address, network = parse_url(given["url"]), options_as_in_get(given).network
+    try:
+        found = look(given["url"], network)
+    except RdlError as error:
+        raise located(error, address.url, network.user or address.user) from error.__cause__
     lines = [encode(info_object(found))] if given["json"] else info_lines(found)
     for line in lines:
         console.output.line(line)
@@ -73,7 +77,7 @@ def info_lines(found: Info) -> list[str]:
     """The same for people; what the server does not say is left out, except the length."""
     length = "not said"
     if found.length is not None:
-        length = f"{found.length} bytes ({format_size(found.length)})"
+        length = counted(found.length)
     modified = _strength(found.last_modified, strong=found.modified_strong)
     etag = _strength(found.etag, strong=not (found.etag or "").startswith("W/"))
     rows = [

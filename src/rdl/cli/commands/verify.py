@@ -1,4 +1,6 @@
-"""`rdl verify FILE [DIGEST]`: check files, or ranges of one, against digests. Changes nothing."""
+"""`rdl verify FILE [DIGEST]`: check files, or ranges of one, against digests. Changes nothing,
+unless --repair is given.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.exit_codes import overall
 from rdl.cli.options import get_parameters
+from rdl.cli.repairs import OF_GET, refuse_without_repair, repair, repair_options, worth_it
 from rdl.cli.values import Value, parse_range
 from rdl.cli.verdicts import Manner, Verdicts, as_result
 from rdl.core.events import Warned
@@ -24,6 +27,7 @@ def verify(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is checked."""
     console.verbose = given["verbose"]
     found = checks_from(given)
+    mend = repair_options(given, found.checks) if given["repair"] is not None else None
     from rdl.verification import Verifier
 
     verifier = Verifier()
@@ -46,6 +50,8 @@ def verify(console: Console, given: dict[str, Any]) -> int:
     finally:
         display.close()
     code = overall([as_result(result) for result in results])
+    if mend is not None and worth_it(results):
+        code = repair(console, given, found.checks, *mend)
     if console.output.trouble and not code:
         raise console.output.trouble
     return code
@@ -53,7 +59,9 @@ def verify(console: Console, given: dict[str, Any]) -> int:
 
 def verify_parameters() -> list[click.Parameter]:
     """The arguments and options of `verify`."""
-    shared = [option for option in get_parameters() if option.name in _SHARED]
+    shared = [
+        option for option in get_parameters() if option.name in _SHARED or option.name in OF_GET
+    ]
     return [
         click.Argument(["arguments"], nargs=-1, metavar="FILE [DIGEST]..."),
         click.Option(
@@ -69,6 +77,12 @@ def verify_parameters() -> list[click.Parameter]:
             help="A file as sha256sum or cksum writes it; - is stdin. Without FILE, every file "
             "that it names is checked, in the folder of the sums file.",
         ),
+        click.Option(
+            ["--repair"],
+            metavar="URL",
+            help="When FILE is not right, build a repaired copy, fetching what cannot be kept, and "
+            "put it in the place of FILE. The other options say how to fetch.",
+        ),
         *shared,
     ]
 
@@ -77,6 +91,8 @@ def command() -> click.Command:
     """The click command of `verify`."""
 
     def run(**given: Any) -> int:
+        if given["repair"] is None:
+            refuse_without_repair(click.get_current_context())
         return verify(click.get_current_context().find_object(Console) or Console(), given)
 
     return click.Command(
@@ -85,11 +101,13 @@ def command() -> click.Command:
         callback=run,
         context_settings={"max_content_width": 100},
         help="Check a file, or a range of it, against a digest: sha256:HEX, sha-256=HEX, "
-        "sha256-BASE64 or bare hex; as DIGEST, --checksum or --sha256. Changes nothing. "
+        "sha256-BASE64 or bare hex; as DIGEST, --checksum or --sha256. Changes nothing, unless "
+        "--repair is given. "
         "A part file is read by its index: what of it is here can be checked."
         "\n\n\b\n"
         "rdl verify FILE DIGEST\n"
         "rdl verify FILE -r 0-499 -r -500 DIGEST1 DIGEST2\n"
-        "rdl verify --sums SHA256SUMS [FILE]...",
+        "rdl verify --sums SHA256SUMS [FILE]...\n"
+        "rdl verify FILE DIGEST --repair URL",
         short_help="Check files against digests.",
     )

@@ -67,7 +67,7 @@ def _mark(share: float, marks: Marks) -> str:
 
 def _legend(span: ByteRange, cells: int, width: int, marks: Marks) -> str:
     missing, little, much, here = tuple(marks.steps)
-    each = format_size(len(span) / cells)
+    each = format_size(max(1, len(span) / cells))
     said = [f"{here} here", f"{little}{much} in part", f"{missing} missing", f"one is {each}"]
     while len(said) > 1 and len("   ".join(said)) + 1 > width:
         said.pop()

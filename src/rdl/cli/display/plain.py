@@ -5,10 +5,10 @@ The other text displays are this one with progress added. `quiet` leaves only er
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from rdl.cli.display.summary import closing_lines, name_of, remote_text, total_line
 from rdl.cli.streams import Messages
@@ -24,15 +24,19 @@ from rdl.core.events import (
     Warned,
 )
 from rdl.core.text import format_size, format_time, redact_url, safe_text
+from rdl.options import RangeSpec
 
 
 class Style(Struct, frozen=True):
-    """How much is said, and of how many downloads."""
+    """How much is said, and of how many downloads. `parts`: paths to what alone is asked for;
+    `existing`: the paths at which a file stood before."""
 
     verbose: int = 0
     quiet: bool = False
     several: bool = False
     count: int = 1
+    parts: Mapping[str, RangeSpec] = field(default_factory=dict)
+    existing: frozenset[str] = frozenset()
 
 
 class Display(Protocol):
@@ -60,8 +64,9 @@ class Display(Protocol):
 
 
 def again(fact: Retrying) -> str:
-    """When the next try comes."""
-    return f"try {fact.attempt} in {format_time(fact.delay)}"
+    """When the next try comes; the first after new bytes has no number."""
+    what = f"try {fact.attempt}" if fact.attempt else "going on"
+    return f"{what} in {format_time(fact.delay)}"
 
 
 class Plain:
@@ -113,7 +118,11 @@ class Plain:
     def done(self, result: Result, warnings: Sequence[str]) -> None:
         if result.exit_code == 0 and self._style.quiet:
             return
-        for text in closing_lines(result, several=self._style.several):
+        style = self._style
+        replaced = result.path in style.existing
+        for text in closing_lines(
+            result, several=style.several, part=style.parts.get(result.path), replaced=replaced
+        ):
             self.line(text)
 
     def end(self, results: Sequence[Result], seconds: float) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rdl.cli.display.json_lines import SCHEMA
 from rdl.cli.display.picture import Marks, picture
+from rdl.cli.display.summary import counted
 from rdl.core.byterange import ByteRange
 from rdl.core.text import format_size, format_time, safe_text
 
@@ -51,7 +52,7 @@ def status_lines(found: Status, width: int, marks: Marks, *, wrap: bool = False)
     for name, text in rows:
         if text is not None:
             lines += _hung(f"  {name:<8}  ", safe_text(text, _URL), width if wrap else None)
-    blocks = found.block_map()
+    blocks = found.block_map() if found.block_size is not None else None
     if blocks is not None:
         span = ByteRange(*_span(found))
         lines += picture(blocks, span, width, marks)
@@ -83,7 +84,7 @@ def _file_rows(found: Status) -> list[tuple[str, str | None]]:
     state = "complete, and as rdl published it"
     if found.complete is None:
         state = "a file; nothing beside it tells whether it is complete"
-    return [("state", state), ("size", _bytes(found.bytes_present)), *_validators(found)]
+    return [("state", state), ("size", counted(found.bytes_present)), *_validators(found)]
 
 
 def _partial_rows(found: Status) -> list[tuple[str, str | None]]:
@@ -92,7 +93,7 @@ def _partial_rows(found: Status) -> list[tuple[str, str | None]]:
         part = f"only {_pair(found.range)} of {found.length} bytes"
     adopted = None
     if found.adopted:
-        adopted = f"{found.adopted} bytes at the start, which only a digest can prove"
+        adopted = f"{found.adopted} bytes that only a digest can prove"
     return [
         ("url", found.url),
         ("state", _state(found)),
@@ -129,8 +130,8 @@ def _state(found: Status) -> str:
 def _here(found: Status) -> str:
     size = found.wanted
     if size is None:
-        return f"{_bytes(found.bytes_present)} of an unknown length"
-    return f"{percent(found)} of {_bytes(size)}: {_bytes(found.bytes_present)}"
+        return f"{counted(found.bytes_present)} of an unknown length"
+    return f"{percent(found)} of {counted(size)}: {counted(found.bytes_present)}"
 
 
 def percent(found: Status) -> str:
@@ -139,10 +140,6 @@ def percent(found: Status) -> str:
     if size is None:
         return "?"
     return f"{100 * found.bytes_present // size if size else 100}%"
-
-
-def _bytes(size: int) -> str:
-    return f"{size} bytes ({format_size(size)})" if size >= 1024 else f"{size} bytes"
 
 
 def _pair(pair: tuple[int, int]) -> str:

@@ -11,7 +11,13 @@ from pathlib import PurePath
 from rdl.cli.exit_codes import SIGNALS
 from rdl.core.events import Planned, Result
 from rdl.core.text import format_size, format_time, redact_text, redact_url, safe_text
+from rdl.errors import AuthError, RdlError
+from rdl.options import RangeSpec
 
+SHORTEST = 0.1
+"""Seconds; a shorter time is not measured by people."""
+SMALLEST = 64 << 10
+"""Bytes; the speed of fewer is that of one answer."""
 _TRUST = {
     "T0": "the server gave no validator",
     "T1": "one version by its Last-Modified",
@@ -32,32 +38,70 @@ def remote_text(text: str) -> str:
     return safe_text(redact_text(text), 600)
 
 
-def closing_lines(result: Result, *, several: bool = False) -> list[str]:
-    """The last words on one download, without the leading `rdl: `."""
+def located(error: RdlError, url: str, user: str | None) -> RdlError:
+    """The same error, which now says of which URL it speaks; `user`: who we said we were."""
+    shown = safe_text(redact_url(url), 300)
+    if error.what == "stream":
+        error.args = (f"{shown}: {error.why}",)
+    elif error.what == "range" or error.what.startswith("HTTP "):
+        error.args = (f"{shown}: {error}",)
+    if isinstance(error, AuthError) and user is not None:
+        error.after_login()
+    return error
+
+
+def took(seconds: float) -> str:
+    """A time as the last line says it."""
+    return format_time(seconds) if seconds >= SHORTEST else f"under {format_time(SHORTEST)}"
+
+
+def counted(size: int) -> str:
+    """Bytes to the byte, and for people."""
+    return f"{size} bytes ({format_size(size)})" if size >= 1024 else f"{size} bytes"
+
+
+def closing_lines(
+    result: Result,
+    *,
+    several: bool = False,
+    part: RangeSpec | None = None,
+    replaced: bool = False,
+) -> list[str]:
+    """The last words on one download, without the leading `rdl: `. `part`: what alone was asked
+    for; `replaced`: there was a file of that name."""
     if result.exit_code == 0:
-        return [f"{name_of(result.path)}: {_success(result)}"]
+        notes = [] if part is None else [f"only {_extent(part, result.bytes_present)}"]
+        notes += ["the old file was replaced"] if replaced else []
+        return [f"{name_of(result.path)}: {_success(result, notes)}"]
     if result.exit_code in SIGNALS:
         return [] if several and not result.bytes_present else [_interrupted(result)]
     return _failure(result, several)
 
 
-def _success(result: Result) -> str:
+def _extent(part: RangeSpec, size: int) -> str:
+    """Which bytes a range was, of which `size` are here."""
+    if part.suffix is not None:
+        return f"the last {size} bytes"
+    return f"bytes {part.start}-{part.start + size - 1}"
+
+
+def _success(result: Result, notes: Sequence[str]) -> str:
     size = format_size(result.bytes_present or result.bytes_total or 0)
     if result.reason == "unchanged":
         return f"unchanged, {size}, nothing fetched ({result.trust})"
     if result.reason == "dry-run":
         return "nothing fetched"
-    words = [f"{size} in {format_time(result.seconds)}{_speed(result)}"]
+    words = [f"{size} in {took(result.seconds)}{_speed(result.bytes_downloaded, result.seconds)}"]
     if result.bytes_reused:
         words.append(f"{format_size(result.bytes_reused)} reused")
-    words.append(_proof(result))
-    return ", ".join(words)
+    return ", ".join([*words, *notes, _proof(result)])
 
 
-def _speed(result: Result) -> str:
-    if result.seconds <= 0:
+def _speed(size: int, seconds: float) -> str:
+    """Of so little, or in so short a time, it would say nothing."""
+    if size < SMALLEST or seconds < SHORTEST:
         return ""
-    return f" ({format_size(result.bytes_downloaded / result.seconds)}/s)"
+    return f" ({format_size(size / seconds)}/s)"
 
 
 def _proof(result: Result) -> str:
@@ -85,11 +129,12 @@ def _kept(result: Result) -> str:
 
 
 def _failure(result: Result, several: bool) -> list[str]:
-    text = remote_text(result.error or result.reason)
+    text, name = remote_text(result.error or result.reason), name_of(result.path)
+    vague = (several and not text.startswith(f"{name}: ")) or text.startswith("range: ")
     if result.reason in ("http-status", "auth") and text.startswith("HTTP "):
         text = f"{safe_text(redact_url(result.url), 300)}: {text}"
-    elif several and not text.startswith(f"{name_of(result.path)}: "):
-        text = f"{name_of(result.path)}: {text}"
+    elif vague:
+        text = f"{name}: {text}"
     lines = [text]
     if result.hint:
         lines.append(f"hint: {remote_text(result.hint)}")
@@ -104,9 +149,7 @@ def total_line(results: Sequence[Result], seconds: float) -> str:
     good = sum(result.exit_code == 0 for result in results)
     fetched = sum(result.bytes_downloaded for result in results)
     text = f"{good} of {len(results)} files complete, {format_size(fetched)} fetched"
-    text += f" in {format_time(seconds)}"
-    if seconds > 0:
-        text += f" ({format_size(fetched / seconds)}/s)"
+    text += f" in {took(seconds)}{_speed(fetched, seconds)}"
     if any(result.exit_code in SIGNALS for result in results):
         text += "; interrupted, the same command continues"
     return text
@@ -116,8 +159,8 @@ def plan_lines(plan: Planned) -> list[str]:
     """What --dry-run prints on stdout for one download."""
     size = "unknown"
     if plan.bytes_total is not None:
-        size = f"{plan.bytes_total} bytes ({format_size(plan.bytes_total)})"
-    here = f"{plan.bytes_present} bytes ({format_size(plan.bytes_present)})"
+        size = counted(plan.bytes_total)
+    here = counted(plan.bytes_present)
     if plan.bytes_present:
         here += ", to be continued" if plan.resume else ", of no use"
     return [

@@ -1,0 +1,63 @@
+"""Which options the environment may give, as RDL_ and the option's long name in capitals.
+
+Preferences: how, not what to fetch, where to put it or what to check; nothing that trusts
+more, and no credential. The table for users is docs/environment.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from rdl.cli.values import Switch, is_from
+
+PREFERENCES = frozenset(
+    (
+        *("parallel", "connections", "min_split_size", "on_change", "strict", "max_filesize"),
+        *("limit_rate", "limit_requests", "retry", "retry_max_time", "connect_timeout", "timeout"),
+        *("max_time", "netrc_file", "user_agent", "proxy", "noproxy", "cacert", "block_size"),
+        *("preallocate", "keep_time", "quiet", "verbose", "progress"),
+    )
+)
+_GIVES_WAY = {
+    "netrc_file": ("no_netrc",),
+    "quiet": ("verbose",),
+    "verbose": ("quiet",),
+    "progress": ("quiet",),
+}
+"""Contradictions: such a variable says nothing beside these options."""
+
+
+def prefer(parameters: Iterable[click.Parameter]) -> None:
+    """Give the preferences among them their variables."""
+    for one in parameters:
+        if isinstance(one, click.Option) and one.name in PREFERENCES:
+            one.envvar = f"RDL_{one.opts[-1].strip('-').replace('-', '_').upper()}"
+            one.callback = _after_explicit(_GIVES_WAY.get(one.name, ()))
+            if one.is_flag:
+                one.type = Switch()
+
+
+def _after_explicit(
+    others: Sequence[str],
+) -> Callable[[click.Context, click.Parameter, Any], Any] | None:
+    """A value from the environment is as if unset where one of `others` is on the command line
+    (click looks at what stands there first)."""
+
+    def choose(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        explicit = any(is_from(ParameterSource.COMMANDLINE, ctx, other) for other in others)
+        if explicit and is_from(ParameterSource.ENVIRONMENT, ctx, param.name) and value != "json":
+            return param.get_default(ctx)
+        return value
+
+    return choose if others else None
+
+
+def without_environment(parameters: list[click.Parameter]) -> list[click.Parameter]:
+    """The same, whatever the environment says."""
+    for one in parameters:
+        one.envvar = None
+    return parameters

@@ -1,0 +1,93 @@
+"""`rdl verify FILE --repair URL`: after a bad verdict a repaired copy takes the file's place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+from msgspec.structs import replace
+
+from rdl.cli.console import Console
+from rdl.cli.display.choose import display_for
+from rdl.cli.display.plain import Style
+from rdl.cli.report import Report
+from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.targets import with_credentials
+from rdl.cli.values import parse_url
+from rdl.core.events import Result
+from rdl.core.text import redact_url
+from rdl.errors import ExitCode, RdlError, UsageError, exit_code_of
+from rdl.options import Options
+
+if TYPE_CHECKING:
+    from rdl.verification import Check, Verification
+
+OF_GET = frozenset(
+    (
+        *("connections", "min_split_size", "limit_rate", "limit_requests", "retry"),
+        *("retry_max_time", "connect_timeout", "timeout", "max_time", "headers", "user"),
+        *("netrc_file", "no_netrc", "user_agent", "proxy", "noproxy", "cacert", "cert", "key"),
+        *("insecure", "ipv4", "ipv6", "allow_insecure_redirect", "allow_private_redirect"),
+        *("block_size", "preallocate", "keep_time"),
+    )
+)
+"""Options of get that say how to fetch."""
+
+
+def repair_options(given: Mapping[str, Any], checks: Sequence[Check]) -> tuple[str, Options]:
+    """The URL without credentials, and how to fetch. Raises UsageError."""
+    if len({check.path for check in checks}) != 1:
+        raise UsageError("--repair", "one URL repairs one file", hint="name the FILE")
+    address = parse_url(given["repair"])
+    fetching = {name: given[name] for name in OF_GET}
+    return address.url, with_credentials(options_as_in_get(fetching), address)
+
+
+def refuse_without_repair(context: click.Context) -> None:
+    """What says how to fetch says nothing where nothing is fetched. Raises UsageError."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in OF_GET and source is ParameterSource.COMMANDLINE:
+            raise UsageError(parameter.opts[-1], "useless without --repair")
+
+
+def worth_it(verdicts: Sequence[Verification]) -> bool:
+    """Whether fetching can help: some bytes are not right, or cannot be read."""
+    codes = {verdict.exit_code for verdict in verdicts} - {ExitCode.OK}
+    return bool(codes) and codes <= {ExitCode.DIGEST, ExitCode.LOCAL_FILE}
+
+
+def repair(
+    console: Console, given: dict[str, Any], checks: Sequence[Check], url: str, options: Options
+) -> int:
+    """Repair the file that did not pass; returns the exit code."""
+    from rdl.api import Session
+    from rdl.repairing import repair_with
+
+    style = Style(given["verbose"], given["quiet"], False, 1)
+    display = display_for(given["progress"], console.messages, style)
+    report = Report(display, console.output, json=given["json"], plans=False)
+    with Session(session_options_from(given | {"parallel": 1})) as session:
+        console.signals.watch(session, display.abandon)
+        try:
+            result = repair_with(session, url, checks, options, report.tell)
+        except RdlError as error:
+            result = _failure(error, url, str(checks[0].path))
+        finally:
+            console.signals.watch(None, display.abandon)
+    report.done(result)
+    report.end()
+    return result.exit_code
+
+
+def _failure(error: RdlError, url: str, path: str) -> Result:
+    return replace(
+        Result(redact_url(url), path, completeness="unconfirmed"),
+        exit_code=int(exit_code_of(error)),
+        reason=error.reason,
+        resumable=error.resumable,
+        error=str(error),
+        hint=error.hint,
+    )
