@@ -21,9 +21,15 @@ EXAMPLES = {
         ("rdl get -i list.txt -j 4 -d downloads", "the URLs of a list, four at a time"),
         ("rdl get URL -r 0-499 -o head.bin", "the first 500 bytes"),
         ("rdl get URL -o - | tar x", "to a program; no file is left"),
+        ("rdl get --resume downloads/image.iso", "finish it, without its URL"),
     ],
     "cat": [("rdl cat URL -r 0-99 -r -100 | xxd", "the first and the last 100 bytes")],
-    "verify": [("rdl verify image.iso --sums SHA256SUMS", "against a sums file")],
+    "verify": [
+        ("rdl verify image.iso sha256:HEX", "against a digest"),
+        ("rdl verify --sums SHA256SUMS", "every file that a sums file names"),
+        ("rdl verify image.iso -r 0-499 -r -500 HEX1 HEX2", "two ranges of it"),
+        ("rdl verify image.iso sha256:HEX --repair URL", "and fetch what is not right"),
+    ],
     "info": [("rdl info --json URL", "for a script")],
     "status": [("rdl status downloads", "the unfinished downloads of a folder")],
     "clean": [("rdl clean --yes downloads", "remove them without asking")],
@@ -76,10 +82,10 @@ def page(name: str, command: click.Command, tree: click.Group) -> str:
         *_section(
             "SYNOPSIS", [f".B {name}", _escaped(" ".join(command.collect_usage_pieces(context)))]
         ),
-        *_section("DESCRIPTION", [_escaped(command.help or "")]),
+        *_section("DESCRIPTION", [_escaped((command.help or "").partition("\b")[0])]),
     ]
     options = [one.get_help_record(context) for one in command.get_params(context)]
-    records = [record for record in options if record is not None]
+    records = [record for record in options if record is not None and record[1]]
     lines += _section("OPTIONS", _terms(records))
     if command is tree:
         pages = [

@@ -55,6 +55,26 @@ def test_what_bash_is_offered(words, offered):
     assert all(name.startswith(words.split(" ")[-1]) for name in names)
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("rdl verify fi", "file"),
+        ("rdl verify --sums fi", "file"),
+        ("rdl status fi", "file"),
+        ("rdl get -o fi", "file"),
+        ("rdl get --resume fi", "file"),
+        ("rdl get --checksum fi", "file"),
+        ("rdl get --cacert fi", "file"),
+        ("rdl get -d fi", "dir"),
+        ("rdl clean fi", "dir"),
+    ],
+)
+def test_paths_are_left_to_the_shell(words, kind):
+    count = len(words.split()) - 1
+    ended = rdl(_RDL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(count))
+    assert ended.stdout.strip() == f"{kind},fi"
+
+
 def test_bash_reads_the_script():
     line = "source /dev/stdin && complete -p rdl"
     script = rdl("completion", "bash").stdout

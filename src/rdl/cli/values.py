@@ -36,7 +36,12 @@ _OURS = frozenset(
     )
 )
 
+_PATHS = {"DIR": "dir"} | dict.fromkeys(("F", "FILE", "FILE|DIR", "LIST", "SPEC", "SUMS"), "file")
+"""Metavars that stand for a path, and what a shell is to offer."""
+
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic only in new versions of click
@@ -57,6 +62,15 @@ class Value(_ParamType):
             shown = "" if self._secret else safe_text(redact_text(value), 80) or repr("")
             what = named(param, ctx, shown) if param else f"{self.name} {shown}"
             raise UsageError(what, str(error)) from None
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Where a path is meant, the shell offers what is there."""
+        from click.shell_completion import CompletionItem
+
+        kind = _PATHS.get(self.name)
+        return [CompletionItem(incomplete, type=kind)] if kind else []
 
 
 class Switch(click.types.BoolParamType):

@@ -63,7 +63,9 @@ def verify_parameters() -> list[click.Parameter]:
         option for option in get_parameters() if option.name in _SHARED or option.name in OF_GET
     ]
     return [
-        click.Argument(["arguments"], nargs=-1, metavar="FILE [DIGEST]..."),
+        click.Argument(
+            ["arguments"], nargs=-1, metavar="FILE [DIGEST]...", type=Value("FILE", str)
+        ),
         click.Option(
             ["-r", "--range", "ranges"],
             type=Value("RANGE", parse_range),
@@ -74,6 +76,7 @@ def verify_parameters() -> list[click.Parameter]:
         click.Option(
             ["--sums"],
             metavar="SUMS",
+            type=Value("SUMS", str),
             help="A file as sha256sum or cksum writes it; - is stdin. Without FILE, every file "
             "that it names is checked, in the folder of the sums file.",
         ),
