@@ -20,12 +20,20 @@ from typing import Any
 
 from bench.clients import CLIENTS, Client
 from bench.measure import Cost, median, run
+from bench.reading import (
+    beside_curl,
+    beside_get,
+    slow_reader,
+    told_beside_get,
+    told_slow_reader,
+)
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.content import MiB, sha256_of, write_seeded
 from tests.support.program import Download
 from tests.support.servers import Recipe, RunningServer, Site, nginx, program_path, running
 
 MEMORY = Path("/dev/shm")
+ROWS = ("get", "again", "kill", "cat-slow-connection", "cat", "cat-slow-reader")
 
 
 def serve(site: Site) -> list[str]:
@@ -127,16 +135,45 @@ def table(scheme: str, medians: dict[str, Cost]) -> str:
     return "\n".join(rows)
 
 
-def report(found: dict[str, Any], medians: dict[str, dict[str, Cost]]) -> str:
+def measured(bench: Bench, chosen: argparse.Namespace) -> dict[str, Any]:
+    """The rows that were asked for."""
+    rows, rounds, found = chosen.row or ROWS, chosen.rounds, dict[str, Any]()
+    if "get" in rows:
+        clients = [client for client in CLIENTS if client.is_installed()]
+        for scheme in chosen.scheme or SCHEMES:
+            found[scheme] = bench.compare(scheme, clients, rounds)
+    if "again" in rows:
+        found["run_again"] = bench.run_again(rounds)
+    if "kill" in rows:
+        found["kill_and_resume"] = bench.kill_and_resume()
+    if "cat-slow-connection" in rows:
+        data, rate = bench.public / "data.bin", chosen.rate * MiB
+        found["cat_beside_get"] = beside_get(data, bench.sha256, rate, rounds)
+    if "cat" in rows:
+        with bench.server("http") as server:
+            url = f"{server.url}/data.bin"
+            found["cat"] = beside_curl(url, bench.sha256, rounds)
+    if "cat-slow-reader" in rows:
+        found["cat_slow_reader"] = slow_reader(bench.size, chosen.seconds)
+    return found
+
+
+def report(found: dict[str, Any], size: int, rounds: int) -> str:
     """Everything for people."""
-    again, killed = found["run_again"], found["kill_and_resume"]
-    lines = [f"{found['size'] // MiB} MiB, medians of {found['rounds']} rounds", ""]
-    for scheme, rows in medians.items():
-        lines += [table(scheme, rows), ""]
-    lines.append(
-        f"finished file run again: {again['cpu']:.2f} s CPU, {again['wall']:.2f} s wall\n"
-        f"killed at {killed['had'] / MiB:.1f} MiB: {killed['lost'] / MiB:.2f} MiB fetched again"
-    )
+    lines = [f"{size // MiB} MiB, medians of {rounds} rounds"]
+    lines += [f"\n{table(scheme, found[scheme])}" for scheme in SCHEMES if scheme in found]
+    if "cat" in found:
+        lines.append(f"\n{table('http into sha256sum (not counted)', found['cat'])}")
+    lines.append("")
+    if again := found.get("run_again"):
+        lines.append(f"finished file run again: {again.cpu:.2f} s CPU, {again.wall:.2f} s wall")
+    if killed := found.get("kill_and_resume"):
+        had, lost = killed["had"] / MiB, killed["lost"] / MiB
+        lines.append(f"killed at {had:.1f} MiB: {lost:.2f} MiB fetched again")
+    if "cat_beside_get" in found:
+        lines.append(told_beside_get(found["cat_beside_get"]))
+    if "cat_slow_reader" in found:
+        lines.append(told_slow_reader(found["cat_slow_reader"]))
     return "\n".join(lines)
 
 
@@ -146,6 +183,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=1024, help="MiB to fetch (1024)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of every client (5)")
     parser.add_argument("--scheme", choices=SCHEMES, action="append", help="http, https (both)")
+    parser.add_argument("--row", choices=ROWS, action="append", help="only these rows (all)")
+    parser.add_argument(
+        "--rate", type=int, default=10, help="MiB/s a connection where one is slow (10)"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=10, help="how long the slow reader is slow (10)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     return parser.parse_args()
 
@@ -169,19 +213,13 @@ def main() -> int:
     if problem := obstacle(size):
         print(f"bench: {problem}", file=sys.stderr)
         return 2
-    clients = [client for client in CLIENTS if client.is_installed()]
     with tempfile.TemporaryDirectory(prefix="rdl-bench-", dir=MEMORY) as folder:
-        bench = Bench(Path(folder), size)
-        schemes = chosen.scheme or list(SCHEMES)
-        medians = {scheme: bench.compare(scheme, clients, chosen.rounds) for scheme in schemes}
-        found: dict[str, Any] = {
-            "size": size,
-            "rounds": chosen.rounds,
-            "run_again": asdict(bench.run_again(chosen.rounds)),
-            "kill_and_resume": bench.kill_and_resume(),
-        }
-    costs = {s: {name: asdict(cost) for name, cost in rows.items()} for s, rows in medians.items()}
-    print(json.dumps({**found, **costs}) if chosen.json else report(found, medians))
+        found = measured(Bench(Path(folder), size), chosen)
+    if chosen.json:
+        about = {"size": size, "rounds": chosen.rounds}
+        print(json.dumps(about | found, default=asdict))
+    else:
+        print(report(found, size, chosen.rounds))
     return 0
 
 

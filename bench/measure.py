@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 """An installed program has its byte code; ours has it after the first run."""
@@ -34,13 +35,34 @@ def run(command: Sequence[str]) -> Cost:
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT
     )
+    return _cost(process, begun)
+
+
+def _cost(process: subprocess.Popen[Any], begun: float) -> Cost:
     rss = _watch(process.pid)
     wall = time.monotonic() - begun
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}")
+        raise RuntimeError(f"exit code {process.returncode}: {process.args!r}")
     return Cost(usage.ru_utime + usage.ru_stime, wall, rss)
+
+
+def piped(command: Sequence[str], sink: Sequence[str]) -> tuple[Cost, str]:
+    """Run to the end with stdout into `sink`: the cost of the first alone, and what the sink
+    said. RuntimeError when one of them fails."""
+    begun = time.monotonic()
+    source = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=ENVIRONMENT
+    )
+    assert source.stdout is not None
+    taker = subprocess.Popen(sink, stdin=source.stdout, stdout=subprocess.PIPE, text=True)
+    source.stdout.close()
+    cost = _cost(source, begun)
+    said, _ = taker.communicate()
+    if taker.returncode != 0:
+        raise RuntimeError(f"exit code {taker.returncode}: {' '.join(sink)}")
+    return cost, said
 
 
 def _watch(pid: int) -> float:
