@@ -62,18 +62,29 @@ def test_416_that_says_the_file_is_shorter_than_the_wanted_range_ends():
     assert len(play.ever(m.Fetch)) == 1
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_whole_that_offers_ranges_is_joined_by_others_as_far_as_they_get_ranges(order):
+def test_an_offer_of_ranges_is_tried_by_one():
     play = Play(connections=4)
     play.head(whole(accept_ranges="bytes"))
-    workers = play.of(m.Fetch)
-    assert len(workers) == 3
-    for worker in sorted(workers, key=lambda fetch: order * fetch.ask.start):
-        play.head(whole(accept_ranges="bytes"), worker.segment)
+    (worker,) = play.of(m.Fetch)
+    play.head(whole(accept_ranges="bytes"), worker.segment)
     assert len(play.ever(m.Receive)) == 1
     assert play.ever(m.Trim)[-1] == m.Trim(1, TOTAL)
     play.fill(1, 0, TOTAL)
-    assert len(play.ever(m.Fetch)) == 4
+    assert len(play.ever(m.Fetch)) == 2
+    assert play.of(m.Publish)
+
+
+def test_ranges_that_are_proved_are_used_by_all():
+    play = Play(connections=4)
+    play.head(whole(accept_ranges="bytes"))
+    (worker,) = play.of(m.Fetch)
+    play.head(part(worker.ask.start, worker.ask.stop), worker.segment)
+    workers = play.of(m.Fetch)
+    assert len(workers) == 2
+    for one in sorted(workers, key=lambda fetch: -fetch.ask.start):  # some of a farm do not
+        play.head(whole(accept_ranges="bytes"), one.segment)
+    play.fill(worker.segment, worker.ask.start, TOTAL)
+    play.fill(1, 0, worker.ask.start)
     assert play.of(m.Publish)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rdl.core import order, receiving
+from rdl.core import order
 from rdl.core.transfer import Spec, Transfer
 from rdl.options import RangeSpec, TransferOptions
 from rdl.storage.window import WindowStore
@@ -75,7 +75,6 @@ def _part(content, span):
 @pytest.mark.parametrize("part", range(SLICES))
 def test_a_reader_gets_one_version_in_order(part, monkeypatch):
     monkeypatch.setattr(order, "LEAST_ROOM", 20_000)
-    monkeypatch.setattr(receiving, "LEAST_SPLIT", 3000)
     complete = 0
     for seed in range(part, SEEDS, SLICES):
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from rdl import errors as e
 from rdl.core import messages as m
+from rdl.core.byterange import ByteRange
 from rdl.core.events import Retrying
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, worker_headers
@@ -18,7 +19,7 @@ from rdl.core.order import Order
 from rdl.core.pace import Growth, Patience
 from rdl.core.planner import Claim, Steal
 from rdl.core.proving import Digests
-from rdl.core.receiving import next_fetch
+from rdl.core.receiving import Manner, next_fetch
 from rdl.core.representation import Trust
 from rdl.core.row import ENDLESS, Row
 from rdl.core.saving import Saving
@@ -26,6 +27,7 @@ from rdl.core.spec import Spec, first_ask, lone_headers
 
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
+LOOK_SECONDS = 0.1
 MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
 
 
@@ -44,7 +46,9 @@ class Asking:
         self.patience = Patience(options.retry, options.retry_max_time, spec.seed)
         self.growth = Growth(MOST_CONNECTIONS, options.connections)
         self.confirmed = self.plain = self.unconfirmed_end = False
-        self._ranges = self._doubted = False
+        self._ranges = self._doubted = self._proved = False
+        self.hurry_at: float | None = None
+        """When to look again whether a lane is slow that all wait for."""
         self._dislikes = Dislikes()
         self._exhausted: e.RdlError | None = None
         self._strikes = self._restarts = 0
@@ -140,6 +144,7 @@ class Asking:
 
     def plan(self) -> None:
         """Ask for what may be asked for now."""
+        self.hurry_at = None
         if self._exhausted is not None:
             if not self.lanes:
                 self._end(self._exhausted)
@@ -151,25 +156,32 @@ class Asking:
                 self._ask_first()
             return
         fresh: list[Lane] = []
-        while len(self.lanes) < self.growth.level:
-            least, hashed = self.options.min_split, bool(self.digests.checked)
-            step = next_fetch(self.row, self.lanes, least, self.order, hashed=hashed)
+        while len(self.lanes) < (self.growth.level if self._proved else 2):
+            step = next_fetch(self.row, self.lanes, self._manner()) or self._share()
             if step is None:
-                self._hurry()
                 break
             fresh.append(self._begin_step(step, fresh))
         headers = worker_headers(self.row.representation, self._dislikes) if fresh else ()
         for lane in fresh:  # after all trims: workers that flow run on while others are started
             self.emit(m.Fetch(lane.segment, lane.ask, headers))
 
-    def _hurry(self) -> None:
-        """All wait for a slow lane while a worker is idle: that one shall have its rest."""
-        order = self.order
-        if order is not None and order.consumed < order.delivered:
-            return
-        laggard = self.lanes.laggard(self.now, ordered=order is not None)
-        if laggard is not None:
-            self.drop(laggard)
+    def _manner(self) -> Manner:
+        least = self.options.min_split if self.order is None else self.order.least
+        return Manner(least, self.order, bool(self.digests.checked), self.growth.level)
+
+    def _share(self) -> Steal | None:
+        """A lane is slow while a worker is idle: that one takes what it will bring earlier, or
+        all of it."""
+        ordered = self.order is not None
+        laggard = self.lanes.laggard(self.now, ordered=ordered)
+        if laggard is None:
+            self.hurry_at = self.now + LOOK_SECONDS if self.lanes.flowing() else None
+            return None
+        if ordered and (stop := self.lanes.fair_stop(laggard, self.now)) is not None:
+            return Steal(laggard.segment, ByteRange(stop, laggard.stop))
+        self.lanes.give_up(laggard)
+        self.drop(laggard)
+        return None
 
     def _begin_step(self, step: Claim | Steal, fresh: list[Lane]) -> Lane:
         """A lane for this step. What is taken from a `fresh` one, it has not asked for yet."""

@@ -46,6 +46,7 @@ class Filling(Asking):
         if isinstance(verdict, c.Changed | c.Partial | c.Whole):  # a 200 may answer `bytes=0-`
             offered = (event.head.get("accept-ranges") or "").strip().lower() == "bytes"
             self._ranges = event.head.status == 206 or offered
+            self._proved = self._proved or event.head.status == 206
         _VERDICTS[type(verdict)](self, lane, verdict)
 
     def came(self, event: m.Arrived) -> None:

@@ -10,6 +10,7 @@ from rdl.core.planner import Flow
 
 WORTH_MEASURING = 256 << 10
 LAGGARD_SECONDS = 0.3
+LEAST_KEPT = 64 << 10
 
 
 class Lane(Struct):
@@ -31,6 +32,16 @@ class Lane(Struct):
     elsewhere: bool = False
     flowing_at: float = 0.0
     reached: int = 0
+
+    @property
+    def at(self) -> int:
+        """What comes before this is written."""
+        return max(self.upto, self.reached)
+
+    @property
+    def came(self) -> int:
+        """How many bytes it brought."""
+        return self.gained + self.at - self.upto
 
     def seconds_left(self, now: float) -> float:
         """At the speed it has had."""
@@ -104,22 +115,35 @@ class Lanes:
         return held
 
     def laggard(self, now: float, *, ordered: bool) -> Lane | None:
-        """The lane that all wait for (the first `ordered` bytes, or what will be the last), when
-        it is much slower than others were."""
+        """A lane much slower than others were that all wait for: `ordered` the first such one
+        (all wait for it now, or will), else the one that will be the last."""
         flowing = [lane for lane in self._lanes.values() if lane.flowing and not lane.dropped]
+        if self.draining():
+            return None
         if ordered:
-            late = min(flowing, key=lambda lane: lane.upto, default=None)
+            flowing.sort(key=lambda lane: lane.upto)
+            grace = self._grace / 3
         else:
-            late = max(flowing, key=lambda lane: lane.seconds_left(now), default=None)
-        age = now - late.flowing_at if late else 0.0
-        if late is None or age < self._grace or late.stop <= late.upto or self.draining():
-            return None
-        if not ordered and late.seconds_left(now) < LAGGARD_SECONDS:
-            return None
-        if late.gained >= self._usual * age / 3:
-            return None
-        self._grace *= 2  # until one brings something again: it may be the server that is slow
-        return late
+            flowing = sorted(flowing, key=lambda lane: -lane.seconds_left(now))[:1]
+            flowing = [lane for lane in flowing if lane.seconds_left(now) >= LAGGARD_SECONDS]
+            grace = self._grace
+        return next((lane for lane in flowing if self._slow(lane, now, grace)), None)
+
+    def _slow(self, lane: Lane, now: float, grace: float) -> bool:
+        age = now - lane.flowing_at
+        return age >= grace and lane.stop > lane.at and lane.came < self._usual * age / 3
+
+    def give_up(self, lane: Lane) -> None:
+        """It is to be dropped for its slowness. Not so soon again, until one brings something:
+        it may be the server that is slow."""
+        self._grace *= 2
+
+    def fair_stop(self, lane: Lane, now: float) -> int | None:
+        """Where to cut a slow lane so that an idle worker of the usual speed ends together with
+        it, or a little later; None when there is too little left to share."""
+        rate, rest = lane.came / (now - lane.flowing_at), lane.stop - lane.at
+        keep = max(LEAST_KEPT, int(rest * rate / (rate + self._usual)))
+        return lane.at + keep if rest >= 2 * keep else None
 
     def alive(self, lane: Lane) -> int:
         """How many others flow, or wait for an answer."""

@@ -7,8 +7,6 @@ from rdl.core.row import Row
 
 LEAST_ROOM = 1 << 20
 """With less room no request is begun, unless that is all there is to ask for."""
-LEAST_SPLIT = 256 << 10
-"""The smallest half that an idle worker takes over within a window."""
 
 
 class Order:
@@ -34,6 +32,15 @@ class Order:
     def limit(self) -> int:
         """Where the window ends."""
         return self.consumed + self.window
+
+    @property
+    def least(self) -> int:
+        """Bytes that are worth a request."""
+        return LEAST_ROOM
+
+    def tile(self, level: int) -> int:
+        """Bytes of one request, where `level` run at a time."""
+        return max(LEAST_ROOM, self.window // (2 * level))
 
     def within(self, row: Row) -> ByteRange:
         """What may be begun now."""

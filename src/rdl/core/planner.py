@@ -55,17 +55,21 @@ def gaps(missing: Iterable[ByteRange], flows: Sequence[Flow]) -> Iterator[ByteRa
 
 
 def next_step(
-    missing: Iterable[ByteRange], flows: Sequence[Flow], min_split: int, within: ByteRange
+    missing: Iterable[ByteRange],
+    flows: Sequence[Flow],
+    min_split: int,
+    within: ByteRange,
+    most: int | None = None,
 ) -> Claim | Steal | None:
     """What one idle worker should do, or None when it is better left idle.
 
     `within` is what may be begun now; a gap that the window cuts short is left until at least
-    `min_split` of it may be begun, unless nothing else is in flight.
+    `min_split` of it may be begun, unless nothing else is in flight. `most`: bytes of a claim.
     """
     for gap in gaps(missing, flows):
         part = gap.clip(within)
         if part and (part == gap or len(part) >= min_split or not flows):
-            return Claim(part)
+            return Claim(part if most is None else part.clip(ByteRange(0, part.start + most)))
     return _steal(flows, min_split, within)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from rdl.core.byterange import ByteRange
 from rdl.core.classify import Partial, Whole
 from rdl.core.lanes import Lane, Lanes
-from rdl.core.order import LEAST_SPLIT, Order
+from rdl.core.order import Order
 from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.row import Row
 from rdl.options import RangeSpec
@@ -59,16 +61,25 @@ def begins_anew(body: Partial | Whole | None, wanted: RangeSpec | None) -> bool:
     return body is not None
 
 
-def next_fetch(
-    row: Row, lanes: Lanes, least: int, order: Order | None, *, hashed: bool
-) -> Claim | Steal | None:
-    """What an idle worker asks for, not split below `least`. When the row is `hashed`, first what
-    is near its head: the digest should be ready with the last byte; what is further only when
-    that is taken."""
-    flows = lanes.flows()
+class Manner(Struct, frozen=True):
+    """How a row is filled: nothing is split below `least` bytes, for a reader in `order`, or
+    `hashed` meanwhile, by `level` connections."""
+
+    least: int
+    order: Order | None
+    hashed: bool
+    level: int
+
+
+def next_fetch(row: Row, lanes: Lanes, manner: Manner) -> Claim | Steal | None:
+    """What an idle worker asks for. A reader in order gets tiles of its window. When the row is
+    hashed, first what is near its head: the digest should be ready with the last byte; what is
+    further only when that is taken."""
+    flows, least, order = lanes.flows(), manner.least, manner.order
     if order is not None:
-        return next_step(row.missing(), flows, LEAST_SPLIT, order.within(row))
-    if hashed:
+        tile = order.tile(manner.level)
+        return next_step(row.missing(), flows, least, order.within(row), tile)
+    if manner.hashed:
         near = ByteRange(row.span.start, min(row.span.stop, row.head() + HASH_WINDOW))
         step = next_step(row.missing(), flows, least, near)
         if step is not None:

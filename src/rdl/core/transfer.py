@@ -195,7 +195,7 @@ class Transfer:
         if self.options.max_time is not None:
             times.append((self._started_at or 0.0) + self.options.max_time)
         if self._fill.confirmed and self._fill.parallel:
-            times.append(self._fill.growth.wake())
+            times += [self._fill.growth.wake(), self._fill.hurry_at]
         due = [time for time in times if time is not None]
         if due:
             self._fill.emit(m.WakeAt(max(min(due), self._fill.now)))

@@ -18,7 +18,7 @@ from rdl.core.fields import parse_http_date
 from rdl.core.transfer import Transfer
 from rdl.engine.hashing import Follower
 from rdl.engine.reception import BUFFER, Edges, Place, Reception
-from rdl.errors import RdlError
+from rdl.errors import LocalFileError, RdlError
 from rdl.options import FileOptions
 from rdl.storage.base import Finish, Header
 
@@ -66,15 +66,22 @@ class Crew:
 
     def start(self, reception: Reception) -> None:
         """Run it on an idle worker or a new one."""
-        if not self._idle:
-            inbox = SimpleQueue[Reception | None]()
-            thread = threading.Thread(target=self._run, args=(inbox,), name="worker", daemon=True)
-            thread.start()
-            self._all.append((thread, inbox))
-        else:
-            inbox = self._idle.popleft()
+        try:
+            inbox = self._idle.popleft() if self._idle else self._hire()
+        except (RuntimeError, MemoryError) as error:  # as many as there is room for must do
+            short = LocalFileError("worker", f"no room for another: {error or 'out of memory'}")
+            short.permanent = False
+            self._post(m.Ended(reception.segment, short))
+            return
         self._newest[inbox] = reception
         inbox.put(reception)
+
+    def _hire(self) -> SimpleQueue[Reception | None]:
+        inbox, view = SimpleQueue[Reception | None](), memoryview(bytearray(BUFFER))
+        thread = threading.Thread(target=self._run, args=(inbox, view), name="worker", daemon=True)
+        thread.start()
+        self._all.append((thread, inbox))
+        return inbox
 
     def close(self) -> None:
         """End the workers. One that still waits for an answer ends by itself, writing nothing."""
@@ -84,8 +91,7 @@ class Crew:
             may_write = inbox in self._idle or self._newest[inbox].answered
             thread.join(JOIN_SECONDS if may_write else 0.0)
 
-    def _run(self, inbox: SimpleQueue[Reception | None]) -> None:
-        view = memoryview(bytearray(BUFFER))
+    def _run(self, inbox: SimpleQueue[Reception | None], view: memoryview) -> None:
         while (reception := inbox.get()) is not None:
             for event in self._guarded(reception, view):
                 if isinstance(event, m.Ended):
