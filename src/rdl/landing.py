@@ -72,8 +72,10 @@ class Landing:
         """Open the store; what of an earlier run is to be continued."""
         if self._options.dry_run:
             return self._looked_at()
-        self._copy_partial()
+        copied = self._copy_partial()
         saved = store.open()
+        if copied:
+            store.disposable = True
         self.adopted = store.adoptable()
         if self.adopted and not self._options.transfer.digests:
             self.warn("without a digest nothing proves the old bytes; all is fetched", tell)
@@ -94,7 +96,11 @@ class Landing:
         if folder is None or self._options.file.restart:
             return None
         try:
-            partial = read_partial(self._disk, folder, Names.of(self._path))
+            names = Names.of(self._path)
+            foreign = self._disk.stat(folder, names.index) is None
+            partial = None
+            if not (foreign and self._options.file.adopt):
+                partial = read_partial(self._disk, folder, names)
         except OSError as error:
             raise as_ours(error, str(self._path)) from error
         finally:
@@ -109,14 +115,19 @@ class Landing:
         """Validators speak for one URL. A query may be new: it is where signatures stand."""
         return url.partition("?")[0] == self._url.partition("?")[0]
 
-    def _copy_partial(self) -> None:
+    def _copy_partial(self) -> bool:
         """With --continue FILE itself may be a partial: it is copied to where partials stand.
 
-        Only with a digest (which has not matched FILE), and where no partial stands yet.
+        Only with a digest of the whole (which has not matched FILE), and where no partial
+        stands yet. Whether it was.
         """
-        wanted = self._options.file.adopt and self._options.transfer.digests
-        if wanted and self._is_file():
-            copy_to_part(self._disk, self._path, self._check, holes=True)
+        if self._adopts() and self._is_file():
+            return copy_to_part(self._disk, self._path, self._check)
+        return False
+
+    def _adopts(self) -> bool:
+        transfer = self._options.transfer
+        return self._options.file.adopt and bool(transfer.digests) and transfer.range is None
 
     def warn(self, text: str, tell: Teller | None) -> None:
         """Tell the user something that stops nothing."""

@@ -70,6 +70,8 @@ class TransferOptions(Struct, frozen=True):
     """auto: without a digest of the user's, one that the server publishes is checked."""
     allow_html: bool = False
     block_size: int | None = None
+    expected_size: int | None = None
+    """The complete-length that the remote file must have."""
 
 
 class FileOptions(Struct, frozen=True):
@@ -80,6 +82,8 @@ class FileOptions(Struct, frozen=True):
     adopt: bool = False
     preallocate: Literal["auto", "none"] = "auto"
     keep_time: bool = True
+    mode: int | None = None
+    """Mode bits of the published file; None: as the umask says."""
 
 
 class Options(Struct, frozen=True):

@@ -6,6 +6,7 @@ one engine, and nothing takes the file's place before the copy has the digests a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,46 +16,33 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.api import Session, Target, Teller
-from rdl.core.blockmap import block_size_for
 from rdl.core.byterange import ByteRange
-from rdl.core.events import Result
-from rdl.core.index_json import Header
-from rdl.core.representation import Representation, Trust
+from rdl.core.events import Fact, Result
+from rdl.core.representation import Trust
 from rdl.core.text import redact_url
 from rdl.engine.hashing import Follower
 from rdl.errors import (
-    ChangedError,
     DigestMismatch,
     LocalFileError,
-    ProtocolError,
+    RdlError,
     TargetExists,
     UsageError,
 )
-from rdl.looking import info
 from rdl.options import Digest, FileOptions, Options, RangeSpec
-from rdl.storage.base import Finish
-from rdl.storage.copying import copy_to_part
-from rdl.storage.inspecting import BAD, PART
-from rdl.storage.part_file import PartStore
+from rdl.storage.copying import (
+    PRIVATE,
+    PRIVATE_DIGITS,
+    PrivateCopy,
+    has_unknown_part,
+    target_stat,
+)
+from rdl.storage.disk import FileStat, told
+from rdl.storage.inspecting import PART
+from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
 from rdl.verification import Check, Verifier, as_check
 
 STEP = 1 << 20
-
-
-class Patch(Struct, frozen=True):
-    """Right bytes for `range` of a file, in the file `source`, which has `digests`."""
-
-    range: ByteRange
-    source: Path
-    digests: tuple[Digest, ...]
-    result: Result
-
-    @property
-    def proofs(self) -> tuple[str, ...]:
-        """What was shown of it, for a result."""
-        part = f"of bytes {self.range.start}-{self.range.stop - 1}"
-        return tuple(f"{digest.algorithm} {part}" for digest in self.digests)
 
 
 def repair(
@@ -89,129 +77,184 @@ def repair_with(
     if path.name.endswith(PART):
         raise UsageError(str(path), "name the file itself, not its part file")
     if any(check.range is None for check in checks):
-        wanted = tuple(digest for check in checks for digest in check.digests)
-        transfer = replace(options.transfer, digests=wanted, range=None)
-        file = replace(options.file, adopt=True)
-        return session.get(Target(url, path, replace(options, transfer=transfer, file=file)), tell)
-    failed = _failed(checks)
-    if not failed:
-        size = path.stat().st_size
-        return Result(redact_url(url), str(path), reason="unchanged", bytes_total=size)
-    return _repair_ranges(_Source(session, url, options, tell), failed)
+        return _repair_whole(session, url, checks, options, tell)
+    return _Ranges(session, url, checks, options, tell).repair()
 
 
-def _failed(checks: Sequence[Check]) -> list[Check]:
-    """Those whose range has not its digest. Raises what else keeps one from being checked."""
-    failed = []
-    for check, found in zip(checks, Verifier().run(checks), strict=True):
-        if found.reason == DigestMismatch.reason:
-            failed.append(check)
-        elif found.exit_code:
-            raise LocalFileError(str(check.path), found.error, hint=found.hint)
-    return failed
+def _repair_whole(
+    session: Session, url: str, checks: Sequence[Check], options: Options, tell: Teller | None
+) -> Result:
+    """The file is adopted, like a partial of unknown origin."""
+    path, mode = checks[0].path, None
+    if path.exists():
+        mode = target_stat(PosixDisk(), path).mode
+        if has_unknown_part(PosixDisk(), path):
+            name = Names.of(path).part
+            hint = "rdl get --continue with the digest adopts it; or remove it"
+            raise LocalFileError(name, "exists, and no index says what it holds", hint=hint)
+    wanted = tuple(digest for check in checks for digest in check.digests)
+    transfer = replace(options.transfer, digests=wanted, range=None)
+    file = replace(options.file, adopt=True, mode=mode)
+    return session.get(Target(url, path, replace(options, transfer=transfer, file=file)), tell)
 
 
-class _Source(Struct, frozen=True):
-    """Where right bytes come from."""
+class _Patch(Struct, frozen=True):
+    """Right bytes for `range` of a file, in the file `source`."""
 
-    session: Session
-    url: str
-    options: Options
-    tell: Teller | None
+    range: ByteRange
+    source: Path
+    result: Result
 
-    def fetch(self, check: Check, size: int) -> Patch:
-        """What the range of a file of `size` bytes should be. A run that was cut off is
-        continued by the next."""
-        spec = check.range or RangeSpec()
-        start = max(0, size - spec.suffix) if spec.suffix is not None else spec.start
-        stop = size if spec.stop is None else min(spec.stop, size)
-        source = check.path.with_name(f"{check.path.name}.{start}-{stop - 1}.repair")
-        options = self.options.transfer
-        transfer = replace(options, digests=check.digests, range=RangeSpec(start, stop))
-        own = replace(self.options, transfer=transfer, file=FileOptions(keep_time=False))
+
+class _Ranges:
+    """A file whose checks are all of ranges: each that fails is a download of its own."""
+
+    def __init__(
+        self,
+        session: Session,
+        url: str,
+        checks: Sequence[Check],
+        options: Options,
+        tell: Teller | None,
+    ) -> None:
+        self._session, self._url, self._checks = session, url, checks
+        self._options, self._tell = options, tell
+        self._path = checks[0].path
+        self._alive = session.checker(options.transfer.max_time, str(self._path))
+
+    def repair(self) -> Result:
+        """What became of it. Raises RdlError; then the file is as it was."""
+        began, target = time.monotonic(), target_stat(PosixDisk(), self._path)
+        failed = self._failed()
+        patches: list[_Patch] = []
         try:
-            result = self.session.get(Target(self.url, source, own), self.tell)
-        except DigestMismatch:
-            source.with_name(source.name + BAD).unlink(missing_ok=True)
+            for check in failed:
+                patches.append(self._fetch(check, target.size))
+            if patches:
+                self._replace(target, patches)
+        except RdlError as error:
+            if error.resumable:  # what is complete is used by the next run
+                raise
+            _remove(patches)
             raise
-        if source.stat().st_size != stop - start:
-            source.unlink()
-            raise ProtocolError(str(check.path), "the remote file is shorter than it said")
-        return Patch(ByteRange(start, stop), source, check.digests, result)
+        _remove(patches)
+        return self._result(target, patches, time.monotonic() - began)
+
+    def _failed(self) -> list[Check]:
+        """The checks whose range has not its digest. Raises what else is wrong with one."""
+        failed = []
+        for check, found in zip(self._checks, Verifier().run(self._checks), strict=True):
+            if found.reason == DigestMismatch.reason:
+                failed.append(check)
+            elif found.exit_code:
+                raise LocalFileError(found.error, hint=found.hint)
+        return failed
+
+    def _fetch(self, check: Check, size: int) -> _Patch:
+        """What the range of a file of `size` bytes should be, under a name that depends on
+        nothing else, so that a run that was cut off is continued by the next."""
+        part = _range_of(check, size)
+        about = repr((self._path.name, part.start, part.stop, check.digests))
+        mark = hashlib.sha256(about.encode("utf-8", "surrogatepass")).hexdigest()
+        source = self._path.with_name(PRIVATE + mark[:PRIVATE_DIGITS])
+        transfer = replace(
+            self._options.transfer,
+            digests=check.digests,
+            range=RangeSpec(part.start, part.stop),
+            expected_size=size,
+        )
+        file = FileOptions(keep_time=False, mode=0o600)
+        own = replace(self._options, transfer=transfer, file=file)
+        try:
+            result = self._session.get(Target(self._url, source, own), self._teller())
+        except RdlError as error:
+            if isinstance(error, DigestMismatch):
+                self._path.with_name(Names.of(source).bad).unlink(missing_ok=True)
+                error.hint = "the remote file has it neither"
+            shown = str(error).replace(str(source), str(self._path))
+            error.args = (shown.replace(source.name, self._path.name),)
+            raise
+        return _Patch(part, source, result)
+
+    def _teller(self) -> Teller | None:
+        """Facts of the range under the name that the user knows."""
+        tell = self._tell
+        if tell is None:
+            return None
+
+        def told(fact: Fact) -> None:
+            tell(replace(fact, path=str(self._path)))
+
+        return told
+
+    def _replace(self, target: FileStat, patches: Sequence[_Patch]) -> None:
+        """The copy, patched, proved, and given the name."""
+        with PrivateCopy(PosixDisk(), self._path, target, self._alive) as copy:
+            for patch in patches:
+                _write(copy, patch, self._alive)
+            for check in self._checks:
+                self._prove(copy, check, target.size)
+            try:
+                copy.replace()
+            except TargetExists as error:
+                raise TargetExists(str(self._path), error.why) from error
+
+    def _prove(self, copy: PrivateCopy, check: Check, size: int) -> None:
+        """Read back: what is published is what was proved, ranges that were right before too."""
+        follower = Follower(copy)
+        follower.feed(_range_of(check, size), [digest.algorithm for digest in check.digests])
+        found = follower.digests()
+        for digest in check.digests:
+            if found[digest.algorithm] != digest.hex:
+                why = f"{digest.algorithm} is {found[digest.algorithm]}, expected {digest.hex}"
+                raise DigestMismatch(str(self._path), why)
+
+    def _result(self, target: FileStat, patches: Sequence[_Patch], seconds: float) -> Result:
+        fetched = [patch.result for patch in patches]
+        return Result(
+            redact_url(self._url),
+            str(self._path),
+            reason="complete" if patches else "unchanged",
+            bytes_total=target.size,
+            bytes_present=target.size,
+            bytes_downloaded=sum(one.bytes_downloaded for one in fetched),
+            bytes_reused=target.size - _covered([patch.range for patch in patches]),
+            seconds=seconds,
+            connections=max((one.connections for one in fetched), default=0),
+            retries=sum(one.retries for one in fetched),
+            verified_by=tuple(
+                f"{digest.algorithm} of bytes {part.start}-{part.stop - 1}"
+                for check in self._checks
+                for part in [_range_of(check, target.size)]
+                for digest in check.digests
+            ),
+            trust=Trust.T4.value,
+        )
 
 
-def _repair_ranges(source: _Source, failed: Sequence[Check]) -> Result:
-    """Each range is a download of its own, with its digest."""
-    path, began = failed[0].path, time.monotonic()
-    size = path.stat().st_size
-    length = info(source.url, source.options.network).length
-    if length != size:
-        why = f"it has {size} bytes, and the remote file {length}"
-        raise ChangedError(str(path), why, hint="give a digest of the whole file")
-    patches = [source.fetch(check, size) for check in failed]
-    check = source.session.checker(source.options.transfer.max_time, str(path))
-    _publish(path, redact_url(source.url), patches, check)
-    for patch in patches:
-        patch.source.unlink(missing_ok=True)
-    return Result(
-        redact_url(source.url),
-        str(path),
-        bytes_total=size,
-        bytes_present=size,
-        bytes_downloaded=sum(patch.result.bytes_downloaded for patch in patches),
-        bytes_reused=size - sum(len(patch.range) for patch in patches),
-        seconds=time.monotonic() - began,
-        connections=max(patch.result.connections for patch in patches),
-        retries=sum(patch.result.retries for patch in patches),
-        verified_by=tuple(proof for patch in patches for proof in patch.proofs),
-        trust=Trust.T4.value,
-    )
+def _range_of(check: Check, size: int) -> ByteRange:
+    spec = check.range or RangeSpec()
+    start = max(0, size - spec.suffix) if spec.suffix is not None else spec.start
+    return ByteRange(start, size if spec.stop is None else min(spec.stop, size))
 
 
-def _publish(path: Path, url: str, patches: Sequence[Patch], check: Callable[[], None]) -> None:
-    """The copy, patched, proved, and given the name."""
-    before = _identity(path)
-    if not copy_to_part(PosixDisk(), path, check, holes=False):
-        hint = "rdl get URL -o FILE finishes it; rdl clean removes it"
-        raise LocalFileError(str(path), "a partial stands beside it", hint=hint)
-    store, size = PartStore(path, adopt=True, check=check), before[1]
-    try:
-        store.open()
-        whole, about = ByteRange(0, size), Representation(size)
-        store.begin(Header(url, about, block_size_for(size, None), adopted=(whole,)))
-        for patch in patches:
-            _write(store, patch, check)
-        for patch in patches:
-            _prove(store, patch)
-        if _identity(path) != before:
-            raise TargetExists(str(path), "changed while we worked")
-        store.publish(Finish(size=size))
-    except BaseException:
-        store.close(discard=True)
-        raise
-    store.close()
+def _covered(ranges: Sequence[ByteRange]) -> int:
+    """How many bytes lie in at least one of them."""
+    count = end = 0
+    for run in sorted(ranges, key=lambda run: run.start):
+        count, end = count + max(0, run.stop - max(end, run.start)), max(end, run.stop)
+    return count
 
 
-def _identity(path: Path) -> tuple[int, int, int]:
-    facts = path.stat()
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
-def _write(store: PartStore, patch: Patch, check: Callable[[], None]) -> None:
-    view, at = memoryview(bytearray(STEP)), patch.range.start
-    with patch.source.open("rb", buffering=0) as source:
-        while count := source.readinto(view):
+def _write(copy: PrivateCopy, patch: _Patch, check: Callable[[], None]) -> None:
+    buffer, at = memoryview(bytearray(STEP)), patch.range.start
+    with told(str(patch.source)), patch.source.open("rb", buffering=0) as source:
+        while count := source.readinto(buffer[: min(STEP, patch.range.stop - at)]):
             check()
-            store.write_at(at, view[:count])
+            copy.write_at(at, buffer[:count])
             at += count
 
 
-def _prove(store: PartStore, patch: Patch) -> None:
-    """Read back: what is published is what was proved."""
-    follower = Follower(store)
-    follower.feed(patch.range, [digest.algorithm for digest in patch.digests])
-    found = follower.digests()
-    for digest in patch.digests:
-        if found[digest.algorithm] != digest.hex:
-            why = f"{digest.algorithm} is {found[digest.algorithm]}, expected {digest.hex}"
-            raise DigestMismatch(str(store.path), why)
+def _remove(patches: Sequence[_Patch]) -> None:
+    for patch in patches:
+        patch.source.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import sys
 from pathlib import Path
@@ -61,6 +62,20 @@ def test_yes_removes_partials_and_nothing_else(rdl: Rdl, folder: Path) -> None:
     assert names(folder) == KEPT
     answer = rdl("clean", ".", "--yes")
     assert (answer.code, answer.err) == (0, "rdl: .: nothing to remove\n")
+
+
+def test_copies_that_a_killed_repair_left_go_unless_they_are_in_use(
+    rdl: Rdl, tmp_path: Path
+) -> None:
+    free, held, other = ".rdl-0123456789abcdef", ".rdl-fedcba9876543210", ".rdl-mine"
+    for name in (free, held, other):
+        (tmp_path / name).write_bytes(b"data")
+        (tmp_path / name).chmod(0o600)
+    with (tmp_path / held).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        answer = rdl("clean", ".", "--yes")
+    assert f"removed {free}" in answer.err
+    assert names(tmp_path) == [held, other]
 
 
 def test_bad_ones_go_when_asked_for(rdl: Rdl, folder: Path) -> None:

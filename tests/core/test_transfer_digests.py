@@ -7,11 +7,12 @@ import base64
 import pytest
 
 from rdl.core import messages as m
+from rdl.core.events import Warned
 from rdl.core.fields import ResponseHead
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import ExitCode, exit_code_of
 from rdl.options import Digest, RangeSpec, TransferOptions
-from tests.core.playing import TOTAL, MiB, Play, part, remembered, rng, whole
+from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, rng, whole
 
 RIGHT, OTHER = bytes(range(32)), bytes(32)
 
@@ -73,12 +74,21 @@ def test_it_is_left_alone_where_it_says_nothing_or_is_not_wanted(
     assert len(play.ever(m.Publish)) == 1
 
 
-def test_a_server_that_says_two_things_has_two_versions() -> None:
-    play = Play(connections=2, min_split=MiB)
+@pytest.mark.parametrize("options", [{}, {"verify": "off"}, {"digests": SUM}])
+def test_a_server_that_contradicts_itself_is_not_believed(options: dict[str, object]) -> None:
+    play = Play(connections=2, min_split=TOTAL // 2, **options)
     play.head(says(RIGHT, part()))
     (other,) = play.of(m.Fetch)
     play.head(says(OTHER, part(other.ask.start, other.ask.stop)), other.segment)
-    assert {drop.segment for drop in play.of(m.Drop)} >= {1}
+    assert play.of(m.Drop) == []
+    assert len(play.facts(Warned)) == 1
+    play.fill(1, 0, other.ask.start)
+    play.head(says(RIGHT, part()), 1)
+    play.fill(other.segment, other.ask.start, TOTAL)
+    if "digests" in options:
+        assert play.phase is Phase.HASHING
+    else:
+        assert len(play.ever(m.Publish)) == 1
 
 
 def test_a_run_that_continues_checks_it_as_well() -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 
 import rdl
+import rdl.verification
 from rdl.errors import (
     ChangedError,
     DigestMismatch,
     HTTPStatusError,
     LocalFileError,
+    NetworkError,
     TargetExists,
     UsageError,
 )
 from rdl.options import NetworkOptions, Options, RangeSpec, TransferOptions
+from rdl.repairing import repair_with
 from tests.scenarios.coded import KiB, MiB, Origin, coded
 
 QUICK = Options(
@@ -73,7 +76,7 @@ def test_a_range_is_fetched_alone(origin: Origin, path: Path) -> None:
     assert (found.bytes_downloaded, found.bytes_reused) == (MiB, SIZE - MiB)
     assert found.verified_by == ("sha256 of bytes 1048576-2097151",)
     asked = [request.fields["range"] for request in origin.log]
-    assert asked[:2] == ["bytes=0-0", "bytes=1048576-2097151"]
+    assert asked[0] == "bytes=1048576-2097151"
     assert mended(path, origin)
 
 
@@ -97,21 +100,95 @@ def test_what_the_remote_has_not_either_changes_nothing(origin: Origin, path: Pa
 def test_a_range_of_a_file_of_another_length_is_no_evidence(origin: Origin, path: Path) -> None:
     damage(path, 0, b"x")
     origin.size += 1
-    with pytest.raises(ChangedError, match="has 4194304 bytes, and the remote file 4194305"):
+    with pytest.raises(ChangedError, match="the remote file has 4194305 bytes, not 4194304"):
         rdl.repair(path, origin.url, sha256(coded(0, 9, 1)), range=(0, 9), options=QUICK)
 
 
-def test_a_partial_beside_it_is_not_taken_over_for_a_range(origin: Origin, path: Path) -> None:
+BESIDE = ["f.part", "f.part.index", "f.0-8.repair", "f.0-8.repair.part.bad"]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_others_keep_beside_it_stays(origin: Origin, path: Path, name: str) -> None:
+    damage(path, 0, b"x")
+    path.with_name(name).write_bytes(b"somebody's")
+    rdl.repair(path, origin.url, sha256(coded(0, 9, 1)), range=(0, 9), options=QUICK)
+    assert path.read_bytes() == origin.content
+    with pytest.raises(DigestMismatch):
+        rdl.repair(path, origin.url, sha256(b"others"), range=(0, 9), options=QUICK)
+    assert path.with_name(name).read_bytes() == b"somebody's"
+    assert sorted(os.listdir(path.parent)) == ["f", name]
+
+
+def test_a_whole_is_not_repaired_over_a_foreign_partial(origin: Origin, path: Path) -> None:
     damage(path, 0, b"x")
     path.with_name("f.part").write_bytes(b"somebody's")
-    with pytest.raises(LocalFileError, match="a partial stands beside it"):
-        rdl.repair(path, origin.url, sha256(coded(0, 9, 1)), range=(0, 9), options=QUICK)
+    with pytest.raises(LocalFileError, match="no index says what it holds"):
+        rdl.repair(path, origin.url, sha256(origin.content), options=QUICK)
     assert path.with_name("f.part").read_bytes() == b"somebody's"
+
+
+def test_a_partial_that_was_begun_does_not_empty_the_copy(origin: Origin, path: Path) -> None:
+    """An index of ours without its part file, beside a damaged file."""
+    path.rename(path.with_name("kept"))
+    origin.broken_at = 2 * MiB
+    with pytest.raises(NetworkError):
+        rdl.get(origin.url, path, options=QUICK)
     path.with_name("f.part").unlink()
-    origin.log.clear()
-    rdl.repair(path, origin.url, sha256(coded(0, 9, 1)), range=(0, 9), options=QUICK)
+    path.with_name("kept").rename(path)
+    origin.broken_at = None
+    damage(path, SIZE - 1, b"x")
+    right = sha256(origin.content[3 * MiB :])
+    rdl.repair(path, origin.url, right, range=(3 * MiB, None), options=QUICK)
+    assert path.read_bytes() == origin.content
+
+
+def test_the_mode_of_the_file_stays(origin: Origin, path: Path) -> None:
+    for part in (None, (0, 9)):
+        path.chmod(0o640)
+        damage(path, 0, b"x")
+        digest = sha256(origin.content if part is None else origin.content[:9])
+        rdl.repair(path, origin.url, digest, range=part, options=QUICK)
+        assert path.stat().st_mode & 0o777 == 0o640
+        assert mended(path, origin)
+
+
+def test_a_range_that_was_fetched_is_used_by_the_next_run(origin: Origin, path: Path) -> None:
+    damage(path, 0, b"x")
+    damage(path, 2 * MiB, b"x")
+    first = rdl.verification.Check(
+        path, (rdl.Digest("sha256", sha256(origin.content[:MiB])[7:]),), RangeSpec(0, MiB)
+    )
+    other = rdl.Digest("sha256", sha256(origin.content[2 * MiB :])[7:])
+    second = rdl.verification.Check(path, (other,), RangeSpec(2 * MiB, None))
+    origin.broken_at = 2 * MiB
+    with rdl.Session() as session:
+        with pytest.raises(NetworkError) as caught:
+            repair_with(session, origin.url, [first, second], QUICK)
+        assert ".rdl-" not in str(caught.value)
+        origin.broken_at = None
+        found = repair_with(session, origin.url, [first, second], QUICK)
+    assert found.bytes_downloaded < 2 * MiB
     assert mended(path, origin)
-    assert origin.sent <= 1, "what was fetched by the first run is used by the second"
+
+
+def test_a_failed_repair_of_the_whole_leaves_no_copy(origin: Origin, path: Path) -> None:
+    damage(path, 0, b"x")
+    origin.always = 404
+    with pytest.raises(HTTPStatusError):
+        rdl.repair(path, origin.url, sha256(origin.content), options=QUICK)
+    assert os.listdir(path.parent) == ["f"]
+
+
+def test_links_and_folders_are_not_repaired(origin: Origin, path: Path) -> None:
+    path.with_name("link").symlink_to("f")
+    path.with_name("folder").mkdir()
+    for name in ("link", "folder"):
+        for part in (None, (0, 9)):
+            with pytest.raises(LocalFileError):
+                rdl.repair(
+                    path.with_name(name), origin.url, sha256(b"x"), range=part, options=QUICK
+                )
+    assert origin.log == []
 
 
 @pytest.mark.parametrize("holes", [[(MiB, 4 * KiB)], [(0, 4 * KiB), (3 * MiB, 300 * KiB)]])

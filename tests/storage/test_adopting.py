@@ -10,10 +10,10 @@ import pytest
 
 from rdl.core.byterange import ByteRange
 from rdl.core.index_json import MAX_RUNS
-from rdl.errors import LocalFileError
+from rdl.errors import LocalFileError, TargetExists
 from rdl.storage import checking
 from rdl.storage.checking import NEAR, PAGE, written_runs
-from rdl.storage.copying import copy_to_part
+from rdl.storage.copying import PrivateCopy, copy_to_part, target_stat
 from rdl.storage.memory import MemoryDisk
 from rdl.storage.platform import PosixDisk
 
@@ -86,19 +86,28 @@ def test_there_are_never_more_runs_than_an_index_holds(monkeypatch: pytest.Monke
     assert all(not ByteRange(*run).clip(ByteRange(*hole)) for run in found for hole in holes)
 
 
-@pytest.mark.parametrize("holes", [True, False])
-def test_a_file_that_cannot_be_read_is_copied_with_holes_or_not_at_all(holes: bool) -> None:
+def bad_file() -> tuple[BadDisk, bytes]:
     disk, data = BadDisk(), os.urandom(2 * MiB + 77)
     disk.bad = MiB
     disk.write(FILE, data)
-    if not holes:
-        with pytest.raises(LocalFileError):
-            copy_to_part(disk, FILE, lambda: None, holes=False)
-        assert disk.names(FILE.parent) == ["f"]
-        return
-    assert copy_to_part(disk, FILE, lambda: None, holes=True)
+    return disk, data
+
+
+def test_what_cannot_be_read_is_a_hole_in_what_is_adopted() -> None:
+    disk, data = bad_file()
+    assert copy_to_part(disk, FILE, lambda: None)
     copy = disk.read(FILE.with_name("f.part"))
     assert copy == data[:MiB] + bytes(PAGE) + data[MiB + PAGE :]
+
+
+def test_a_copy_that_is_to_be_published_has_no_holes() -> None:
+    disk, _ = bad_file()
+    with (
+        pytest.raises(LocalFileError),
+        PrivateCopy(disk, FILE, target_stat(disk, FILE), lambda: None),
+    ):
+        raise AssertionError("never here")
+    assert disk.names(FILE.parent) == ["f"]
 
 
 @pytest.mark.parametrize("size", [0, 1, MiB, 3 * MiB + 5])
@@ -106,18 +115,46 @@ def test_a_real_copy_is_equal_and_private(tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     (tmp_path / "f").write_bytes(data)
     calls: list[int] = []
-    assert copy_to_part(PosixDisk(), tmp_path / "f", lambda: calls.append(1), holes=True)
+    assert copy_to_part(PosixDisk(), tmp_path / "f", lambda: calls.append(1))
     assert (tmp_path / "f.part").read_bytes() == data
     assert (tmp_path / "f.part").stat().st_mode & 0o077 == 0
     assert sorted(os.listdir(tmp_path)) == ["f", "f.part"]
     assert len(calls) >= size // MiB
 
 
-def test_a_partial_that_stands_there_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["f.part", "f.part.index"])
+def test_nothing_is_copied_to_where_something_stands(tmp_path: Path, name: str) -> None:
     (tmp_path / "f").write_bytes(b"new")
-    (tmp_path / "f.part").write_bytes(b"old")
-    assert not copy_to_part(PosixDisk(), tmp_path / "f", lambda: None, holes=True)
-    assert (tmp_path / "f.part").read_bytes() == b"old"
+    (tmp_path / name).write_bytes(b"old")
+    assert not copy_to_part(PosixDisk(), tmp_path / "f", lambda: None)
+    assert sorted(os.listdir(tmp_path)) == ["f", name]
+
+
+def test_a_private_copy_replaces_what_is_still_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+    path.chmod(0o755)
+    with PrivateCopy(PosixDisk(), path, target_stat(PosixDisk(), path), lambda: None) as copy:
+        copy.write_at(3, memoryview(b"abc"))
+        assert path.read_bytes() == b"0123456789"
+        copy.replace()
+    assert path.read_bytes() == b"012abc6789"
+    assert path.stat().st_mode & 0o777 == 0o755
+    assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("how", ["grown", "replaced", "gone"])
+def test_a_private_copy_of_what_is_another_now_goes(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+    target = target_stat(PosixDisk(), path)
+    with PrivateCopy(PosixDisk(), path, target, lambda: None) as copy:
+        path.unlink() if how != "grown" else None
+        if how != "gone":
+            path.write_bytes(b"0123456789 and more")
+            with pytest.raises(TargetExists):
+                copy.replace()
+    assert os.listdir(tmp_path) == ([] if how == "gone" else ["f"])
 
 
 def test_a_copy_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
@@ -127,5 +164,5 @@ def test_a_copy_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        copy_to_part(PosixDisk(), tmp_path / "f", stop, holes=True)
+        copy_to_part(PosixDisk(), tmp_path / "f", stop)
     assert os.listdir(tmp_path) == ["f"]

@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
+from rdl.cli.display.summary import name_of
 from rdl.cli.report import Report
 from rdl.cli.settings import options_as_in_get, session_options_from
 from rdl.cli.targets import with_credentials
 from rdl.cli.values import parse_url
 from rdl.core.events import Result
 from rdl.core.text import redact_url
-from rdl.errors import ExitCode, RdlError, UsageError, exit_code_of
+from rdl.errors import ExitCode, Interrupted, RdlError, UsageError, exit_code_of
 from rdl.options import Options
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ def repair(
         console.signals.watch(session, display.abandon)
         try:
             result = repair_with(session, url, checks, options, report.tell)
+        except Interrupted as error:
+            display.close()
+            console.messages.line(f"rdl: interrupted: {name_of(str(checks[0].path))} is as it was")
+            return int(exit_code_of(error))
         except RdlError as error:
             result = _failure(error, url, str(checks[0].path))
         finally:

@@ -266,7 +266,16 @@ class Filling(Asking):
         self.emit(m.Receive(lane.segment, wanted, before - compare, compare, hold))
 
     def _note_digests(self, row: Row, published: tuple[Digest, ...]) -> None:
-        """What the server says the whole hashes to; a later answer may not say otherwise."""
+        """What the server says the whole hashes to. Where its answers contradict each other, none
+        is believed: some hash the part that they send."""
+        if self.digests.disbelieved:
+            return
+        if row.representation.contradicts(published):
+            self.digests.disbelieve()
+            row.representation = replace(row.representation, digests=())
+            text = "the server publishes digests that contradict each other; none is used"
+            self.emit(m.Tell(Warned(self.spec.path, text)))
+            return
         if published and not row.representation.digests:
             row.representation = replace(row.representation, digests=published)
         if self.options.verify != "off" and row.part is None and self.order is None:

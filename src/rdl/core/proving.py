@@ -25,11 +25,17 @@ class Digests:
     def __init__(self, wanted: Sequence[Digest]) -> None:
         self.wanted = {digest.algorithm: digest.hex for digest in wanted}
         self.checked = dict(self.wanted)
+        self.disbelieved = False
+        """What the server publishes contradicts itself."""
         self._hashed, self._found = 0, dict[str, str]()
 
     def restart(self) -> None:
         """Another version: nothing of it is hashed, and nothing is published of it yet."""
-        self._hashed, self.checked = 0, dict(self.wanted)
+        self._hashed, self.checked, self.disbelieved = 0, dict(self.wanted), False
+
+    def disbelieve(self) -> None:
+        """Check nothing that the server published."""
+        self.disbelieved, self.checked = True, dict(self.wanted)
 
     def publish(self, digests: Sequence[Digest]) -> None:
         """The server says what the whole row hashes to; one algorithm is enough."""

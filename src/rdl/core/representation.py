@@ -58,12 +58,14 @@ class Representation(Struct, frozen=True):
             return Trust.T2
         return Trust.T1 if self.last_modified and self.modified_strong else Trust.T0
 
+    def contradicts(self, published: tuple[Digest, ...]) -> bool:
+        """Whether another answer published other digests of what should be the same."""
+        hexes = {digest.algorithm: digest.hex for digest in self.digests}
+        return any(hexes.get(one.algorithm, one.hex) != one.hex for one in published)
+
     def compare(self, other: Representation) -> Match:
         """Whether `other` is the same bytes, as far as totals and strong validators tell."""
         if None not in (self.total, other.total) and self.total != other.total:
-            return Match.DIFFERENT
-        hexes = {digest.algorithm: digest.hex for digest in self.digests}
-        if any(hexes.get(one.algorithm, one.hex) != one.hex for one in other.digests):
             return Match.DIFFERENT
         if self.strong_etag or other.strong_etag:
             if self.strong_etag is None or other.strong_etag is None:

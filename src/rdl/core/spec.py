@@ -55,6 +55,10 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
         if match is Match.DIFFERENT or (known and match is not Match.SAME):
             return ChangedError(spec.url, "the remote file changed while it was read")
     total, limit = representation.total, spec.options.max_filesize
+    expected = spec.options.expected_size
+    if expected is not None and total != expected:
+        size = "a length that it does not say" if total is None else f"{total} bytes"
+        return ChangedError(spec.path, f"the remote file has {size}, not {expected}")
     if limit is not None and total is not None and total > limit:
         return PolicyError(spec.path, f"{total} bytes are over --max-filesize")
     wanted = spec.options.allow_html or spec.page_name or spec.options.digests

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from rdl.core.byterange import ByteRange
 from rdl.errors import LocalFileError
-from rdl.storage.base import Store
 
 STEP = 1 << 20
+
+
+class Readable(Protocol):
+    """What can be read at any offset."""
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Read at most len(view) bytes; 0 at the end."""
+        ...
 
 
 class Follower:
     """Hashes ranges in order; a range that does not follow the one before starts anew."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Readable) -> None:
         self._store, self._next = store, -1
         self._hashes: dict[str, hashlib._Hash] = {}
         self.stopped = False

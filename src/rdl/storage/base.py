@@ -37,6 +37,8 @@ class Finish(Struct, frozen=True):
     representation: Representation | None = None
     size: int | None = None
     """Bytes of the file; None: as the header says."""
+    mode: int | None = None
+    """None: as the umask says."""
 
 
 class Store(Protocol):

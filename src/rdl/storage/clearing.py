@@ -6,6 +6,7 @@ holds. The part file goes before its index: never data without an index.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,15 +14,18 @@ from msgspec import Struct
 
 from rdl.core.index import MAGIC, IndexDamaged
 from rdl.errors import BusyError, LocalFileError
+from rdl.storage.copying import PRIVATE, PRIVATE_DIGITS
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.index_file import Place, check_ours, load
 from rdl.storage.inspecting import BAD, partials_in
 from rdl.storage.names import Names
 
+_PRIVATE = re.compile(rf"{re.escape(PRIVATE)}[0-9a-f]{{{PRIVATE_DIGITS}}}")
+
 
 class Leftover(Struct, frozen=True):
-    """What may be removed together: a part file and its index, or one quarantined file
-    (then `index` is None). `size`: bytes of the disk that become free."""
+    """What may be removed together: a part file and its index, or one quarantined file or
+    private copy (then `index` is None). `size`: bytes of the disk that become free."""
 
     names: Names
     data: FileStat | None
@@ -46,10 +50,10 @@ def survey(disk: Disk, folder: int, *, bad: bool) -> tuple[list[Leftover], list[
             found.append(_partial(disk, folder, names))
         except LocalFileError as error:
             refused.append(error)
-    for name in disk.entries(folder) if bad else ():
-        if name.endswith(BAD) and name != BAD:
+    for name in disk.entries(folder):
+        if _PRIVATE.fullmatch(name) or (bad and name.endswith(BAD) and name != BAD):
             try:
-                found.append(_quarantined(disk, folder, name))
+                found.append(_alone(disk, folder, name))
             except LocalFileError as error:
                 refused.append(error)
     return found, refused
@@ -79,7 +83,7 @@ def _check_index(disk: Disk, folder: int, name: str) -> None:
             raise LocalFileError(name, "is no index of rdl") from error
 
 
-def _quarantined(disk: Disk, folder: int, name: str) -> Leftover:
+def _alone(disk: Disk, folder: int, name: str) -> Leftover:
     with told(name):
         stat = disk.stat(folder, name)
     if stat is None:

@@ -1,6 +1,7 @@
-"""FILE copied to where its part file stands: shared blocks where the file system can.
+"""Copies of FILE beside it: shared blocks where the file system can, private until they are whole.
 
-A copy appears whole or not at all.
+A copy has a name that nobody else uses and is locked while it is worked on, so that what a
+killed run leaves can be told from what is in use.
 """
 
 from __future__ import annotations
@@ -8,63 +9,166 @@ from __future__ import annotations
 import errno
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from rdl.storage.disk import Disk, told
+from rdl.errors import LocalFileError
+from rdl.storage.base import Finish
+from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.names import Names
+from rdl.storage.publishing import Publication, check_target
 
 STEP, PAGE = 1 << 20, 4096
+PRIVATE = ".rdl-"
+PRIVATE_DIGITS = 16
+
+Check = Callable[[], None]
 
 
-def copy_to_part(disk: Disk, path: Path, check: Callable[[], None], *, holes: bool) -> bool:
-    """Copy the file `path` to its part file's name; False, and nothing, where one stands there
-    already. `check` is called again and again, and may raise. With `holes` bad sectors become
-    zeros. Raises LocalFileError, NoSpaceError."""
-    part = Names.of(path).part
+def target_stat(disk: Disk, path: Path) -> FileStat:
+    """FILE as it is now. LocalFileError when it is not there, or no regular file."""
     with told(str(path)):
         folder = disk.open_folder(path.parent)
         try:
-            if disk.stat(folder, part) is not None:
-                return False
-            _copy(disk, folder, (path.name, part), check, holes=holes)
+            stat = check_target(disk, folder, path.name)
+        finally:
+            disk.close(folder)
+    if stat is None:
+        raise LocalFileError(str(path), "no such file")
+    return stat
+
+
+def has_unknown_part(disk: Disk, path: Path) -> bool:
+    """Whether a part file stands beside FILE that no index explains."""
+    names = Names.of(path)
+    with told(str(path)):
+        folder = disk.open_folder(path.parent)
+        try:
+            part, index = disk.stat(folder, names.part), disk.stat(folder, names.index)
+        finally:
+            disk.close(folder)
+    return part is not None and index is None
+
+
+def copy_to_part(disk: Disk, path: Path, check: Check) -> bool:
+    """Copy FILE to its part file's name, bad sectors as zeros; False, and nothing, where a part
+    file or an index stands already. `check` is called again and again, and may raise. Raises
+    LocalFileError, NoSpaceError."""
+    names = Names.of(path)
+    with told(str(path)):
+        folder = disk.open_folder(path.parent)
+        try:
+            for name in (names.part, names.index):
+                if disk.stat(folder, name) is not None:
+                    return False
+            _copy_to(disk, folder, names, check)
         finally:
             disk.close(folder)
     return True
 
 
-def _copy(
-    disk: Disk, folder: int, names: tuple[str, str], check: Callable[[], None], *, holes: bool
-) -> None:
-    """Under a name that nobody else uses, then renamed."""
-    fresh = f".rdl-{secrets.token_hex(8)}"
-    source = disk.open(folder, names[0], write=False)
+def _copy_to(disk: Disk, folder: int, names: Names, check: Check) -> None:
+    fresh = PRIVATE + secrets.token_hex(PRIVATE_DIGITS // 2)
+    copy = disk.open(folder, fresh, create=True)
     try:
-        copy = disk.open(folder, fresh, create=True)
+        disk.lock(copy)
+        _copy_all(disk, folder, names.target, copy, check, holes=True)
+        disk.rename(folder, fresh, names.part, replace=False)
+    except BaseException:
+        disk.unlink(folder, fresh)
+        raise
+    finally:
+        disk.close(copy)
+
+
+class PrivateCopy:
+    """A whole copy of FILE, to be changed and then put in its place; a context manager that
+    removes it otherwise. `target`: FILE as it was when its repair began.
+
+    Entering raises LocalFileError (also for bad sectors), NoSpaceError, and what `check` raises.
+    """
+
+    def __init__(self, disk: Disk, path: Path, target: FileStat, check: Check) -> None:
+        self._disk, self._path, self._target, self._check = disk, path, target, check
+        self._folder = self._file = -1
+        self._name = PRIVATE + secrets.token_hex(PRIVATE_DIGITS // 2)
+        self._gone = False
+
+    def __enter__(self) -> Self:
+        disk = self._disk
         try:
-            _copy_all(disk, source, copy, check, holes=holes)
-            disk.rename(folder, fresh, names[1], replace=False)
+            with told(str(self._path)):
+                self._folder = disk.open_folder(self._path.parent)
+                self._file = disk.open(self._folder, self._name, create=True)
+                disk.lock(self._file)
+                arguments = disk, self._folder, self._path.name, self._file, self._check
+                _copy_all(*arguments, holes=False)
         except BaseException:
-            disk.unlink(folder, fresh)
+            self._close()
             raise
-        finally:
-            disk.close(copy)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        """Write all of `data`."""
+        with told(str(self._path)):
+            while data:
+                count = self._disk.pwrite(self._file, data, offset)
+                offset, data = offset + count, data[count:]
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Read at most len(view) bytes; 0 at the end."""
+        with told(str(self._path)):
+            return self._disk.pread(self._file, view, offset)
+
+    def replace(self) -> None:
+        """Put it in the place of FILE, with its size and mode. TargetExists where FILE is not
+        as it was any more."""
+        names = Names(self._path.name, self._name, "", "")
+        finish = Finish(size=self._target.size, mode=self._target.mode)
+        publication = Publication(
+            self._disk, self._folder, self._file, names, self._target, finish, ""
+        )
+        publication.prepare(finish.size)
+        publication.rename()
+        self._gone = True
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            if not self._gone:
+                with suppress(OSError):
+                    self._disk.unlink(self._folder, self._name)
+            self._disk.close(self._file)
+        if self._folder >= 0:
+            self._disk.close(self._folder)
+        self._file = self._folder = -1
+
+
+def _copy_all(disk: Disk, folder: int, name: str, copy: int, check: Check, *, holes: bool) -> None:
+    """With `holes` bad sectors become zeros."""
+    source = disk.open(folder, name, write=False)
+    try:
+        size, at, step = disk.fstat(source).size, 0, STEP
+        while at < size:
+            check()
+            try:
+                count = disk.copy(source, copy, at, min(step, size - at))
+            except OSError as error:
+                if error.errno != errno.EIO or not holes:
+                    raise
+                at, step = (at, PAGE) if step > PAGE else (at + PAGE, STEP)
+                continue
+            if count == 0:
+                return
+            at += count
     finally:
         disk.close(source)
-
-
-def _copy_all(
-    disk: Disk, source: int, copy: int, check: Callable[[], None], *, holes: bool
-) -> None:
-    size, at, step = disk.fstat(source).size, 0, STEP
-    while at < size:
-        check()
-        try:
-            count = disk.copy(source, copy, at, min(step, size - at))
-        except OSError as error:
-            if error.errno != errno.EIO or not holes:
-                raise
-            at, step = (at, PAGE) if step > PAGE else (at + PAGE, STEP)
-            continue
-        if count == 0:
-            return
-        at += count

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index import Decoded, IndexDamaged, Stat
 from rdl.core.index_json import Header, SessionRecord
@@ -48,6 +50,9 @@ class PartStore:
     ) -> None:
         self.path = path
         self.damage = ""
+        self.disposable = False
+        """The part file is a copy of FILE that this run made: close() removes it, unless an
+        index was begun."""
         self._disk: Disk = disk or PosixDisk()
         self._names = Names.of(path)
         self._adopt, self._preallocate = adopt, preallocate
@@ -84,7 +89,9 @@ class PartStore:
     def begin(self, header: Header) -> None:
         """Start the index anew; data that was not adopted is dropped."""
         self._need_file()
-        keep = header.adopted and self._unknown and self._index is None
+        keep = self._unknown and self._index is None and bool(header.adopted)
+        if header.adopted and not keep:
+            raise LocalFileError(self._names.part, "what was to be adopted is not there any more")
         self._start_index(header, ())
         if not keep:
             with told(self._names.part):
@@ -192,7 +199,7 @@ class PartStore:
         if self._folder < 0:
             return
         try:
-            if discard or self._is_void():
+            if discard or self._is_void() or (self.disposable and self._index is None):
                 self._remove()
             elif self._index is not None and not (self._gone or self._failed):
                 self._close_in_order(self._index)
@@ -291,8 +298,11 @@ class PartStore:
             durable = set(decoded.durable)
             self._start_index(decoded.header, [extent for extent in sound if extent in durable])
             raise
-        self._start_index(decoded.header, sound)
-        return Saved(decoded.header, tuple(sound), len(claimed) - len(sound))
+        room = ByteRange(0, stat.size)
+        adopted = tuple(run.clip(room) for run in decoded.header.adopted if run.clip(room))
+        header = replace(decoded.header, adopted=adopted)
+        self._start_index(header, sound)
+        return Saved(header, tuple(sound), len(claimed) - len(sound))
 
     def _start_index(self, header: Header, known: Sequence[Extent]) -> None:
         index = IndexFile(self._index_place(), header, self._session, known)

@@ -90,11 +90,12 @@ class Publication(Struct, frozen=True):
         return True
 
     def _exists(self, why: str) -> TargetExists:
-        hint = f"what was fetched is kept as {self.names.part}"
-        return TargetExists(self.names.target, why, hint=hint)
+        kept = self.names.index and f"what was fetched is kept as {self.names.part}"
+        return TargetExists(self.names.target, why, hint=kept)
 
     def _mode(self) -> int:
-        return 0o666 & ~self.disk.umask()
+        asked = self.finish.mode
+        return 0o666 & ~self.disk.umask() if asked is None else asked & 0o777
 
     def _set_mode(self, mode: int) -> None:
         try:
