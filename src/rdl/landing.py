@@ -77,14 +77,16 @@ class Landing:
         if copied:
             store.disposable = True
         self.adopted = store.adoptable()
-        if self.adopted and not self._options.transfer.digests:
+        lone = self.existing is None and saved is None and self._is_file()
+        here = self.adopted or (lone and self._options.file.adopt)
+        if here and not self._options.transfer.digests:
             self.warn("without a digest nothing proves the old bytes; all is fetched", tell)
         if store.damage:
             self.warn(f"the index was not usable ({store.damage}); starting again", tell)
         if saved is None or self._options.file.restart:
             return None
         if not self._same_place(saved.header.url) and not self._options.transfer.digests:
-            self.warn("the partial is of another URL; starting again", tell)
+            self.warn("the partial is of another URL, and will be replaced", tell)
             return None
         if saved.damaged:
             self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)

@@ -55,26 +55,28 @@ def runs(data: bytes, disk: MemoryDisk | None = None) -> list[tuple[int, int]]:
         (bytes(9), []),
         (bytes(3 * MiB), []),
         (holed(3 * MiB), [(0, 3 * MiB)]),
-        (holed(2 * MiB, (0, PAGE)), [(PAGE, 2 * MiB)]),
-        (holed(2 * MiB, (MiB, 2 * MiB)), [(0, MiB)]),
+        (holed(2 * MiB, (0, PAGE)), [(2 * PAGE, 2 * MiB)]),
+        (holed(2 * MiB, (MiB, 2 * MiB)), [(0, MiB - PAGE)]),
         (holed(2 * MiB, (MiB + 1, MiB + PAGE)), [(0, 2 * MiB)]),
         (holed(2 * MiB, (2 * MiB - 1, 2 * MiB)), [(0, 2 * MiB)]),
-        (holed(2 * MiB + 5, (2 * MiB, 2 * MiB + 5)), [(0, 2 * MiB)]),
-        (holed(2 * MiB, (0, PAGE), (NEAR, NEAR + PAGE)), [(NEAR + PAGE, 2 * MiB)]),
+        (holed(2 * MiB + 5, (2 * MiB, 2 * MiB + 5)), [(0, 2 * MiB - PAGE)]),
+        (holed(2 * MiB, (0, PAGE), (NEAR, NEAR + PAGE)), [(NEAR + 2 * PAGE, 2 * MiB)]),
         (
             holed(2 * MiB, (0, PAGE), (MiB, MiB + PAGE)),
-            [(PAGE, MiB), (MiB + PAGE, 2 * MiB)],
+            [(2 * PAGE, MiB - PAGE), (MiB + 2 * PAGE, 2 * MiB)],
         ),
     ],
 )
-def test_pages_of_zeros_were_never_written(data: bytes, expected: list[tuple[int, int]]) -> None:
+def test_pages_of_zeros_and_their_neighbours_were_never_written(
+    data: bytes, expected: list[tuple[int, int]]
+) -> None:
     assert runs(data) == expected
 
 
 def test_a_bad_sector_is_a_hole() -> None:
     disk = BadDisk()
     disk.bad = MiB
-    assert runs(holed(2 * MiB), disk) == [(0, MiB), (MiB + PAGE, 2 * MiB)]
+    assert runs(holed(2 * MiB), disk) == [(0, MiB - PAGE), (MiB + 2 * PAGE, 2 * MiB)]
 
 
 def test_there_are_never_more_runs_than_an_index_holds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from rdl.core.row import Row, lies_outside, span_of
 from rdl.core.spec import objection, plan, started
 from rdl.options import Digest
 
+MUCH = 1 << 20
+
 
 class Filling(Asking):
     """A row being filled, told by events."""
@@ -54,6 +56,7 @@ class Filling(Asking):
         range, lane = event.range, self.lanes.get(event.segment)
         if self.row is None or lane is None:
             raise AssertionError(f"bytes of a segment that is not in flight: {event}")
+        self._passed(lane)
         self.row.add([range])
         if self.order is not None:
             self._deliver(self.order, range, self.row)
@@ -94,7 +97,12 @@ class Filling(Asking):
         """What a run continues is still the same: now others may join."""
         lane = self.lanes.get(event.segment)
         if lane is not None and not lane.dropped:
+            self._passed(lane)
             self._confirm(lane)
+
+    def _passed(self, lane: Lane) -> None:
+        """What came before the first wanted byte is over."""
+        self.skipped, lane.passing = self.skipped + lane.passing, 0
 
     def ended(self, event: m.Ended, filling: bool) -> None:
         """A lane is over; while `filling`, what it lacks goes back to the row."""
@@ -118,7 +126,7 @@ class Filling(Asking):
 
     def disown(self) -> None:
         """The adopted bytes proved to be others: begin without them."""
-        text = "the bytes that were here are not of this file; all of it is fetched"
+        text = "what is wrong with the bytes that were here cannot be told; all of it is fetched"
         self.emit(m.Tell(Warned(self.spec.path, text)))
         self.adopted = ()
         self.drain(self.forget)
@@ -248,7 +256,10 @@ class Filling(Asking):
             return
         wanted, before = portion(body, lane, self.row)
         if isinstance(body, c.Whole):
-            self.skipped += before
+            lane.passing = before
+            if before >= MUCH:
+                text = "the server sends no parts: what is here comes once more, and is passed over"
+                self.emit(m.Tell(Warned(self.spec.path, text)))
         compare = 0 if self.confirmed or self.order else min(before, self.row.overlap(wanted.start))
         if not compare:
             self._confirm(lane)

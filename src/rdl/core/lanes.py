@@ -16,7 +16,8 @@ LEAST_KEPT = 64 << 10
 class Lane(Struct):
     """A segment in flight. Until `flowing` nothing of it may be written. `gained`: new bytes;
     `overlap`: so many bytes at the start of what was asked for are here, to be compared;
-    `end`: where its body may be taken to, when `stop` is only the edge of a window."""
+    `end`: where its body may be taken to, when `stop` is only the edge of a window; `passing`:
+    bytes that come before the first wanted one, and are here already."""
 
     segment: int
     ask: Ask
@@ -32,6 +33,7 @@ class Lane(Struct):
     elsewhere: bool = False
     flowing_at: float = 0.0
     reached: int = 0
+    passing: int = 0
 
     @property
     def at(self) -> int:

@@ -60,8 +60,9 @@ def written_runs(
     """Where the file holds more than pages of zeros, which a program that reserved its space, or
     a crash, leaves where nothing was written. Places that cannot be read count as zeros."""
     holes: list[ByteRange] = []
-    for hole in _holes(disk, file, size, check):
-        _join(holes, hole, NEAR)
+    for hole in _holes(disk, file, size, check):  # with a page around it, where it began or ended
+        wide = ByteRange(max(0, hole.start - PAGE), min(size, hole.stop + PAGE))
+        _join(holes, wide, NEAR)
     near = NEAR
     while len(holes) >= MAX_RUNS:
         near, many, holes = near * 2, holes, []
