@@ -1,0 +1,23 @@
+"""Every row of the protocol traps in each of its modes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.traps.harness import Row, play
+from tests.traps.rows_ranges import ROWS as RANGES
+
+ROWS = [*RANGES]
+CASES = [(row, mode) for row in ROWS for mode in row.modes]
+
+
+@pytest.mark.parametrize(("row", "mode"), CASES, ids=[f"{row.name}-{mode}" for row, mode in CASES])
+def test_row(row: Row, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(row, mode, tmp_path, monkeypatch)
+
+
+def test_names_are_unique() -> None:
+    names = [row.name for row in ROWS]
+    assert len(names) == len(set(names))
