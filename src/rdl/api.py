@@ -158,7 +158,7 @@ class Session:
             self._requests.of(url),
             deliver=passage.deliver,
             report=REPORT,
-            eager=True,
+            awaited=passage.awaited,
         )
         driver = Driver(transfer, edges, options.file, tell)
         self._drivers.add(driver)

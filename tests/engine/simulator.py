@@ -331,6 +331,7 @@ class SimulatedDriver(Driver):
         transfer: Transfer,
         store: Store,
         deliver: Callable[[int], None] = lambda upto: None,
+        awaited: Callable[[], int | None] | None = None,
     ) -> None:
         edges = Edges(
             "http://server/file",
@@ -340,7 +341,7 @@ class SimulatedDriver(Driver):
             Throttle(None),
             lambda: world.now,
             deliver,
-            eager=True,
+            awaited=awaited,
         )
         super().__init__(transfer, edges)
         self._world, self._agenda = world, Agenda(world)
@@ -447,10 +448,11 @@ class Story:
         landing = Landing(
             TARGET,
             "http://server/file",
-            Options(options, file=FileOptions(adopt=self.adopt)),
+            Options(transfer=options, file=FileOptions(adopt=self.adopt)),
             disk=world.disk,
         )
         if landing.already_there() is not None:
+            landing.sweep()
             return world.disk.read(TARGET) == current.content
         store = PartStore(TARGET, adopt=self.adopt, disk=world.disk)
         try:

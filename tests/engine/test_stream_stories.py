@@ -27,6 +27,10 @@ class Reader:
         self.take(random.choice([1, 5000, 100_000, 10**9]))
         self.driver.later(random.choice([0.001, 0.02, 0.3]), self.act)
 
+    def awaited(self):
+        at = self.at if self.data else self.store.start
+        return at if at is not None and self.delivered <= at else None
+
     def take(self, most):
         if not self.data and self.store.start is not None:
             self.at = self.store.start
@@ -51,7 +55,9 @@ def tell(seed):
         connections=random.choice([None, 1, 3, 8]), retry=random.choice([0, 3, 10]), range=span
     )
     spec = Spec("http://h/f", "f", options, seed, True, window=window)
-    driver = reader.driver = SimulatedDriver(world, Transfer(spec), store, reader.deliver)
+    driver = reader.driver = SimulatedDriver(
+        world, Transfer(spec), store, reader.deliver, reader.awaited
+    )
     driver.later(0.01, reader.act)
     result, error = driver.run()
     reader.take(10**9)

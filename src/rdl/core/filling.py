@@ -57,12 +57,7 @@ class Filling(Asking):
         if self.row is None or lane is None:
             raise AssertionError(f"bytes of a segment that is not in flight: {event}")
         self._passed(lane)
-        self.row.add([range])
-        if self.order is not None:
-            self._deliver(self.order, range, self.row)
-        size = len(range)
-        lane.upto, lane.gained = max(lane.upto, range.stop), lane.gained + size
-        self.arrived += size
+        size = self._gain(lane, self.row, range.stop)
         if self._joinable():  # elsewhere a cut body was for nothing
             self.patience.progress()
         if self.order is None:  # a stream has nothing to save
@@ -78,6 +73,20 @@ class Filling(Asking):
         lane = self.lanes.get(event.segment)
         if lane is not None:
             lane.reached = max(lane.reached, event.at)
+            if self.order is not None and self.row is not None:
+                self._gain(lane, self.row, event.at)
+
+    def _gain(self, lane: Lane, row: Row, upto: int) -> int:
+        """All that this lane brings is here up to `upto`; how many bytes that is more."""
+        if upto <= lane.upto:
+            return 0
+        fresh = ByteRange(lane.upto, upto)
+        row.add([fresh])
+        lane.upto, lane.gained = upto, lane.gained + len(fresh)
+        self.arrived += len(fresh)
+        if self.order is not None:
+            self._deliver(self.order, fresh, row)
+        return len(fresh)
 
     def _deliver(self, order: Order, range: ByteRange, row: Row) -> None:
         head = row.head()
@@ -255,6 +264,9 @@ class Filling(Asking):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
             return
         wanted, before = portion(body, lane, self.row)
+        limit = self.options.max_filesize
+        if limit is not None and self._endless():  # one byte more shows that it is over
+            wanted = wanted.clip(ByteRange(0, self.row.span.start + limit + 1))
         if isinstance(body, c.Whole):
             lane.passing = before
             if before >= MUCH:

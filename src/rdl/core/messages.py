@@ -159,8 +159,8 @@ class Arrived(Struct, frozen=True):
 
 
 class Reached(Struct, frozen=True):
-    """What was written up to here is not reported yet, but will be: nobody else shall ask for it.
-    Sent before an event that may lead to new requests."""
+    """What was written up to here is not reported yet, but will be: nobody else shall ask for it,
+    and a reader in order may have it. Sent before every other event."""
 
     segment: int
     at: int

@@ -176,7 +176,8 @@ class Driver:
         for reception in self._receptions.values():
             if reception.ahead:
                 reached = m.Reached(reception.segment, reception.reached)
-                self._transfer.on(reached, self._edges.clock())
+                for command in self._transfer.on(reached, self._edges.clock()):
+                    self._perform(command)
         commands = self._transfer.on(event, self._edges.clock())
         for place, command in enumerate(commands):
             try:

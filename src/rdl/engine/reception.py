@@ -39,8 +39,9 @@ class Edges(Struct, frozen=True):
     deliver: Callable[[int], None] = lambda upto: None
     report: int = REPORT
     """The heart is told after so many bytes at the latest."""
-    eager: bool = False
-    """Somebody waits for the bytes: the heart is told before a read would wait."""
+    awaited: Callable[[], int | None] | None = None
+    """Of a stream: the offset that its reader has come to, when nothing is there for it. Whoever
+    has that byte tells before it waits for more. Nothing is recorded for a later run."""
 
 
 class Place(Struct, frozen=True):
@@ -167,7 +168,7 @@ class Reception:
             if stop <= self._at:
                 return self._wait() if hold else self._end()
             room = min(stop, self._from + EXTENT) - self._at
-            if self._edges.eager and self._at > self._told and not exchange.ready():
+            if self._starves_reader(exchange):
                 self._record()
                 return self._report(self._edges.clock())
             view = view[: min(room, self._edges.rate.grant)]
@@ -175,6 +176,13 @@ class Reception:
         except RdlError as error:
             return self._end(None if self._dropped.is_set() else error)
         return self._write(view[:count]) if count else self._end()
+
+    def _starves_reader(self, exchange: Exchange) -> bool:
+        """Whether a reader waits for what is here while the next read would wait too."""
+        if self._edges.awaited is None or self._at == self._told:
+            return False
+        at = self._edges.awaited()
+        return at is not None and self._told <= at < self._at and not exchange.ready()
 
     def _wait(self) -> tuple[m.Event, ...]:
         """Until the window moves on. What the server sends meanwhile waits in the network."""
@@ -209,7 +217,8 @@ class Reception:
     def _write(self, data: memoryview) -> tuple[m.Event, ...]:
         try:
             self._edges.store.write_at(self._at, data)
-            self._checksum.update(data)
+            if self._edges.awaited is None:
+                self._checksum.update(data)
             self._at += len(data)
             wait = self._edges.rate.take(len(data))
             now = self._edges.clock()
@@ -225,7 +234,9 @@ class Reception:
 
     def _record(self) -> None:
         """Note what is written in the index, for a run after a kill."""
-        if self._at > self._from:
+        if self._edges.awaited is not None:
+            self._from = self._at
+        elif self._at > self._from:
             extent = Extent(self._from, self._at, self._checksum.intdigest())
             self._edges.store.record((extent,))
             self._from, self._checksum = self._at, xxh3_64()

@@ -36,6 +36,10 @@ class Ring(Store, Protocol):
 
     start: int | None
 
+    def view(self, offset: int, size: int) -> memoryview:
+        """Some of these bytes themselves, good until they are released."""
+        ...
+
     def release(self, upto: int) -> None:
         """The reader has taken the bytes before `upto`."""
         ...
@@ -100,22 +104,31 @@ class Passage:
 
     # The reader's side
 
-    def readinto(self, view: memoryview) -> int:
-        """Wait for bytes and take some; 0 at the proper end. Raises RdlError."""
+    def peek(self, size: int) -> memoryview:
+        """Wait for bytes; at most `size` of them as they stand in the ring, none at the proper
+        end. Raises RdlError."""
         at, upto = self._wait()
-        if at == upto:
-            if self._outcome is not None and self._outcome[1] is not None:
-                raise self._outcome[1]
-            self._store.close()
-            return 0
-        count = self._store.read_into(at, view[: upto - at])
-        self._at, self.taken = at + count, self.taken + count
+        if at < upto:
+            return self._store.view(at, min(size, upto - at))
+        if self._outcome is not None and self._outcome[1] is not None:
+            raise self._outcome[1]
+        self._store.close()
+        return memoryview(b"")
+
+    def take(self, count: int) -> None:
+        """The reader has taken so many of them."""
+        self.taken += count
+        self._at += count  # before the driver is told: awaited() must know it then
         self._store.release(self._at)
-        if self._at == upto or self._at - self._told >= ACKNOWLEDGE:
+        if self._at == self._delivered or self._at - self._told >= ACKNOWLEDGE:
             self._told = self._at
             if self._driver is not None:
                 self._driver.consumed(self._at)
-        return count
+
+    def awaited(self) -> int | None:
+        """The offset that the reader has come to, when nothing is there for it."""
+        at = self._at if self.taken else self._store.start
+        return at if at is not None and self._delivered <= at else None
 
     def close(self) -> None:
         """Stop fetching."""
@@ -193,23 +206,34 @@ class Stream(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if not view:
             return 0
-        while not (count := self._passages[-1].readinto(view)):
+        data = self._peek(len(view))
+        view[: len(data)] = data
+        self._passages[-1].take(len(data))
+        return len(data)
+
+    def chunks(self, size: int = CHUNK) -> Iterator[memoryview]:
+        """Views of at most `size` bytes, to the end; each is good until the next is asked for."""
+        while data := self._peek(size):
+            try:
+                yield data
+            finally:
+                self._passages[-1].take(len(data))
+
+    def _peek(self, size: int) -> memoryview:
+        """The next bytes; none at the proper end of the last range."""
+        if self.closed:
+            raise ValueError("the stream is closed")
+        while not (data := self._passages[-1].peek(size)):
             self._note_published()
             if not self._rest:
                 self._check()
-                return 0
+                return data
             known = self._passages[0].representation
             self._passages.append(self._open(self._rest.pop(0), known))
         self._note_published()
         for each in self._hashes.values():
-            each.update(view[:count])
-        return count
-
-    def chunks(self, size: int = CHUNK) -> Iterator[memoryview]:
-        """Views of a reused buffer of `size` bytes, to the end."""
-        buffer = memoryview(bytearray(size))
-        while count := self.readinto(buffer):
-            yield buffer[:count]
+            each.update(data)
+        return data
 
     def close(self) -> None:
         """Stop fetching and let the connections go."""

@@ -53,11 +53,15 @@ class WindowStore:
                 offset, data = offset + len(part), data[len(part) :]
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        """Up to the end of the ring; what was not delivered is not to be read."""
-        place = (offset - (self.start or 0)) % len(self._ring)
-        part = self._ring[place : place + len(view)]
+        part = self.view(offset, len(view))
         view[: len(part)] = part
         return len(part)
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """The bytes themselves, up to the end of the ring, good until they are released. What
+        was not delivered is not to be read."""
+        place = (offset - (self.start or 0)) % len(self._ring)
+        return self._ring[place : place + size]
 
     def release(self, upto: int) -> None:
         """The reader has taken the bytes before `upto`."""
