@@ -230,6 +230,7 @@ class Session:
         check = self.checker(options.transfer.max_time, str(target.path))
         landing = Landing(target.path, redact_url(url), options, check=check)
         if (early := landing.already_there()) is not None:
+            landing.sweep()
             return early, None
         store = PartStore(
             target.path,

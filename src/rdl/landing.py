@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from rdl.core.events import Fact, Result, Warned
 from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
-from rdl.errors import LocalFileError, TargetExists
+from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Saved
 from rdl.storage.copying import copy_to_part
@@ -68,6 +69,27 @@ class Landing:
         self.existing = self._published()
         return None
 
+    def sweep(self) -> None:
+        """Where nothing need be fetched: remove what a run that was killed while it published left
+        beside the file. What is not surely that stays."""
+        folder = None if self._options.dry_run else self._folder()
+        if folder is None:
+            return
+        names = Names.of(self._path)
+        try:
+            here, part, index = (
+                self._disk.stat(folder, name) for name in (names.target, names.part, names.index)
+            )
+        except OSError:  # the file is right: its neighbours are no reason to fail
+            return
+        finally:
+            self._disk.close(folder)
+        if part.same_file(here) if part else index is not None:
+            store = PartStore(self._path, self._disk)
+            with suppress(LocalFileError, NoSpaceError, BusyError):
+                store.open()
+                store.close()
+
     def open(self, store: PartStore, tell: Teller | None) -> Remembered | None:
         """Open the store; what of an earlier run is to be continued."""
         if self._options.dry_run:
@@ -88,6 +110,8 @@ class Landing:
         if not self._same_place(saved.header.url) and not self._options.transfer.digests:
             self.warn("the partial is of another URL, and will be replaced", tell)
             return None
+        if saved.header.representation.trust is Trust.T0 and not self._options.transfer.digests:
+            self.warn("nothing tells whether the remote file is the same; starting again", tell)
         if saved.damaged:
             self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)
         return _remembered(saved)
@@ -184,9 +208,9 @@ class Landing:
     def _hashed(self, algorithms: Iterable[str]) -> tuple[dict[str, str], int]:
         """Digests and size of the file that stands there."""
         hashes = {name: hashlib.new(name) for name in algorithms}
-        view, size = memoryview(bytearray(STEP)), 0
-        folder = self._disk.open_folder(self._path.parent)
+        view, size, folder = memoryview(bytearray(STEP)), 0, -1
         try:
+            folder = self._disk.open_folder(self._path.parent)
             file = self._disk.open(folder, self._path.name, write=False)
             try:
                 while count := self._disk.pread(file, view, size):
@@ -199,7 +223,8 @@ class Landing:
         except OSError as error:
             raise as_ours(error, str(self._path)) from error
         finally:
-            self._disk.close(folder)
+            if folder >= 0:
+                self._disk.close(folder)
         return {name: one.hexdigest() for name, one in hashes.items()}, size
 
     def _published(self) -> Representation | None:

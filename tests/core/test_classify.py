@@ -128,6 +128,7 @@ def test_a_captive_portal_is_a_network_error():
     verdict = classify(ASK, ResponseHead(511), KNOWN)
     assert isinstance(verdict, Refused)
     assert isinstance(verdict.error, NetworkError)
+    assert verdict.error.permanent
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 306, 307, 308, 399])

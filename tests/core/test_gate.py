@@ -119,6 +119,8 @@ def test_a_200_with_a_content_range_or_coding_is_stopped():
     assert isinstance(examine_whole(head("bytes 0-69/70", 70, status=200)), Stopped)
     coded = head(None, 70, status=200, fields=(("content-encoding", "gzip"),))
     assert isinstance(examine_whole(coded), Stopped)
+    coded = head(None, 70, status=200, fields=(("content-type", "multipart/byteranges; b=x"),))
+    assert isinstance(examine_whole(coded), Stopped)
 
 
 @pytest.mark.parametrize(

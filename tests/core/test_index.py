@@ -230,6 +230,7 @@ def fields(**changed: Any) -> bytes:
         b"null",
         b"\xff",
         b"{" * 50_000,
+        b"[" * 50_000,
         b'{"total":' + b"9" * 5000 + b"}",
         b" " * ((1 << 18) + 1),
     ],

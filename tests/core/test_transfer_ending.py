@@ -220,3 +220,21 @@ def test_a_publish_that_is_refused_ends_and_keeps_the_data():
         play.sync()
     assert isinstance(play.error, TargetExists)
     assert play.finish.result.bytes_present == TOTAL
+
+
+@pytest.mark.parametrize(("etag", "resumable"), [('"a"', True), ('W/"a"', False), (None, False)])
+def test_what_nothing_tells_the_version_of_is_not_called_resumable(etag, resumable):
+    play = Play(connections=1)
+    play.head(part(etag=etag))
+    play.arrive(1, 0, MiB)
+    play.on(m.Signal("SIGINT"))
+    play.end(1)
+    if play.of(m.Checkpoint):
+        play.sync()
+    assert play.finish.result.resumable is resumable
+
+
+def test_what_was_never_begun_is_resumable():
+    play = Play(connections=1)
+    play.on(m.Signal("SIGINT"))
+    assert play.finish.result.resumable

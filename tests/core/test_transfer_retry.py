@@ -66,6 +66,7 @@ def test_an_absurd_delay_ends_at_once(value):
     play.head(status(503, retry_after=value))
     assert isinstance(play.error, HTTPStatusError)
     assert play.finish.result.resumable
+    assert play.error.hint.startswith("the server asks to try again in ")
 
 
 def test_a_worker_told_to_wait_absurdly_long_does_not_end_what_flows():
@@ -146,6 +147,51 @@ def test_a_worker_refused_while_another_flows_only_lowers_the_number():
     play.arrive(1, 0, MiB)
     assert play.ever(m.Finish) == []
     assert len(play.ever(m.Fetch)) <= 5
+
+
+def test_workers_without_an_answer_are_given_up_while_others_are_served():
+    play = Play(connections=4)
+    play.head(part())
+    served, *silent = play.of(m.Fetch)
+    play.head(part(served.ask.start, served.ask.stop), served.segment)
+    dropped: list[m.Drop] = []
+    while not dropped and play.now < 60:
+        assert play.now < 10.1
+        play.wake()
+        dropped = play.of(m.Drop)
+    assert {drop.segment for drop in dropped} == {one.segment for one in silent}
+    assert play.now > 9.9
+    assert play.of(m.Fetch) == []  # two are enough
+    play.head(part(silent[0].ask.start, silent[0].ask.stop), silent[0].segment)
+    assert play.of(m.Receive) == []
+    play.fill(served.segment, served.ask.start, served.ask.stop)
+    assert play.next_fetch().segment not in {one.segment for one in silent}
+
+
+def test_one_worker_without_an_answer_is_waited_for():
+    play = Play(connections=2)
+    play.head(part())
+    (silent,) = play.of(m.Fetch)
+    play.arrive(1, 0, silent.ask.start)
+    play.end(1)
+    for _ in range(100):
+        play.on(m.Tick(), 1.0)
+    asked = play.ever(m.Fetch)[2:]
+    assert len(play.ever(m.Drop)) <= len(asked)
+    assert len(asked) <= 20
+    assert play.ever(m.Finish) == []
+
+
+def test_a_server_that_is_slow_to_answer_is_given_time():
+    play = Play(connections=4)
+    play.on(m.Head(1, part()), 8.0)
+    served, *others = play.of(m.Fetch)
+    play.head(part(served.ask.start, served.ask.stop), served.segment)
+    for _ in range(23):
+        play.on(m.Tick(), 1.0)
+    assert play.ever(m.Drop) == []
+    play.on(m.Tick(), 2.0)
+    assert {drop.segment for drop in play.of(m.Drop)} == {one.segment for one in others}
 
 
 # Connections

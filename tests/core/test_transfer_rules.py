@@ -88,6 +88,54 @@ def test_ranges_that_are_proved_are_used_by_all():
     assert play.of(m.Publish)
 
 
+def test_an_offer_is_not_tried_where_one_connection_is_allowed():
+    play = Play(connections=1)
+    play.head(whole(accept_ranges="bytes"))
+    play.arrive(1, 0, MiB)
+    assert len(play.ever(m.Fetch)) == 1
+
+
+def test_an_offer_that_proved_false_is_not_believed_again():
+    play = Play(connections=4)
+    play.head(whole(accept_ranges="bytes"))
+    (worker,) = play.of(m.Fetch)
+    play.head(whole(accept_ranges="bytes"), worker.segment)
+    play.end(worker.segment)
+    play.arrive(1, 0, MiB)
+    play.reset(1)
+    play.head(whole(accept_ranges="bytes"))
+    play.arrive(play.fetch.segment, MiB, 2 * MiB)
+    assert len(play.ever(m.Fetch)) == 3
+
+
+def test_a_refused_try_of_an_offer_is_not_repeated():
+    play = Play(connections=4)
+    play.head(whole(accept_ranges="bytes"))
+    (worker,) = play.of(m.Fetch)
+    play.head(status(503), worker.segment)
+    for turn in range(10):
+        play.arrive(1, turn * MiB, (turn + 1) * MiB)
+        if play.of(m.Checkpoint):
+            play.sync()
+    assert len(play.ever(m.Fetch)) == 2
+
+
+def test_a_file_that_changes_again_and_again_is_fetched_in_one_stream():
+    play = Play(connections=4)
+    play.head(part(etag='"0"'))
+    for turn in (1, 2):
+        play.head(part(play.fetch.ask.start, play.fetch.ask.stop, etag=f'"{turn}"'))
+        for command in play.of(m.Drop):
+            play.end(command.segment)
+        assert play.fetch.ask == Ask()
+        play.head(part(etag=f'"{turn}"'))
+    last = play.fetch
+    assert last.ask == Ask()
+    play.fill(last.segment, 0, TOTAL)
+    assert play.fetch is last
+    assert play.of(m.Publish)
+
+
 def test_strikes_are_forgotten_when_bytes_come():
     play = Play(connections=1)
     for turn in range(20):
@@ -187,6 +235,8 @@ def test_a_file_just_at_the_limit_is_taken():
 def test_a_body_of_unknown_length_is_stopped_at_the_limit():
     play = Play(max_filesize=MiB)
     play.head(whole(None))
+    [receive] = play.of(m.Receive)
+    assert receive.range.stop == MiB + 1
     play.arrive(1, 0, MiB)
     assert play.phase is Phase.FILLING
     play.arrive(1, MiB, 2 * MiB)

@@ -1,4 +1,4 @@
-"""Two thousand seeded disasters; RDL_SEEDS sets another number (the nightly run does).
+"""Two thousand seeded disasters; NIGHTLY_SEEDS sets another number (the nightly run does).
 
 One seed is replayed by `make simulate SEED=17`.
 """
@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.simulator import Story, run
 
-SEEDS = int(os.environ.get("RDL_SEEDS", "2000"))
+SEEDS = int(os.environ.get("NIGHTLY_SEEDS", "2000"))
 SLICES = 20
 
 

@@ -173,6 +173,45 @@ def test_a_full_disk_for_the_index_is_told_and_its_tail_is_cut() -> None:
     assert reopened(disk).extents == (kept,)
 
 
+@pytest.mark.parametrize(
+    ("left", "ours"),
+    [(b"", True), (bytes(600), True), (b"RDLIN", True), (b"RDLINDEX junk", True), (b"mine", False)],
+)
+def test_what_a_power_cut_leaves_of_a_fresh_index_is_in_nobodys_way(
+    left: bytes, ours: bool
+) -> None:
+    disk = MemoryDisk()
+    disk.write(PATH.with_name(INDEX + ".new"), left)
+    store = PartStore(PATH, disk)
+    store.open()
+    if ours:
+        store.begin(HEADER)
+        put(store, 0, len(DATA))
+        store.publish(Finish())
+    else:
+        with pytest.raises(LocalFileError, match="is not ours"):
+            store.begin(HEADER)
+    store.close()
+    assert disk.names(PATH.parent) == (["a.bin"] if ours else [INDEX + ".new"])
+
+
+def test_data_that_is_begun_anew_is_never_the_same_file() -> None:
+    """Another rdl that a lying lock let in may write to that, or have published it."""
+    disk = MemoryDisk()
+    store = begun(disk)
+    put(store, 0, 1000)
+    folder = disk.open_folder(PATH.parent)
+    before = disk.stat(folder, PART)
+    store.begin(HEADER)
+    assert before is not None
+    assert not before.same_file(disk.stat(folder, PART))
+    put(store, 0, len(DATA))
+    disk.rename(folder, PART, "a.bin", replace=False)
+    with pytest.raises(LocalFileError, match="replaced under us"):
+        store.begin(HEADER)
+    assert disk.read(PATH) == DATA
+
+
 def test_the_state_survives_a_failed_publish() -> None:
     disk = MemoryDisk()
     store = begun(disk)

@@ -56,6 +56,28 @@ def test_space_is_reserved_and_the_size_kept(folder: int) -> None:
     disk.close(file)
 
 
+def test_closing_does_not_fail_but_for_our_own_mistake(
+    folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = PosixDisk()
+    file, close = disk.open(folder, "f", create=True), os.close
+
+    def reports_late(handle: int) -> None:
+        close(handle)
+        raise OSError(errno.EIO, "an earlier write failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", reports_late)
+        disk.close(file)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        disk.close(file)
+
+
+def test_a_folder_that_takes_no_files_is_no_rival() -> None:
+    with pytest.raises(LocalFileError, match="No such file"):
+        PartStore(Path("/proc/self/f")).open()
+
+
 @pytest.mark.parametrize("number", [None, errno.EINVAL, errno.ENOSYS])
 @pytest.mark.parametrize("links", [True, False])
 def test_a_name_is_never_taken(

@@ -107,6 +107,11 @@ class Origin:
     def connections(self) -> int:
         return len(self._open)
 
+    @property
+    def alive(self) -> int:
+        """Connections that are open now."""
+        return sum(sock.fileno() >= 0 for sock in list(self._open))
+
     def __enter__(self) -> Origin:
         return self
 

@@ -165,6 +165,33 @@ def test_cookies_stay_in_memory_and_with_their_host(connect):
         assert "cookie" not in other.seen[0].fields
 
 
+def test_cookies_do_not_cross_to_another_port(connect):
+    setting = "Set-Cookie: k=v"
+    with Origin(routes({})) as other, Origin(routes({})) as origin:
+        elsewhere = f"Location: {other.url('/x')}"
+        origin.answer = routes({"/a": response(b"", "302 Found", elsewhere, setting)})
+        transport = connect()
+        fetch(transport, origin.url("/a"))
+        fetch(transport, origin.url("/b"))
+        fetch(transport, other.url("/b"))
+    assert origin.seen[-1].fields["cookie"] == "k=v"
+    assert all("cookie" not in seen.fields for seen in other.seen)
+
+
+@pytest.mark.parametrize("value", ["caf\xe9", "\u4e2d", "\x1b[2J", "a=b=c", '"x', "k" * 20_000])
+def test_a_cookie_goes_back_as_it_came(connect, value):
+    setting = b"\r\nSet-Cookie: k=" + value.encode("latin-1" if value < "\xff" else "utf-8")
+
+    def answer(connection, number, seen):
+        return (response(b"ok").replace(b" OK", b" OK" + setting),)
+
+    with Origin(answer) as origin:
+        transport = connect()
+        for _ in range(2):
+            assert fetch(transport, origin.url()) == (200, b"ok")
+    assert setting.partition(b": ")[2] in origin.seen[1].head
+
+
 def test_https_to_http(connect, certificates, server_tls):
     with Origin(routes({})) as plain:
         answer = routes({"/a": to(plain.url("/x"))})

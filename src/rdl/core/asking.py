@@ -29,6 +29,8 @@ ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
 LOOK_SECONDS = 0.1
 MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
+RESTARTS_OF_MANY = 2
+"""After so many it is one stream: whole, whatever the next request would bring."""
 
 
 class Asking:
@@ -46,9 +48,9 @@ class Asking:
         self.patience = Patience(options.retry, options.retry_max_time, spec.seed)
         self.growth = Growth(MOST_CONNECTIONS, options.connections)
         self.confirmed = self.plain = self.unconfirmed_end = False
-        self._ranges = self._doubted = self._proved = False
+        self._ranges = self._doubted = self._proved = self._ignored = False
         self.hurry_at: float | None = None
-        """When to look again whether a lane is slow that all wait for."""
+        """When to look again whether a lane is slow that all wait for, or gets no answer."""
         self._dislikes = Dislikes()
         self._exhausted: e.RdlError | None = None
         self._strikes = self._restarts = 0
@@ -89,7 +91,8 @@ class Asking:
     @property
     def parallel(self) -> bool:
         """Whether several lanes may fill this row."""
-        return self._ranges and self._joinable() and not self.plain
+        steady = self._restarts < RESTARTS_OF_MANY
+        return self._ranges and self._joinable() and steady and not self.plain
 
     # Failing
 
@@ -155,8 +158,9 @@ class Asking:
             if not self.lanes:
                 self._ask_first()
             return
+        self._drop_silent()
         fresh: list[Lane] = []
-        while len(self.lanes) < (self.growth.level if self._proved else 2):
+        while len(self.lanes) < self._level():
             step = next_fetch(self.row, self.lanes, self._manner()) or self._share()
             if step is None:
                 break
@@ -164,6 +168,21 @@ class Asking:
         headers = worker_headers(self.row.representation, self._dislikes) if fresh else ()
         for lane in fresh:  # after all trims: workers that flow run on while others are started
             self.emit(m.Fetch(lane.segment, lane.ask, headers))
+        times = [time for time in (self.hurry_at, self.lanes.silent_at()) if time is not None]
+        self.hurry_at = min(times, default=None)
+
+    def _drop_silent(self) -> None:
+        """What gets no answer while others do is left to those."""
+        silent = self.lanes.silent(self.now)
+        for lane in silent:
+            self.drop(lane)
+        if silent:
+            self.growth.refused(self.now, len(self.lanes))
+
+    def _level(self) -> int:
+        """How many may be in flight. An offer of ranges (`Accept-Ranges`) is tried by one more."""
+        untried = not self._proved and not self.growth.settled
+        return min(2, self.growth.ceiling) if untried else self.growth.level
 
     def _manner(self) -> Manner:
         least = self.options.min_split if self.order is None else self.order.least
@@ -204,6 +223,11 @@ class Asking:
         stop = ENDLESS if ask.stop is None else ask.stop
         lane = self.lanes.add(ask, stop, self.now, overlap)
         self.emit(m.Fetch(lane.segment, ask, headers))
+
+    @property
+    def kept(self) -> bool:
+        """Whether a later run can use what is here; nothing is here yet counts as well."""
+        return self.row is None or self._joinable() or not self.row.present_bytes
 
     def _joinable(self) -> bool:
         """Whether parts from several responses may stand in one file."""

@@ -11,7 +11,9 @@ from msgspec import Struct
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead, parse_retry_after, parse_unsatisfied, representation_of
 from rdl.core.gate import Ask, Passed, Stopped, examine_partial, examine_whole
+from rdl.core.pace import LONGEST_SERVER_DELAY
 from rdl.core.representation import Match, Representation
+from rdl.core.text import format_time
 from rdl.errors import (
     AuthError,
     HTTPStatusError,
@@ -131,10 +133,16 @@ def _no_data(head: ResponseHead) -> Verdict:
     if status in (401, 403, 407):
         return Refused(AuthError(f"HTTP {status}", _meaning(status), hint=_LOGIN.get(status, "")))
     if status == 511:
-        return Refused(NetworkError("HTTP 511", "the network wants a login"))
+        portal = NetworkError("HTTP 511", "the network wants a login")
+        portal.permanent = True  # until somebody logs in
+        return Refused(portal)
     if is_passing(status):
         delay = parse_retry_after(head.get("retry-after"), head.get("date"))
-        return RetryLater(HTTPStatusError(f"HTTP {status}", _meaning(status), status=status), delay)
+        hint = ""
+        if delay is not None and delay > LONGEST_SERVER_DELAY:
+            hint = f"the server asks to try again in {format_time(delay)}"
+        error = HTTPStatusError(f"HTTP {status}", _meaning(status), status=status, hint=hint)
+        return RetryLater(error, delay)
     if 400 <= status <= 599:
         return Refused(HTTPStatusError(f"HTTP {status}", _meaning(status), status=status))
     if 300 <= status <= 399:
@@ -144,6 +152,7 @@ def _no_data(head: ResponseHead) -> Verdict:
 
 def _meaning(status: int) -> str:
     return {
+        202: "the file is not there yet",
         401: "the server wants a login",
         403: "the server refuses access",
         404: "no such file on the server",

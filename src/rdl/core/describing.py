@@ -78,13 +78,13 @@ def offered_name(head: ResponseHead) -> str | None:
     fields = head.all("content-disposition")
     if len(fields) != 1:
         return None
-    start = fields[0].find(";")
-    rest, names = fields[0][start:] if start >= 0 else "", dict[str, str]()
-    while rest:
-        found = _PARAMETER.match(rest)
+    text, names = fields[0], dict[str, str]()
+    at = text.find(";") if ";" in text else len(text)
+    while at < len(text):
+        found = _PARAMETER.match(text, at)
         if found is None or found[1].lower() in names:
             return None
-        names[found[1].lower()], rest = found[2], rest[found.end() :]
+        names[found[1].lower()], at = found[2], found.end()
     name = _extended(names["filename*"]) if "filename*" in names else None
     if name is None:
         name = _plain(names.get("filename", ""))

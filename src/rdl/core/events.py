@@ -83,7 +83,8 @@ class Result(Struct, frozen=True):
     """The end of one download; the result object of CLI.md. `digests`: algorithm to hex.
 
     `reason` is a stable word: complete, unchanged, dry-run, or the error's reason.
-    `error` and `hint` are text for people, empty on success.
+    `range`: first and last byte of the remote file where only these were asked for; None: all
+    of it, or not known. `error` and `hint` are text for people, empty on success.
     """
 
     url: str
@@ -102,5 +103,6 @@ class Result(Struct, frozen=True):
     verified_by: tuple[str, ...] = ()
     trust: str = "T0"
     completeness: str = "confirmed"
+    range: tuple[int, int] | None = None
     error: str = ""
     hint: str = ""

@@ -47,6 +47,7 @@ class Filling(Asking):
         verdict = c.classify(lane.ask, event.head, context)
         if isinstance(verdict, c.Changed | c.Partial | c.Whole):  # a 200 may answer `bytes=0-`
             offered = (event.head.get("accept-ranges") or "").strip().lower() == "bytes"
+            offered = offered and (self._proved or not self._ignored)
             self._ranges = event.head.status == 206 or offered
             self._proved = self._proved or event.head.status == 206
         _VERDICTS[type(verdict)](self, lane, verdict)
@@ -253,7 +254,9 @@ class Filling(Asking):
         """Let the body in, from the first byte of it that is wanted."""
         assert self.row is not None
         self._note_digests(self.row, body.representation.digests)
-        if range_ignored(body, lane, self.row) and self.lanes.others(lane):
+        ignored = range_ignored(body, lane, self.row)
+        self._ignored = self._ignored or (ignored and self.confirmed)
+        if ignored and self.lanes.others(lane):
             self._ranges = False  # go on with those that flow
             self.drop(lane)
             if (kept := self.lanes.give_back(lane)) is not None:
@@ -280,8 +283,8 @@ class Filling(Asking):
             if not self.row.complete:
                 self._strike(lane, "206 that ends before what is missing")
             return
-        lane.flowing_at = self.now
-        lane.upto, lane.stop, lane.end, lane.flowing = wanted.start, wanted.stop, wanted.stop, True
+        self.lanes.answered(lane, self.now)
+        lane.upto, lane.stop, lane.end = wanted.start, wanted.stop, wanted.stop
         if self.order is not None:
             lane.stop = min(lane.stop, max(self.order.limit, lane.upto))
         wanted = ByteRange(lane.upto, lane.stop)

@@ -60,8 +60,6 @@ def examine_partial(ask: Ask, head: ResponseHead, known_total: int | None) -> Pa
         return Stopped("206 to a request without Range")
     if coded := _coding(head):
         return Stopped(coded)
-    if (head.get("content-type") or "").lower().startswith("multipart/byteranges"):
-        return Stopped("multipart/byteranges to a single range")
     fields = head.all("content-range")
     said = parse_content_range(fields[0]) if len(fields) == 1 else None
     if said is None:
@@ -90,4 +88,6 @@ def _coding(head: ResponseHead) -> str:
     for value in head.all("content-encoding"):
         if value.strip().lower() not in ("", "identity"):
             return "the body has a Content-Encoding that was not asked for"
+    if (head.get("content-type") or "").strip().lower().startswith("multipart/byteranges"):
+        return "multipart/byteranges that was not asked for"
     return ""

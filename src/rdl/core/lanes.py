@@ -11,6 +11,7 @@ from rdl.core.planner import Flow
 WORTH_MEASURING = 256 << 10
 LAGGARD_SECONDS = 0.3
 LEAST_KEPT = 64 << 10
+SILENT_SECONDS = 10.0
 
 
 class Lane(Struct):
@@ -57,6 +58,7 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._next, self.most = 1, 0
         self._usual, self._grace = 0.0, LAGGARD_SECONDS
+        self._slowest, self._answered_at = SILENT_SECONDS / 3, float("-inf")
 
     def __repr__(self) -> str:
         return f"{list(self._lanes.values())}"
@@ -146,6 +148,25 @@ class Lanes:
         rate, rest = lane.came / (now - lane.flowing_at), lane.stop - lane.at
         keep = max(LEAST_KEPT, int(rest * rate / (rate + self._usual)))
         return lane.at + keep if rest >= 2 * keep else None
+
+    def answered(self, lane: Lane, now: float) -> None:
+        """Its response was let in."""
+        lane.flowing, lane.flowing_at = True, now
+        self._slowest, self._answered_at = max(self._slowest, now - lane.sent_at), now
+
+    def silent(self, now: float) -> list[Lane]:
+        """Those that wait three times as long as any answer took, 10 s at least, while another
+        was answered since: some servers accept more connections than they serve."""
+        return [lane for lane in self._passed_over() if now >= lane.sent_at + 3 * self._slowest]
+
+    def silent_at(self) -> float | None:
+        """When there may be one."""
+        times = [lane.sent_at + 3 * self._slowest for lane in self._passed_over()]
+        return min(times, default=None)
+
+    def _passed_over(self) -> list[Lane]:
+        waiting = [lane for lane in self._lanes.values() if not (lane.flowing or lane.dropped)]
+        return [lane for lane in waiting if lane.sent_at < self._answered_at]
 
     def alive(self, lane: Lane) -> int:
         """How many others flow, or wait for an answer."""

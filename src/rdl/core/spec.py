@@ -117,6 +117,14 @@ def _present(result: Result, row: Row | None, representation: Representation) ->
     return row.present_bytes
 
 
+def asked(row: Row | None, wanted: RangeSpec | None) -> tuple[int, int] | None:
+    """First and last byte of the part that was wanted; None: the whole, or not known."""
+    if row is None or wanted is None or not row.span or row.span.stop == ENDLESS:
+        return None
+    part = row.part
+    return (part.start, part.stop - 1) if part else None
+
+
 def about_row(
     result: Result, row: Row | None, existing: Representation | None, error: RdlError | None
 ) -> Result:

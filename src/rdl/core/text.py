@@ -14,7 +14,7 @@ _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 _URL = re.compile(r"https?://[^\s\"'<>]*[^\s\"'<>:;,.)]", re.IGNORECASE)
-_PARAMETER = re.compile(r"([^&;=]+)=([^&;]*)")
+_PARAMETER = re.compile(r"(?<![^&;=])([^&;=]+)=([^&;]*)")  # from a name's start: linear
 _AUTHORITY = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
 _SECRET_PARTS = re.compile(
     "token|secret|passw|signature|credential|apikey|auth(?!ors?$)|session|^xamz|^xgoog|^hdne|jwt|hmac"

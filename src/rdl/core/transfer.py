@@ -16,7 +16,7 @@ from rdl.core.events import Result, Verifying
 from rdl.core.filling import Filling
 from rdl.core.order import Order
 from rdl.core.row import Row
-from rdl.core.spec import Spec, about_row
+from rdl.core.spec import Spec, about_row, asked
 from rdl.core.telling import Teller
 from rdl.errors import (
     DigestMismatch,
@@ -110,7 +110,7 @@ class Transfer:
             self._fill.disown()
         elif why:
             self._fill.emit(m.Quarantine())
-            hint = f"the data is kept as {self.spec.path}.part.bad"
+            hint = f"the data is kept as {self.spec.path}.part.bad; rdl clean --bad removes it"
             if not self._fill.digests.wanted:
                 hint += "; --verify off takes it without the server's digest"
             self._finish(DigestMismatch(self.spec.path, why, hint=hint))
@@ -241,13 +241,14 @@ class Transfer:
             url=self.spec.url,
             path=self.spec.path,
             reason=error.reason if error else reason,
-            resumable=error.resumable if error else False,
+            resumable=error is not None and error.resumable and self._fill.kept,
             bytes_downloaded=self._fill.arrived + min(self._fill.skipped, self._fill.reused),
             bytes_reused=max(0, self._fill.reused - self._fill.skipped),
             seconds=self._fill.now - (self._started_at or 0.0),
             connections=self._fill.lanes.most,
             retries=self._fill.patience.total,
             completeness="unconfirmed" if self._fill.unconfirmed_end or error else "confirmed",
+            range=asked(self.row, self.options.range),
         )
         result = about_row(result, self.row, self._fill.existing, error)
         self._fill.emit(m.Finish(self._fill.digests.about(result, error), error))

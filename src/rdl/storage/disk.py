@@ -54,7 +54,7 @@ class Disk(Protocol):
         ...
 
     def close(self, handle: int) -> None:
-        """Let go of a folder or a file, and of its lock."""
+        """Let go of a folder or a file, and of its lock. Does not fail: what counts was synced."""
         ...
 
     def stat(self, folder: int, name: str) -> FileStat | None:

@@ -89,11 +89,18 @@ class MemoryDisk:
         node = self._folder(path.parent).names.get(path.name)
         return None if node is None else bytes(node.content)
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Put a durable file there, as another program would."""
-        node = _Node(self._next_number(), bytearray(data), data)
-        node.mtime_ns = node.ctime_ns = node.durable_mtime_ns = self._tick()
+    def write(self, path: Path, data: bytes, like: FileStat | None = None) -> None:
+        """Put a durable file there, as another program would; `like`: number, times and mode are
+        these, and names of one number lead to one file."""
         folder = self._folder(path.parent)
+        same = [one for one in self._nodes() if like and one.inode == like.inode]
+        node = same[0] if same else _Node(self._next_number(), bytearray(data), data)
+        node.mtime_ns = node.ctime_ns = node.durable_mtime_ns = self._tick()
+        if like is not None:
+            node.inode, self._numbers = like.inode, max(self._numbers, like.inode)
+            node.mtime_ns = node.durable_mtime_ns = like.mtime_ns
+            node.ctime_ns, node.mode = like.ctime_ns, like.mode
+            self._ticks = max(self._ticks, like.ctime_ns)
         folder.names[path.name] = node
         folder.history = [dict(folder.names)]
 

@@ -16,16 +16,16 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index import Decoded, IndexDamaged, Stat
 from rdl.core.index_json import Header, SessionRecord
-from rdl.errors import BusyError, LocalFileError, NoSpaceError
+from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.base import Finish, Saved
 from rdl.storage.checking import believable, extents_on_disk, written_runs
 from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told
 from rdl.storage.index_file import IndexFile, Place, check_ours, load
+from rdl.storage.locking import locked
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import Publication, check_target
 
-TRIES = 10
 RECORD_SIZE = 33
 """Bytes of the index for one extent."""
 
@@ -55,6 +55,8 @@ class PartStore:
         index was begun."""
         self._disk: Disk = disk or PosixDisk()
         self._names = Names.of(path)
+        self._part = str(path.parent / self._names.part)
+        """What errors call the part file: its folder is said as the user said it."""
         self._adopt, self._preallocate = adopt, preallocate
         self._warn, self._check = warn or (lambda message: None), check
         self._folder = self._file = -1
@@ -82,7 +84,7 @@ class PartStore:
         """Where a part file without index holds more than zeros; reads all of it."""
         if not self._unknown:
             return ()
-        with told(self._names.part):
+        with told(self._part):
             size = self._disk.fstat(self._file).size
             return written_runs(self._disk, self._file, size, check=self._check)
 
@@ -91,15 +93,14 @@ class PartStore:
         self._need_file()
         keep = self._unknown and self._index is None and bool(header.adopted)
         if header.adopted and not keep:
-            raise LocalFileError(self._names.part, "what was to be adopted is not there any more")
-        self._start_index(header, ())
+            raise LocalFileError(self._part, "what was to be adopted is not there any more")
         if not keep:
-            with told(self._names.part):
-                self._disk.truncate(self._file, 0)
+            self._renew()
+        self._start_index(header, ())
 
     def reserve(self, size: int) -> None:
         """Make `size` bytes of room; NoSpaceError names what is needed and what is free."""
-        with told(self._names.part):
+        with told(self._part):
             stat = self._disk.fstat(self._file)
             free, needed = self._disk.free(self._file), max(0, size - stat.allocated)
         if self._preallocate == "none":
@@ -117,9 +118,9 @@ class PartStore:
             if error.errno in NO_SPACE:
                 raise self._no_room(needed, free) from error
             if error.errno not in UNSUPPORTED:
-                raise as_ours(error, self._names.part) from error
+                raise as_ours(error, self._part) from error
             return
-        with told(self._names.part):
+        with told(self._part):
             if self._disk.fstat(self._file).allocated < size:
                 self._warn("the file system reserved less than asked: space may run out")
 
@@ -127,7 +128,7 @@ class PartStore:
         """Write all of `data`, which begins at `offset` of the representation."""
         place = self._place_of(offset)
         view = data.cast("B") if data.format != "B" or data.ndim != 1 else data
-        with told(self._names.part):
+        with told(self._part):
             while view:
                 count = self._disk.pwrite(self._file, view, place)
                 if count <= 0:
@@ -136,7 +137,7 @@ class PartStore:
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Read at most len(view) bytes; 0 at the end of the file."""
-        with told(self._names.part):
+        with told(self._part):
             return self._disk.pread(self._file, view, self._place_of(offset))
 
     def record(self, extents: Sequence[Extent]) -> None:
@@ -176,6 +177,7 @@ class PartStore:
         self._sync()
         size = finish.size if finish.size is not None else self._expected_size()
         publication.prepare(size)
+        self._need_names(index)  # once more: syncing takes its time
         publication.rename()
         self._gone = True
         with suppress(LocalFileError):  # the file stands; an index without part file is ignored
@@ -186,7 +188,7 @@ class PartStore:
         """Rename the part file to FILE.part.bad (one is kept) and remove the index."""
         index = self._need_index()
         self._need_names(index)
-        with told(self._names.part):
+        with told(self._part):
             self._disk.rename(self._folder, self._names.part, self._names.bad, replace=True)
             self._gone = True
             self._disk.sync_folder(self._folder)
@@ -216,52 +218,31 @@ class PartStore:
             self._folder = self._disk.open_folder(self.path.parent)
         with told(str(self.path)):
             self._target = check_target(self._disk, self._folder, self._names.target)
-        with told(f"cannot open {self._names.part}"):
-            self._file = self._lock_part()
+        return self._resume(self._lock())
+
+    def _lock(self) -> FileStat:
+        """Open or create the part file and lock it."""
+        with told(f"cannot open {self._part}"):
+            place = Place(self._disk, self._folder, self._names.part)
+            self._file, self._created = locked(place, self.path, self._target)
             stat = self._disk.fstat(self._file)
             local = self._disk.is_local(self._file)
         self._session = SessionRecord(
             self._disk.boot_id(), secrets.token_hex(8), stat.device, stat.inode, local
         )
-        return self._resume(stat)
+        return stat
 
-    def _lock_part(self) -> int:
-        """Open or create the part file and lock it, so that its name leads to it."""
-        disk, name = self._disk, self._names.part
-        for _ in range(TRIES):
-            before = disk.stat(self._folder, name)
-            if before is not None:
-                check_ours(disk, self._folder, before, name)
-            try:
-                file = disk.open(self._folder, name, create=before is None)
-            except (FileNotFoundError, FileExistsError):  # somebody was faster: look again
-                continue
-            if self._is_locked_and_named(file):
-                self._created = before is None
-                return file
-            disk.close(file)
-        raise BusyError(str(self.path), "its part file keeps changing")
-
-    def _is_locked_and_named(self, file: int) -> bool:
-        disk, name = self._disk, self._names.part
-        try:
-            stat = disk.fstat(file)
-            check_ours(disk, self._folder, stat, name)
-            if not disk.lock(file):
-                raise BusyError(
-                    str(self.path), "another rdl is writing it", hint="wait for it, or stop it"
-                )
-            if not stat.same_file(disk.stat(self._folder, name)):
-                return False
-            if stat.same_file(self._target):  # a publish was cut off between link and unlink
-                disk.unlink(self._folder, name)
-                return False
-            if stat.links != 1:
-                raise LocalFileError(name, "has several names", hint="remove it")
-        except BaseException:
-            disk.close(file)
-            raise
-        return True
+    def _renew(self) -> None:
+        """An empty file in the place of the part file, not the same one cut: where locks lie,
+        another rdl may write to that still, or have published it."""
+        with told(self._part):
+            self._need_named()
+            if self._disk.fstat(self._file).size == 0:
+                return
+            self._disk.unlink(self._folder, self._names.part)
+        old = self._file
+        self._lock()
+        self._disk.close(old)
 
     def _resume(self, stat: FileStat) -> Saved | None:
         try:
@@ -279,7 +260,7 @@ class PartStore:
     def _take_unknown(self) -> None:
         if not self._adopt:
             raise LocalFileError(
-                self._names.part,
+                self._part,
                 "exists, and no index says what it holds",
                 hint="--continue with a digest (--checksum) adopts it; or remove it",
             )
@@ -288,7 +269,7 @@ class PartStore:
     def _take_known(self, decoded: Decoded, stat: FileStat) -> Saved:
         """Believe what the index may claim and the data confirms; start a clean index."""
         claimed = believable(decoded, self._session)
-        with told(self._names.part):
+        with told(self._part):
             sound = extents_on_disk(
                 self._disk, self._file, stat, decoded, claimed, check=self._check
             )
@@ -329,9 +310,9 @@ class PartStore:
         """Sync the data. A sync that failed is final: the kernel may have dropped the pages
         and say yes the next time."""
         if self._failed:
-            raise LocalFileError(self._names.part, "an earlier sync failed")
+            raise LocalFileError(self._part, "an earlier sync failed")
         try:
-            with told(f"cannot sync {self._names.part}"):
+            with told(f"cannot sync {self._part}"):
                 self._disk.sync(self._file)
                 stat = self._disk.fstat(self._file)
         except BaseException:
@@ -359,11 +340,15 @@ class PartStore:
 
     def _need_names(self, index: IndexFile) -> None:
         """LocalFileError unless the names still lead to the files that are open."""
-        with told(self._names.part):
-            stat = self._disk.fstat(self._file)
-            named = stat.same_file(self._disk.stat(self._folder, self._names.part))
-            if not named or not index.is_in_place():
-                raise LocalFileError(self._names.part, "was replaced under us")
+        with told(self._part):
+            self._need_named()
+            if not index.is_in_place():
+                raise LocalFileError(self._part, "was replaced under us")
+
+    def _need_named(self) -> None:
+        named = self._disk.stat(self._folder, self._names.part)
+        if not self._disk.fstat(self._file).same_file(named):
+            raise LocalFileError(self._part, "was replaced under us")
 
     def _no_room(self, needed: int, free: int) -> NoSpaceError:
         if self._is_void():
@@ -376,12 +361,12 @@ class PartStore:
         """Whether this run created the part file and nothing was written to it."""
         if not self._created or self._gone or self._file < 0:
             return False
-        with told(self._names.part):
+        with told(self._part):
             return self._disk.fstat(self._file).size == 0
 
     def _remove(self) -> None:
         """Remove the part file and the index, as far as their names lead to ours."""
-        with told(f"cannot remove {self._names.part}"):
+        with told(f"cannot remove {self._part}"):
             named = self._disk.stat(self._folder, self._names.part)
             if self._file >= 0 and not self._gone:
                 if self._disk.fstat(self._file).same_file(named):
@@ -404,7 +389,7 @@ class PartStore:
             self._disk.sync_folder(self._folder)
 
     def _close_in_order(self, index: IndexFile) -> None:
-        with told(self._names.part):
+        with told(self._part):
             stat = self._disk.fstat(self._file)
         if not index.dirty and index.is_in_place():
             index.clean(Stat(stat.size, stat.mtime_ns, stat.ctime_ns))

@@ -136,7 +136,7 @@ def url_mark(url: str) -> str:
 
 def read_published(path: Path, disk: Disk | None = None) -> dict[str, Any] | None:
     """The facts noted when `path` was published (url, etag, last_modified, total, size,
-    mtime_ns), while its size and time are still the same; else None."""
+    mtime_ns), while its size and time are still the same and it is this user's; else None."""
     disk = disk or PosixDisk()
     try:
         folder = disk.open_folder(path.parent)
@@ -159,6 +159,8 @@ def _read_note(disk: Disk, folder: int, name: str) -> dict[str, Any] | None:
         stat, note = disk.fstat(file), disk.note(file)
     finally:
         disk.close(file)
+    if stat.owner != disk.user() or (stat.mode & 0o002 and disk.keeps_modes(folder)):
+        return None  # whoever may write to the file may write the note
     try:
         facts = json.loads(note or b"null")
     except (ValueError, RecursionError):  # written by somebody else

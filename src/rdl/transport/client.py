@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from threading import Lock
 
 import httpx
@@ -50,12 +51,15 @@ class HttpTransport:
             transport=self._wire,
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={
                 "Accept": "*/*",
                 "Accept-Encoding": "identity",
                 "User-Agent": options.user_agent or user_agent,
             },
         )
+        self._jars: dict[str, httpx.Cookies] = {}
+        """Cookies of each origin: they do not cross to another port or scheme either."""
         self._logins: Logins | None = None
         self._lock = Lock()
 
@@ -92,7 +96,14 @@ class HttpTransport:
                 headers=self._fields_for(request, url, lineage),
                 extensions={"rdl_public_only": private},
             )
-            return self._client.send(prepared, stream=True, auth=None)
+            with self._lock:
+                jar = self._jars.setdefault(origin(url), httpx.Cookies())
+            prepared.headers.encoding = "latin-1"  # a cookie goes back as the bytes it came in
+            jar.set_cookie_header(prepared)
+            response = self._client.send(prepared, stream=True, auth=None)
+            response.headers.encoding = "latin-1"
+            jar.extract_cookies(response)
+            return response
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             # Raised by httpx for a Location it cannot parse; it has closed the response.
             raise ProtocolError(redact_url(str(url)), "redirects to an unusable URL") from error

@@ -37,7 +37,8 @@ def never() -> bool:
 
 class Goal(Struct, frozen=True):
     """Whom to call. `deadline` is on time.monotonic(); `public_only`: no address that is
-    loopback, link-local, private or otherwise not of the public internet is called."""
+    loopback, link-local, private or otherwise not of the public internet is called; `role`:
+    what errors call it, where it is not the server itself."""
 
     host: str
     port: int
@@ -45,10 +46,11 @@ class Goal(Struct, frozen=True):
     family: Literal[4, 6] | None = None
     public_only: bool = False
     cancelled: Callable[[], bool] = never
+    role: str = ""
 
     @property
     def label(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{self.role} {self.host}:{self.port}".lstrip()
 
     def remaining(self) -> float:
         """Seconds left. Raises NetworkError when there are none, or when cancelled."""
@@ -143,7 +145,8 @@ def resolve(goal: Goal) -> list[Address]:
         if isinstance(found, list):
             return found
         why = found.strerror if isinstance(found, OSError) else "not a usable name"
-        raise NetworkError(goal.host, f"name look-up failed ({why})") from found
+        host = f"{goal.role} {goal.host}".lstrip()
+        raise NetworkError(host, f"name look-up failed ({why})") from found
 
 
 def _look_up(goal: Goal, answer: Lookup) -> None:

@@ -134,7 +134,8 @@ def _through(proxy: Proxy, goal: Goal, *, tunnel: bool) -> socket.socket:
     host = goal.host
     if proxy.scheme == "socks5":
         host = str(addresses(goal)[0][1][0])
-    sock, _ = dial(replace(goal, host=proxy.host, port=proxy.port, public_only=False))
+    to_proxy = replace(goal, host=proxy.host, port=proxy.port, public_only=False, role="proxy")
+    sock, _ = dial(to_proxy)
     try:
         if tunnel or proxy.scheme != "http":
             open_tunnel(proxy, sock, host, goal.port, goal.deadline)
