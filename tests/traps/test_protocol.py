@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.traps.harness import Row, play
+from tests.traps.rows_bodies import ROWS as BODIES
+from tests.traps.rows_changes import ROWS as CHANGES
+from tests.traps.rows_heads import ROWS as HEADS
+from tests.traps.rows_identity import ROWS as IDENTITY
 from tests.traps.rows_ranges import ROWS as RANGES
+from tests.traps.rows_stalls import ROWS as STALLS
+from tests.traps.rows_statuses import ROWS as STATUSES
+from tests.traps.rows_waits import ROWS as WAITS
 
-ROWS = [*RANGES]
+ROWS = [*RANGES, *IDENTITY, *CHANGES, *BODIES, *STATUSES, *STALLS, *WAITS, *HEADS]
 CASES = [(row, mode) for row in ROWS for mode in row.modes]
 
 

@@ -1,0 +1,201 @@
+"""One download as a process does it, in simulated time over a disk in memory: deterministic, so
+that the n-th call of the disk is the same call in every run.
+
+The heart, the driver, the store and the index are the real ones; the server is honest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from rdl.core.byterange import ByteRange, Extent
+from rdl.core.transfer import Spec, Transfer
+from rdl.errors import RdlError, exit_code_of
+from rdl.landing import Landing
+from rdl.options import Digest, FileOptions, Options, TransferOptions
+from rdl.storage.base import Finish, Header, Saved
+from rdl.storage.disk import Disk
+from rdl.storage.memory import MemoryDisk
+from rdl.storage.part_file import PartStore
+from tests.engine.simulator import SimulatedDriver, Version, World
+from tests.engine.staging import content_of
+
+FOLDER = Path("/disk")
+TARGET = FOLDER / "file"
+PART, INDEX = TARGET.with_name("file.part"), TARGET.with_name("file.part.index")
+URL = "http://server/file"
+SIZE = 9_000
+VERSIONS = [content_of(SIZE, seed=number) for number in (1, 2)]
+OLD = b"what stood there before"
+
+
+class Quiet(World):
+    """A server of `versions` with strong validators, that does nothing wrong."""
+
+    def __init__(self, disk: Disk, contents: Iterable[bytes]) -> None:
+        super().__init__(1)
+        self.validator, self.framing, self.most, self.calm = "strong", "length", 100, True
+        self.ranges = self.offers = self.conditions = True
+        self.publishes = False
+        self.trouble = self.changes = 0.0
+        self.versions = [Version(n, data, n) for n, data in enumerate(contents, 1)]
+        self.disk.fault = None
+        self.disk = cast(MemoryDisk, disk)
+
+
+@dataclass
+class Promises:
+    """What a store has said is safe: after a kill, and after a power cut."""
+
+    soft: set[Extent] = field(default_factory=set)
+    durable: set[Extent] = field(default_factory=set)
+
+    def void(self) -> None:
+        """Nothing is promised any more."""
+        self.soft, self.durable = set(), set()
+
+
+class Watched(PartStore):
+    """A store of which is known what it promised; `look` sees what it believes when it opens."""
+
+    def __init__(self, promises: Promises, look: Callable[[Saved], None], **more: Any) -> None:
+        super().__init__(TARGET, **more)
+        self._promises, self._look = promises, look
+
+    def open(self) -> Saved | None:
+        saved = super().open()
+        self._promises.void()
+        if saved is not None:
+            self._look(saved)
+            self._promises.soft |= set(saved.extents)
+            self._promises.durable |= set(saved.extents)
+        return saved
+
+    def begin(self, header: Header) -> None:
+        self._promises.void()
+        super().begin(header)
+
+    def record(self, extents: Any) -> None:
+        for extent in extents:
+            self._drop(extent)
+        super().record(extents)
+        self._promises.soft |= set(extents)
+
+    def forget(self, ranges: Any) -> None:
+        for one in ranges:
+            self._drop(one)
+        super().forget(ranges)
+
+    def checkpoint(self) -> None:
+        recorded = set(self._promises.soft)
+        super().checkpoint()
+        self._promises.durable |= recorded & self._promises.soft
+
+    def publish(self, finish: Finish) -> Path:
+        self._promises.void()
+        return super().publish(finish)
+
+    def quarantine(self) -> Path:
+        self._promises.void()
+        return super().quarantine()
+
+    def close(self, *, discard: bool = False) -> None:
+        if discard:
+            self._promises.void()
+        super().close(discard=discard)
+
+    def _drop(self, gone: Extent | ByteRange) -> None:
+        """A later record replaces what it touches, from the moment it is begun."""
+        for kept in (self._promises.soft, self._promises.durable):
+            kept -= {one for one in kept if one.start < gone.stop and gone.start < one.stop}
+
+
+@dataclass
+class Run:
+    """How a download is run. `digest`: of which version (0: none, -1: a wrong one)."""
+
+    contents: list[bytes] = field(default_factory=lambda: VERSIONS[:1])
+    digest: int = 0
+    adopt: bool = False
+    stop_at: float | None = None
+    connections: int = 2
+    on_change: Any = "restart"
+
+    def digests(self) -> tuple[Digest, ...]:
+        if not self.digest:
+            return ()
+        data = self.contents[self.digest - 1] if self.digest > 0 else b"others"
+        return (Digest("sha256", hashlib.sha256(data).hexdigest()),)
+
+
+@dataclass
+class Ended:
+    """The exit code, and what was raised or returned as error."""
+
+    code: int
+    error: RdlError | None
+    promises: Promises
+    requests: int
+
+
+def download(
+    disk: Disk,
+    run: Run,
+    look: Callable[[Saved], None] = lambda saved: None,
+    promises: Promises | None = None,
+) -> Ended:
+    """One process. What is no RdlError comes out as it is: a bug."""
+    promises = promises or Promises()
+    world = Quiet(disk, run.contents)
+    options = TransferOptions(
+        connections=run.connections,
+        min_split=2000,
+        block_size=4096,
+        retry=3,
+        digests=run.digests(),
+        on_change=run.on_change,
+    )
+    made = Options(transfer=options, file=FileOptions(adopt=run.adopt))
+    try:
+        error = _process(
+            world, disk, made, Watched(promises, look, adopt=run.adopt, disk=disk), run
+        )
+    except RdlError as raised:
+        error = raised
+    code = 0 if error is None else int(exit_code_of(error))
+    return Ended(code, error, promises, len(world.transport.requests))
+
+
+def _process(
+    world: Quiet, disk: Disk, options: Options, store: Watched, run: Run
+) -> RdlError | None:
+    """The steps of Session.get."""
+    landing = Landing(TARGET, URL, options, disk=disk)
+    if landing.already_there() is not None:
+        landing.sweep()
+        return None
+    try:
+        remembered = landing.open(store, None)
+        spec = Spec(
+            URL,
+            str(TARGET),
+            options.transfer,
+            7,
+            True,
+            remembered,
+            landing.existing,
+            adopted=landing.adopted,
+        )
+        driver = SimulatedDriver(world, Transfer(spec), store)
+        if run.stop_at is not None:
+            driver.later(run.stop_at, lambda: driver.signal("SIGTERM"))
+        result, error = driver.run()
+    except BaseException:
+        store.close()
+        raise
+    store.close(discard=result.reason == "unchanged")
+    return error
