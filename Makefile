@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := src tests demo bench manual
+SOURCES := src tests demo bench manual scoreboard
 
-.PHONY: demo test lint type bench manual simulate nightly clean
+.PHONY: demo test lint type bench scoreboard manual simulate nightly clean
 
 demo: $(READY)
 	$(BIN)/python -m demo.demo $(DEMO)
@@ -24,6 +24,10 @@ type: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.bench $(BENCH)
 
+# Servers that cut, change and lie: rdl beside the downloaders that are installed.
+scoreboard: $(READY)
+	$(BIN)/python -m scoreboard.scoreboard $(SCOREBOARD)
+
 # The man pages and completion scripts, from the commands.
 manual: $(READY)
 	$(BIN)/python -m manual.pages
@@ -32,15 +36,17 @@ manual: $(READY)
 simulate: $(READY)
 	$(BIN)/python -m tests.engine.simulator $(SEED)
 
-# The same tests with larger counts: more seeds, more kills.
-nightly: export RDL_SEEDS ?= 50000
-nightly: export RDL_KILLS ?= 40
+# The same tests with larger counts: more seeds, kills, states after power cuts, fuzzers' examples.
+nightly: export NIGHTLY_SEEDS ?= 50000
+nightly: export NIGHTLY_KILLS ?= 40
+nightly: export NIGHTLY_STATES ?= 100000
+nightly: export NIGHTLY_FUZZ ?= 2000
 nightly: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests demo bench manual -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests demo bench manual scoreboard -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -42,8 +42,41 @@ FILES = [
 ]
 OWN_VARIABLES = (
     "Each stands for the option of its name: RDL_VERBOSE=1 is --verbose. An option that is given "
-    "wins; an empty variable is as if it was not set."
+    "wins; an empty variable is as if it was not set. Of one that is none of rdl's a warning is "
+    "printed."
 )
+WHICH_VARIABLES = (
+    " Not every option has one: rdl-get(1) and docs/environment.md list those that have."
+)
+SIZES = (
+    "SIZE is in bytes; K, M, G and T (also KiB, MiB, GiB and TiB) are powers of 1024: 512K, 1.5G. "
+    "In RANGE both ends are included."
+)
+LISTS = [
+    (
+        "One URL a line",
+        "What belongs to it follows on lines that are indented, or on its own line after tabs. "
+        "Blank lines are skipped, and comments: lines that begin with #. The list is UTF-8; - is "
+        "stdin.",
+    ),
+    ("out=NAME", "The name of the file; without it, the URL's last segment."),
+    ("dir=DIR", "Its directory, made when missing; it replaces that of -d, and is not below it."),
+    (
+        "checksum=SPEC",
+        "As --checksum: a digest, or the path of a sums file. It may stand more than once.",
+    ),
+    (
+        "header=NAME: VALUE",
+        "As --header, for the requests of this URL alone. It may stand more than once.",
+    ),
+]
+SAMPLE_LIST = """\
+# two files
+https://example.org/image.iso
+    out=new.iso
+    dir=isos
+    checksum=sha256:HEX
+https://example.org/notes.txt"""
 
 
 def exit_status() -> list[tuple[str, str]]:
@@ -58,10 +91,30 @@ def environment(command: click.Command) -> list[tuple[str, str]]:
     own = [str(one.envvar) for one in command.params if one.envvar]
     rows = [(", ".join(own), OWN_VARIABLES)] if own else []
     if isinstance(command, click.Group):
-        rows = [("RDL_*", OWN_VARIABLES)]
+        rows = [("RDL_*", OWN_VARIABLES + WHICH_VARIABLES)]
     if isinstance(command, click.Group) or any(one.name == "proxy" for one in command.params):
         rows += variables("Network")
     return rows + variables("Terminal")
+
+
+def trust_levels() -> list[tuple[str, str]]:
+    """The table of docs/reliability.md, without what follows for parts."""
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    rows = re.findall(r"^\| (T[0-4]) \| ([^|]*) \|", text, re.MULTILINE)
+    return [(level, f"{rests.replace('`', '').strip()}.") for level, rests in rows]
+
+
+def of_get() -> list[str]:
+    """The sections that only the page of get has."""
+    level = "What the bytes rest on; the last line and the JSON say the level."
+    sample = [_escaped(line, keep=True) for line in SAMPLE_LIST.splitlines()]
+    return [
+        *_section("SIZES AND RANGES", [_escaped(SIZES)]),
+        *_section("TRUST LEVELS", [_escaped(level), *_terms(trust_levels())]),
+        *_section("LISTS", ["The file that \\-i names:", *_terms(LISTS), ".PP", ".nf"]),
+        *sample,
+        ".fi",
+    ]
 
 
 def variables(section: str) -> list[tuple[str, str]]:
@@ -93,6 +146,8 @@ def page(name: str, command: click.Command, tree: click.Group) -> str:
             for one in sorted(tree.commands)
         ]
         lines += _section("COMMANDS", _terms(pages))
+    if name == "rdl get":
+        lines += of_get()
     lines += _section("EXIT STATUS", _terms(exit_status()))
     lines += _section("FILES", _terms(FILES)) + _section(
         "ENVIRONMENT", _terms(environment(command))
@@ -111,8 +166,9 @@ def _terms(rows: list[tuple[str, str]]) -> list[str]:
     return [line for term, text in rows for line in (".TP", f".B {_escaped(term)}", _escaped(text))]
 
 
-def _escaped(text: str) -> str:
-    text = " ".join(text.split()).replace("\\", "\\e").replace("-", "\\-")
+def _escaped(text: str, *, keep: bool = False) -> str:
+    """`text` as it is to stand in a page; `keep`: its spaces too."""
+    text = (text if keep else " ".join(text.split())).replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{text}" if text[:1] in (".", "'") else text
 
 

@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "rdl").rglob("*.py"))
-PROGRAMS = sorted(path for folder in ("demo", "bench") for path in (ROOT / folder).glob("*.py"))
+PROGRAMS = sorted(
+    path for folder in ("demo", "bench", "scoreboard") for path in (ROOT / folder).glob("*.py")
+)
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 70
 LONGEST_RULE = 5

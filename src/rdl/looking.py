@@ -53,7 +53,8 @@ class Status(Struct, frozen=True):
     """What is on disk of the file `path`. Ranges are inclusive: `(first, last)`.
 
     `url` is redacted. `range`: the part that was asked for, None: all. `complete` is None for
-    a file that rdl knows nothing about. `running`: another process is fetching it now;
+    a file that rdl knows nothing about, and true of a part that was published as it was asked
+    for: `length` is then more than `bytes_present`. `running`: another process is fetching it now;
     `settled`: the next run believes what is here without reading it; `adopted`: so many further
     bytes are here that only a digest can prove; `modified`: seconds since the epoch.
     """
@@ -237,6 +238,9 @@ def _of_file(path: Path, size: int, modified: float, disk: Disk) -> Status:
     etag, last_modified = _text(facts.get("etag")), _text(facts.get("last_modified"))
     strong = facts.get("modified_strong") is True
     trust = Representation(size, etag, last_modified, strong).trust.value
+    total = facts.get("total")
+    if type(total) is int and total > size:  # only a part was asked for; which is not noted
+        known = replace(known, length=total, present=())
     return replace(known, complete=True, etag=etag, last_modified=last_modified, trust=trust)
 
 

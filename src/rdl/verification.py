@@ -86,9 +86,10 @@ class Verifier:
         done: Callable[[Verification], None] | None = None,
     ) -> list[Verification]:
         """Check them all. Never raises for one of them: failures are results with an exit code
-        and `error`. `tell` and `done` may be called from several threads, one at a time.
-        Results come in the order of the checks."""
+        and `error`. `tell` and `done` may be called from several threads, one at a time;
+        `done`, like the results, in the order of the checks."""
         wanted, lock = list(checks), threading.Lock()
+        ready, told = dict[int, Verification](), [0]
 
         def tell_one(fact: Fact) -> None:
             if tell is not None:
@@ -97,17 +98,20 @@ class Verifier:
 
         tallies = {str(check.path): Tally(str(check.path), tell_one) for check in wanted}
 
-        def run(check: Check) -> Verification:
+        def run(number: int) -> Verification:
+            check = wanted[number]
             result, _ = _outcome(check, tallies[str(check.path)], self._stop)
-            if done is not None:
-                with lock:
-                    done(result)
+            with lock:
+                ready[number] = result
+                while done is not None and told[0] in ready:
+                    done(ready.pop(told[0]))
+                    told[0] += 1
             return result
 
         if len(wanted) == 1:
-            return [run(wanted[0])]
+            return [run(0)]
         with ThreadPoolExecutor(min(self.threads, len(wanted) or 1), "verify") as pool:
-            return list(pool.map(run, wanted))
+            return list(pool.map(run, range(len(wanted))))
 
 
 def verify(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from typing import TextIO
 
 import pytest
 
-from rdl.cli.display.bar import Bar
+from rdl.cli.display import bar as bar_module
+from rdl.cli.display.bar import Bar, is_in_foreground
 from rdl.cli.display.bar_row import Row, Symbols, block_map, fit, resample, row_text
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.json_lines import JsonLines, encode
@@ -105,13 +107,56 @@ def test_a_bar_shows_its_row_and_goes(terminal: Terminal) -> None:
     assert "verifying 50%" in without_codes(terminal.getvalue())
     clock.now = 10
     bar.tell(events.Retrying("f", "503", 3, 1.0))
-    assert "try 3 in 1.0 s: 503" in without_codes(terminal.getvalue())
+    assert "retry 3 in 1.0 s: 503" in without_codes(terminal.getvalue())
     bar.done(events.Result("http://h/f", "f", bytes_present=100 * MiB, seconds=1.0), ())
     end = terminal.getvalue()
     assert "\x1b[?25h" in end
     assert end.endswith("validator (T0)\n")
     bar.close()
     assert terminal.getvalue() == end
+
+
+def test_a_bar_leaves_room_for_what_ctrl_c_shows(terminal: Terminal) -> None:
+    bar = Bar(Messages(terminal), Style(several=True, count=10**120))
+    bar.tell(progress(MiB, path="f" * 90))
+    rows = re.split(r"[\r\n]", without_codes(terminal.getvalue()))
+    assert max(map(len, rows)) == 98
+    assert any(row.endswith("…") for row in rows)
+    bar.close()
+
+
+def test_a_bar_in_the_background_is_not_drawn(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front, clock = [True], Clock()
+    monkeypatch.setattr(bar_module, "is_in_foreground", lambda messages: front[0])
+    bar = Bar(Messages(terminal), Style(), clock=clock)
+
+    def drawn() -> str:
+        before, clock.now = len(terminal.getvalue()), clock.now + 1
+        bar.tell(progress(20 * MiB))
+        return terminal.getvalue()[before:]
+
+    assert "20%" in drawn()
+    front[0] = False
+    assert drawn() == drawn() == ""
+    bar.tell(events.Warned("d/f", "one line"))
+    assert terminal.getvalue().endswith("rdl: f: warning: one line\n")
+    front[0] = True
+    assert "20%" in drawn()
+    front[0] = False
+    before = terminal.getvalue()
+    bar.close()
+    assert terminal.getvalue() == before
+
+
+@pytest.mark.parametrize(("group", "front"), [(os.getpgrp(), True), (os.getpgrp() + 1, False)])
+def test_whose_the_terminal_is(monkeypatch: pytest.MonkeyPatch, group: int, front: bool) -> None:
+    monkeypatch.setattr(os, "tcgetpgrp", lambda number: group)
+    with open(os.devnull, "w") as stream:
+        assert is_in_foreground(Messages(stream)) == front
+    assert is_in_foreground(Messages(io.StringIO()))
+    assert is_in_foreground(Messages(None))
 
 
 def test_a_bar_of_several_files_has_a_total(terminal: Terminal) -> None:

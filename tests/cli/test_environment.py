@@ -17,7 +17,7 @@ from typing import Any
 import click
 import pytest
 
-from rdl.cli.environment import PREFERENCES
+from rdl.cli.environment import PREFERENCES, VARIABLES
 from rdl.cli.front import group
 from rdl.cli.options import get_parameters
 from rdl.options import NetworkOptions, Options
@@ -206,6 +206,42 @@ def test_ssl_cert_file_says_who_to_trust(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     monkeypatch.setenv("SSL_CERT_FILE", str(make_certificates(tmp_path).authority))
     assert len(make_context(NetworkOptions()).get_ca_certs()) == 1
+
+
+# Variables that nobody reads
+
+
+def test_the_names_are_those_of_the_options() -> None:
+    assert {str(one.envvar) for one in get_parameters() if one.envvar} == VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("RDL_OUTPUT_DIR", ""),
+        ("RDL_LIMITRATE", "; did you mean RDL_LIMIT_RATE?"),
+        ("RDL_TIME_OUT", "; did you mean RDL_TIMEOUT?"),
+        ("RDL_\x1b[31m", ""),
+    ],
+)
+def test_a_variable_that_does_not_exist_is_told_once(
+    rdl: Rdl, monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    plain = rdl("get", U, "http://ok/g").err
+    monkeypatch.setenv(name, "x")
+    shown = name.replace("\x1b", "\\x1b")
+    line = f"rdl: warning: {shown}: no such variable; ignored{hint}\n"
+    assert rdl("get", U, "http://ok/g").err == line + plain
+    assert rdl("get", U, "-q").err == ""
+    assert "no such variable" not in rdl("get", U, "--progress", "json").err
+    here = "http://127.0.0.1:1/"
+    for command in (["cat", here], ["get", "-o", "-", here], ["verify", "x", "a" * 64]):
+        retry = [] if command[0] == "verify" else ["--retry", "0"]
+        assert rdl(*command, *retry).err.count(line) == 1
+    assert rdl("info", here).err.count(line) == 1
+    assert "warning" not in rdl("status").err
+    monkeypatch.setenv(name, "")
+    assert rdl("get", U, "http://ok/g").err == plain
 
 
 # Terminals

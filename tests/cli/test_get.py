@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rdl.cli.main import main
 from rdl.core.events import Result
 from rdl.options import Digest, FileOptions, NetworkOptions, Options, RangeSpec, SessionOptions
 from tests.cli.conftest import Rdl
@@ -342,7 +343,7 @@ def test_warnings_changes_and_retries_are_lines(rdl: Rdl) -> None:
     for host, line in (
         ("warned", "rdl: f: warning: evil\\x1b]0;title\\x07\\u{202e}[/red][link=x]\\x0anext\n"),
         ("changed", "rdl: f: changed, starting anew: ETag\n"),
-        ("retried", "rdl: f: 503 Service Unavailable; try 2 in 1.5 s\n"),
+        ("retried", "rdl: f: 503 Service Unavailable; retry 2 of 10 in 1.5 s\n"),
     ):
         assert line in rdl("get", f"http://{host}/f").err
         assert line not in rdl("get", f"http://{host}/f", "-q").err
@@ -433,3 +434,18 @@ def test_a_bug_is_one_line_and_a_traceback_only_with_vv(rdl: Rdl) -> None:
     assert verbose.code == 1
     assert "Traceback" in verbose.err
     assert "\x1b" not in verbose.err
+
+
+def test_a_message_says_the_folder_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("np").mkdir()
+    Path("np/a.bin.part").write_bytes(b"foreign")
+    Path("np/b.bin.part").mkdir()
+    for name, why in (
+        ("a.bin", "exists, and no index says what it holds"),
+        ("b.bin", "not a regular file"),
+    ):
+        assert main(["get", f"http://127.0.0.1:1/{name}", "-d", "np", "--retry", "0"]) == 3
+        assert capsys.readouterr().err.startswith(f"rdl: np/{name}.part: {why}\n")

@@ -204,3 +204,10 @@ def test_from_python() -> None:
         assert (found.length, found.ranges, found.etag) == (LENGTH, True, '"v1"')
         with pytest.raises(AuthError):
             package.info(origin.url())
+
+
+def test_a_proxy_that_refuses_is_called_one(rdl: Rdl) -> None:
+    for url in ("http://127.0.0.1:2/", "https://127.0.0.1:2/"):
+        answer = rdl("info", url, "--proxy", "127.0.0.1:1")
+        assert (answer.code, answer.out) == (4, "")
+        assert answer.err == "rdl: proxy 127.0.0.1:1: cannot connect (Connection refused)\n"

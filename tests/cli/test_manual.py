@@ -1,11 +1,14 @@
 """The man pages and completion scripts that are committed are those of the commands."""
 
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from manual.pages import ROOT, everything
+from manual.pages import ROOT, SAMPLE_LIST, everything
+from rdl.cli.input_list import parse_list
+from rdl.cli.main import main
 
 MADE = everything()
 
@@ -36,3 +39,31 @@ def test_a_page_has_its_sections_and_formats(place):
             check=False,
         )
         assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_page_of_get_tells_levels_lists_and_sizes():
+    text = MADE["man/rdl-get.1"]
+    levels = text.partition("\n.SH TRUST LEVELS\n")[2].partition("\n.SH ")[0]
+    assert [f"T{n}" for n in (4, 3, 2, 1, 0)] == re.findall(r"^\.B (T\d)$", levels, re.M)
+    lists = text.partition("\n.SH LISTS\n")[2].partition("\n.SH ")[0]
+    for words in ("out=NAME", "dir=DIR", "checksum=SPEC", "header=NAME: VALUE", "replaces that of"):
+        assert words in lists
+    assert "powers of 1024" in text
+    assert "LISTS" not in MADE["man/rdl-cat.1"]
+
+
+def test_the_list_that_is_shown_is_one():
+    first, second = parse_list(SAMPLE_LIST.encode(), "list")
+    assert (first.out, first.dir, first.checksums) == ("new.iso", "isos", ("sha256:HEX",))
+    assert second.url == "https://example.org/notes.txt"
+
+
+def test_the_page_of_rdl_says_where_the_variables_are_listed():
+    assert "rdl\\-get(1) and docs/environment.md list" in MADE["man/rdl.1"]
+
+
+def test_the_help_of_get_ends_with_where_more_is_told(capsys):
+    assert main(["get", "--help"]) == 0
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert all(f"T{level} " in " ".join(last) for level in range(5))
+    assert "man rdl-get" in last[1]

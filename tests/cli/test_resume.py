@@ -125,3 +125,39 @@ def test_options_are_given_again(rdl: Rdl) -> None:
     network = NetworkOptions(user="me", password="secret")
     transfer = TransferOptions(connections=2, range=RangeSpec(0, MiB), on_change="fail")
     assert target == Target("http://proved/f", Path("f"), Options(network, transfer))
+
+
+def test_its_url_beside_it_is_told_how_it_is_said(rdl: Rdl) -> None:
+    begin(Path("f"), "http://h/f")
+    answer = rdl("get", "--resume", "f", "http://h/f")
+    assert (answer.code, answer.session) == (ExitCode.USAGE, None)
+    assert answer.err == (
+        "rdl: --resume: f: the same target twice in one run\n"
+        "rdl: hint: rdl get URL -o f continues it from there\n"
+    )
+    assert "hint" not in rdl("get", "--resume", "f", "--resume", "f").err
+
+
+@pytest.mark.parametrize("name", [".", "in"])
+def test_a_folder_is_no_download(rdl: Rdl, name: str) -> None:
+    Path("in").mkdir()
+    answer = rdl("get", "--resume", name)
+    assert (answer.code, answer.session) == (ExitCode.LOCAL_FILE, None)
+    assert answer.err == (
+        f"rdl: {name}: a directory; --resume takes the FILE that was begun\n"
+        f"rdl: hint: rdl status {name} lists them\n"
+    )
+
+
+def test_the_result_says_which_part_it_is(
+    origin: Origin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, part in (
+        (["-r", "10-19"], [10, 19]),
+        (["-r", "-5"], [2 * MiB - 5, 2 * MiB - 1]),
+        (["-r", f"{2 * MiB - 9}+100"], [2 * MiB - 9, 2 * MiB - 1]),
+        (["-r", "0-"], None),
+        ([], None),
+    ):
+        assert main(["get", origin.url, "-o", "f", "--json", "-q", *options]) == 0
+        assert json.loads(capsys.readouterr().out)["range"] == part

@@ -237,10 +237,37 @@ def test_a_damaged_one_does_not_hide_the_others(rdl: Rdl, tmp_path: Path) -> Non
     assert "b.part.index" in answer.err
 
 
-def test_usage(rdl: Rdl) -> None:
+def test_without_a_path_it_is_this_folder(rdl: Rdl, tmp_path: Path) -> None:
+    assert rdl("status") == rdl("status", ".")
+    partial(tmp_path / "a.iso", (0, MiB)).close()
     answer = rdl("status")
-    assert (answer.code, answer.out) == (2, "")
-    assert "no FILE|DIR given" in answer.err
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines()[1].split()[0] == "a.iso"
+    assert [one["path"] for one in objects(rdl("status", "--json"))] == ["a.iso"]
+
+
+def test_a_part_that_was_published_is_called_a_part(rdl: Rdl, tmp_path: Path) -> None:
+    span = ByteRange(100, 600)
+    store = partial(tmp_path / "a", (100, 600), facts=Representation(1000, '"v1"'), span=span)
+    store.publish(Finish(representation=Representation(1000, '"v1"')))
+    store.close()
+    lines = rdl("status", "a").out.splitlines()
+    assert lines[1] == "  state     a part of 1000 bytes, as rdl published it"
+    assert lines[2] == "  size      500 bytes"
+    [found] = objects(rdl("status", "a", "--json"))
+    assert (found["complete"], found["length"], found["bytes_present"]) == (True, 1000, 500)
+    assert found["present"] == found["missing"] == []
+
+
+@pytest.mark.parametrize(("marks", "mark"), [(ASCII, "~"), (BLOCKS, "…")])
+def test_what_is_cut_off_ends_with_a_mark(marks: Marks, mark: str) -> None:
+    found = Status("f" * 40, url="http://host/" + "u" * 40, length=9, bytes_present=3)
+    _, line = table([found], 0.0, 60, marks)
+    assert (len(line), line[-1]) == (60, mark)
+    assert line.count(mark) == 2
+    assert line.split()[0].endswith(mark)
+    _, whole = table([found], 0.0, None, marks)
+    assert whole.endswith("u" * 40)
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from rdl.cli.display.plain import again
 from rdl.cli.display.summary import closing_lines, counted, located, took, total_line
@@ -71,7 +72,9 @@ def test_bytes_are_said_once_where_few() -> None:
 
 def test_the_first_try_after_new_bytes_has_no_number() -> None:
     assert again(Retrying("f", "stalled", 0, 0.5)) == "going on in 0.5 s"
-    assert again(Retrying("f", "stalled", 2, 0.5)) == "try 2 in 0.5 s"
+    assert again(Retrying("f", "stalled", 2, 0.5)) == "retry 2 in 0.5 s"
+    assert again(Retrying("f", "stalled", 2, 0.5), 10) == "retry 2 of 10 in 0.5 s"
+    assert again(Retrying("f", "stalled", 0, 0.5), 10) == "going on in 0.5 s"
 
 
 def test_an_answer_is_said_with_its_url() -> None:
@@ -86,3 +89,11 @@ def test_who_gave_a_password_is_not_told_to_give_one() -> None:
         error = located(AuthError("HTTP 401", "a login", hint="-u"), URL, user)
         assert error.hint.startswith(hint)
     assert located(AuthError("HTTP 407", "a login", hint="--proxy"), URL, "me").hint == "--proxy"
+
+
+def test_an_interruption_says_whether_what_came_is_of_use() -> None:
+    result = Result(URL, "d/f", exit_code=130, reason="interrupted", bytes_present=MiB)
+    (text,) = closing_lines(result)
+    assert text == "interrupted: what came of f cannot be continued; the same command starts anew"
+    (text,) = closing_lines(replace(result, resumable=True))
+    assert text == "interrupted: 1.0 MiB of f kept; the same command continues"

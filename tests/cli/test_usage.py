@@ -212,3 +212,17 @@ def test_a_hostile_value_is_shown_harmlessly(rdl: Rdl) -> None:
     )
     assert_refused(rdl("\x1b]0;x\x07"), "\\x1b]0;x\\x07: no such command")
     assert_refused(rdl("get", "--\x1b[31m", U), "no such option")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["status", "a", "b"], "rdl: status: one FILE|DIR, not 2\n"),
+        (["cat", U, U, U], "rdl: cat: one URL, not 3\n"),
+        (["info", U, U], "rdl: info: one URL, not 2\n"),
+        (["clean", "a b", "c", "--yes"], "rdl: clean: one DIR, not 2\n"),
+    ],
+)
+def test_too_many_arguments_are_counted(rdl: Rdl, arguments: list[str], line: str) -> None:
+    answer = rdl(*arguments)
+    assert (answer.code, answer.out, answer.err) == (2, "", line)

@@ -42,7 +42,7 @@ def require(recipe: Recipe) -> None:
     if recipe.is_installed():
         return
     missing = f"{recipe.program} is not installed"
-    if os.environ.get("RDL_REQUIRE_SERVERS") == "1" or os.environ.get("CI", "").lower() == "true":
+    if os.environ.get("REQUIRE_SERVERS") == "1" or os.environ.get("CI", "").lower() == "true":
         pytest.fail(missing)
     pytest.skip(missing)
 

@@ -15,7 +15,7 @@ from tests.support.content import MiB, write_seeded
 from tests.support.program import Download, Event, download, leftovers
 from tests.support.servers import RECIPES, Recipe, nginx
 
-KILLS = int(os.environ.get("RDL_KILLS", "4"))
+KILLS = int(os.environ.get("NIGHTLY_KILLS", "4"))
 RATE = 4 * MiB
 """Bytes a second, all connections together."""
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}
@@ -159,11 +159,11 @@ def test_a_missing_server_is_skipped_only_where_servers_are_not_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     missing = Recipe("missing", "no-such-server", nginx)
-    monkeypatch.delenv("RDL_REQUIRE_SERVERS", raising=False)
+    monkeypatch.delenv("REQUIRE_SERVERS", raising=False)
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception):
         require(missing)
-    for name, value in (("RDL_REQUIRE_SERVERS", "1"), ("CI", "true")):
+    for name, value in (("REQUIRE_SERVERS", "1"), ("CI", "true")):
         monkeypatch.setenv(name, value)
         with pytest.raises(pytest.fail.Exception):
             require(missing)

@@ -6,13 +6,17 @@ more, and no credential. The table for users is docs/environment.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from rdl.cli.streams import Messages
 from rdl.cli.values import Switch, is_from
+from rdl.core.text import safe_text
 
 PREFERENCES = frozenset(
     (
@@ -29,6 +33,20 @@ _GIVES_WAY = {
     "progress": ("quiet",),
 }
 """Contradictions: such a variable says nothing beside these options."""
+
+VARIABLES = frozenset(f"RDL_{name.upper()}" for name in PREFERENCES)
+
+
+def warn_of_unknown(messages: Messages, given: Mapping[str, Any]) -> None:
+    """A line for each variable that looks like ours and is not; none where that is not wanted,
+    and of an empty one."""
+    if given.get("quiet") or given.get("progress") == "json":
+        return
+    for name in sorted(os.environ.keys() - VARIABLES):
+        if name.startswith("RDL_") and os.environ[name]:
+            near = get_close_matches(name[4:], (one[4:] for one in VARIABLES), 1, 0.75)
+            hint = f"; did you mean RDL_{near[0]}?" if near else ""
+            messages.line(f"rdl: warning: {safe_text(name)}: no such variable; ignored{hint}")
 
 
 def prefer(parameters: Iterable[click.Parameter]) -> None:

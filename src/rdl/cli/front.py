@@ -14,7 +14,7 @@ from rdl.cli.commands import cat, clean, completion, get, info, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
 from rdl.cli.values import named
-from rdl.core.text import redact_url, safe_text
+from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
 
 _WITHOUT_PROGRESS = (["info"], ["status"], ["clean"], ["completion"])
@@ -152,7 +152,7 @@ def _internal(error: Exception, console: Console) -> int:
     wrapped = RdlError("internal error", f"{type(error).__name__}: {error}", hint="-vv shows where")
     if console.verbose > 1:
         for line in "".join(traceback.format_exception(error)).splitlines():
-            console.messages.line(safe_text(line, 500))
+            console.messages.line(safe_text(redact_text(line), 500))
         wrapped.hint = ""
     console.error(wrapped)
     return ExitCode.INTERNAL

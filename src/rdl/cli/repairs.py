@@ -67,7 +67,7 @@ def repair(
     from rdl.api import Session
     from rdl.repairing import repair_with
 
-    style = Style(given["verbose"], given["quiet"], False, 1)
+    style = Style(given["verbose"], given["quiet"], False, 1, tries=options.transfer.retry)
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=False)
     with Session(session_options_from(given | {"parallel": 1})) as session:

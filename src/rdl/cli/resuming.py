@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rdl.cli.input_list import Entry
@@ -16,6 +17,10 @@ def resumption(name: str) -> Entry | Result:
     it is as rdl published it. Raises LocalFileError, UsageError where the URL is not known."""
     from rdl.looking import status
 
+    if os.path.isdir(name):
+        why = "a directory; --resume takes the FILE that was begun"
+        hint = f"rdl status {safe_text(name)} lists them"
+        raise LocalFileError(safe_text(name), why, hint=hint)
     found = status(name)
     path = Path(found.path)
     if found.complete:

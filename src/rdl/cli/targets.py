@@ -165,17 +165,22 @@ def _look_up(sums: Sums, entry: Entry, path: Path) -> Digest:
 
 def _refuse_same(targets: Sequence[Download], entries: Sequence[Entry]) -> None:
     """Two downloads must share neither their target nor the files beside it."""
-    taken: dict[str, Path] = {}
+    taken: dict[str, tuple[Path, Entry]] = {}
     for target, entry in zip(targets, entries, strict=True):
         place = os.path.join(os.path.realpath(target.path.parent), target.path.name)
         where = f"{entry.where}: " if entry.where else ""
         for name in (place, *(place + ending for ending in _BESIDE)):
             if name in taken:
+                other, first = taken[name]
+                shown, hint = safe_text(str(target.path)), ""
                 why = "the same target twice in one run"
-                if taken[name].name != target.path.name:
-                    why = f"collides with the files beside '{safe_text(str(taken[name]))}'"
-                raise UsageError(where + safe_text(str(target.path)), why)
-        taken |= dict.fromkeys((place, *(place + ending for ending in _BESIDE)), target.path)
+                if other.name != target.path.name:
+                    why = f"collides with the files beside '{safe_text(str(other))}'"
+                elif "--resume" in (entry.where, first.where) and entry.where != first.where:
+                    hint = f"rdl get URL -o {shown} continues it from there"
+                raise UsageError(where + shown, why, hint=hint)
+        names = (place, *(place + ending for ending in _BESIDE))
+        taken |= dict.fromkeys(names, (target.path, entry))
 
 
 def make_directories(given: Mapping[str, Any], entries: Iterable[Entry]) -> None:

@@ -1,6 +1,7 @@
 """`rdl cat URL`: print bytes of a remote file, in order; also `get -o -`.
 
 stdout carries the bytes and nothing else. A reader that goes away ends it quietly with 141.
+Binary data is not written to a terminal.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rdl.cli.arguments import lone
 from rdl.cli.console import Console
-from rdl.cli.display.choose import display_for
+from rdl.cli.display.choose import can_draw, display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import located
+from rdl.cli.environment import warn_of_unknown
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.targets import lone_download
-from rdl.errors import RdlError, UsageError
+from rdl.core.text import redact_url, safe_text
+from rdl.errors import Interrupted, RdlError, UsageError
 from rdl.options import Options, RangeSpec, SessionOptions
 
 if TYPE_CHECKING:
     from rdl.api import Session
+
+Sink = Callable[[memoryview], None]
 
 CHUNK = 1 << 20
 BROKEN_PIPE = 141
@@ -32,6 +38,10 @@ _NOT_HERE = frozenset(
         *("keep_time", "json", "dry_run", "resume"),
     )
 )
+
+
+def discard(_chunk: memoryview) -> None:
+    """The sink of /dev/null."""
 
 
 def open_session(options: SessionOptions) -> Session:
@@ -50,7 +60,24 @@ def cat(console: Console, given: dict[str, Any]) -> int:
     full = options_as_in_get(given | {"ranges": ()})
     download = lone_download(given["url"], given, full)
     options = download.options
-    return pour(console, given, download.url, options, ranges, sink=console.output.data)
+    warn_of_unknown(console.messages, given)
+    sink = to_stdout(console, download.url)
+    return pour(console, given, download.url, options, ranges, sink=sink)
+
+
+def to_stdout(console: Console, url: str) -> Sink:
+    """Writes to stdout; what holds a NUL is refused (UsageError) where that is a terminal."""
+    if not console.output.isatty():
+        return console.output.data
+
+    def write(chunk: memoryview) -> None:
+        if b"\0" in bytes(chunk):
+            shown = safe_text(redact_url(url), 300)
+            hint = "-o FILE keeps it (rdl get), | xxd shows it"
+            raise UsageError(shown, "this is binary, and stdout is a terminal", hint=hint)
+        console.output.data(chunk)
+
+    return write
 
 
 def pour(
@@ -60,13 +87,11 @@ def pour(
     options: Options,
     ranges: tuple[RangeSpec, ...],
     *,
-    sink: Callable[[memoryview], None],
+    sink: Sink,
 ) -> int:
     """The bytes to `sink`."""
-    progress = given["progress"]
-    if progress == "auto" and console.output.isatty():
-        progress = "none"
-    style = Style(given["verbose"], given["quiet"] or not given["verbose"])
+    progress, quiet = _progress(console, given, free=sink is discard)
+    style = Style(given["verbose"], quiet, tries=options.transfer.retry)
     display = display_for(progress, console.messages, style)
     limits = SessionOptions(given["limit_rate"], given["limit_requests"])
     try:
@@ -78,11 +103,29 @@ def pour(
     except BrokenPipeError:
         console.output.abandon()
         return BROKEN_PIPE
+    except Interrupted:
+        display.close()
+        if not quiet and progress != "json":
+            console.messages.line("rdl: interrupted")
+        raise
     except RdlError as error:
         raise located(error, url, options.network.user) from error.__cause__
     finally:
         display.close()
     return 0
+
+
+def _progress(console: Console, given: dict[str, Any], *, free: bool) -> tuple[str, bool]:
+    """Which display, and whether it is quiet: `auto` is nothing, but a bar where the terminal is
+    not taken by the bytes (`free`: they go nowhere), and lines with -v."""
+    progress, verbose = given["progress"], bool(given["verbose"])
+    if given["quiet"]:
+        return progress, True
+    if progress != "auto":
+        return progress, not (verbose or progress in ("bar", "lines"))
+    if console.output.isatty() and not free:
+        return "none", not verbose
+    return progress, not (verbose or can_draw(console.messages))
 
 
 def parameters() -> list[click.Parameter]:
@@ -91,7 +134,7 @@ def parameters() -> list[click.Parameter]:
     for one in shared:
         if one.name == "ranges" and isinstance(one, click.Option):
             one.help = "Only this part; several are printed in the order given."
-    return [click.Argument(["url"], metavar="URL", required=False), *shared]
+    return [lone("url", "cat", "URL"), *shared]
 
 
 def command() -> click.Command:

@@ -85,7 +85,9 @@ def _count(count: int) -> str:
 def command() -> click.Command:
     """The click command of `clean`."""
 
-    def run(path: str, yes: bool, bad: bool) -> int:
+    def run(path: str | None, yes: bool, bad: bool) -> int:
+        if path is None:
+            raise UsageError("clean", "no DIR given", hint="rdl clean DIR; . is this one")
         console = click.get_current_context().find_object(Console) or Console()
         return clean(console, path, yes=yes, bad=bad)
 

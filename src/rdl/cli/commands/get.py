@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rdl.cli.commands.cat import pour
+from rdl.cli.commands.cat import discard, pour, to_stdout
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Display, Style
+from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
 from rdl.cli.input_list import Entry
 from rdl.cli.options import get_parameters
@@ -51,6 +52,7 @@ def get(console: Console, given: dict[str, Any]) -> int:
     if given["output"] in ("-", "/dev/stdout", "/dev/null"):
         return _to_stream(console, given)
     options = options_from(given)
+    warn_of_unknown(console.messages, given)
     begun = [resumption(name) for name in given["resume"]]
     here = [one for one in begun if isinstance(one, Result)]
     entries = [*entries_from(given), *(one for one in begun if isinstance(one, Entry))]
@@ -65,6 +67,7 @@ def get(console: Console, given: dict[str, Any]) -> int:
         count,
         {str(one.path): part for one in downloads if (part := one.options.transfer.range)},
         frozenset(str(one.path) for one in downloads if os.path.exists(one.path)),
+        options.transfer.retry,
     )
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
@@ -81,7 +84,8 @@ def _to_stream(console: Console, given: dict[str, Any]) -> int:
     download = lone_download(given["urls"][0], given, options)
     wanted = options.transfer.range
     options = download.options
-    sink = (lambda chunk: None) if given["output"] == "/dev/null" else console.output.data
+    warn_of_unknown(console.messages, given)
+    sink = discard if given["output"] == "/dev/null" else to_stdout(console, download.url)
     return pour(console, given, download.url, options, (wanted,) if wanted else (), sink=sink)
 
 
@@ -121,4 +125,7 @@ def command() -> click.Command:
         help="Download each URL completely; resumes by itself. The final name appears only when "
         "the file is complete and verified. 'rdl URL' means the same.",
         short_help="Download URLs completely and verified.",
+        epilog="\b\n"
+        "Trust: T0 no validator, T1 Last-Modified, T2 ETag, T3 the server's digest,\n"
+        "T4 a digest of yours. 'man rdl-get' tells of them, and of the lists of -i.",
     )

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rdl.cli.arguments import lone
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.summary import counted, located
+from rdl.cli.environment import warn_of_unknown
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.values import parse_url
@@ -42,6 +44,7 @@ def show(console: Console, given: dict[str, Any]) -> int:
     if given["url"] is None:
         raise UsageError("info", "no URL given", hint="rdl info URL; rdl info --help tells more")
     address, network = parse_url(given["url"]), options_as_in_get(given).network
+    warn_of_unknown(console.messages, given)
     try:
         found = look(given["url"], network)
     except RdlError as error:
@@ -103,7 +106,7 @@ def parameters() -> list[click.Parameter]:
     """The URL and those options of `get` that say how to reach it."""
     shared = [one for one in get_parameters() if one.name in _OF_GET]
     json = click.Option(["--json"], is_flag=True, help="One JSON object on stdout.")
-    return [click.Argument(["url"], metavar="URL", required=False), *shared, json]
+    return [lone("url", "info", "URL"), *shared, json]
 
 
 def command() -> click.Command:

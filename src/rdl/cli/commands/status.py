@@ -9,6 +9,7 @@ import time
 
 import click
 
+from rdl.cli.arguments import lone
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import encode
 from rdl.cli.display.picture import ASCII, BLOCKS, Marks
@@ -16,21 +17,14 @@ from rdl.cli.display.standing import status_lines, status_object, table
 from rdl.cli.display.summary import remote_text
 from rdl.cli.values import Value
 from rdl.core.text import safe_text
-from rdl.errors import BusyError, ExitCode, UsageError
+from rdl.errors import BusyError, ExitCode
 
 WIDEST = 200
 
 
 def path_argument(command: str, metavar: str) -> click.Argument:
-    """A path on the command line, as `path`. Raises UsageError when it is missing."""
-
-    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-        if value is None:
-            raise UsageError(command, f"no {metavar} given", hint=f"rdl {command} {metavar}")
-        return value
-
-    kind = Value(metavar, _no_nul)
-    return click.Argument(["path"], metavar=metavar, type=kind, required=False, callback=check)
+    """One path on the command line, as `path`, None where there is none."""
+    return lone("path", command, metavar, Value(metavar.strip("[]"), _no_nul))
 
 
 def _no_nul(text: str) -> str:
@@ -59,7 +53,7 @@ def _show_folder(console: Console, path: str, *, json: bool) -> int:
     lines = [encode(status_object(found)) for found in listing.partials] if json else []
     if not json and listing.partials:
         width = _width() if _is_terminal() else None
-        lines = table(listing.partials, time.time(), width)
+        lines = table(listing.partials, time.time(), width, _marks())
     elif not json and not listing.errors:
         console.messages.line(f"rdl: {safe_text(path)}: no partials here")
     for error in listing.errors:
@@ -97,17 +91,17 @@ def _marks() -> Marks:
 def command() -> click.Command:
     """The click command of `status`."""
 
-    def run(path: str, json: bool) -> int:
+    def run(path: str | None, json: bool) -> int:
         console = click.get_current_context().find_object(Console) or Console()
-        return show(console, path, json=json)
+        return show(console, "." if path is None else path, json=json)
 
     json = click.Option(["--json"], is_flag=True, help="One JSON object a file on stdout.")
     return click.Command(
         "status",
-        params=[path_argument("status", "FILE|DIR"), json],
+        params=[path_argument("status", "[FILE|DIR]"), json],
         callback=run,
         context_settings={"max_content_width": 100},
         help="Print what of a download is on disk: FILE is the final name or a file beside it; "
-        "of a directory its partials are listed. Offline; changes nothing.",
+        "of a directory, by default this one, its partials are listed. Offline; changes nothing.",
         short_help="Print what of a download is on disk.",
     )

@@ -12,6 +12,7 @@ from rdl.cli.checks import checks_from
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
+from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
 from rdl.cli.options import get_parameters
 from rdl.cli.repairs import OF_GET, refuse_without_repair, repair, repair_options, worth_it
@@ -26,6 +27,7 @@ _SHARED = ("checksum", "sha256", "quiet", "verbose", "progress", "json")
 def verify(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is checked."""
     console.verbose = given["verbose"]
+    warn_of_unknown(console.messages, given)
     found = checks_from(given)
     mend = repair_options(given, found.checks) if given["repair"] is not None else None
     from rdl.verification import Verifier

@@ -1,7 +1,7 @@
 """Progress as live bars on a terminal, one row for each file that is being fetched.
 
-The only module that imports rich. Nothing is markup; no thread of rich's runs: a row is
-drawn again when a fact comes, at most twenty times a second.
+Nothing is markup; no thread of rich's runs: a row is drawn again when a fact comes, at most
+twenty times a second, and only while rdl is in the terminal's foreground.
 """
 
 from __future__ import annotations
@@ -22,7 +22,18 @@ from rdl.cli.streams import Messages
 from rdl.core.events import Progress, Result, Retrying, Started, Verifying
 
 FRAME = 0.05
+FREE = 2
+"""Columns at the end of a line: what the terminal shows of Ctrl-C must not break it."""
 _SHOW_CURSOR = b"\r\x1b[?25h\n"
+
+
+def is_in_foreground(messages: Messages) -> bool:
+    """Whether rdl may draw on its terminal: a job in the background may not. True where stderr
+    is not the terminal that jobs are controlled from."""
+    try:
+        return os.tcgetpgrp(messages.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return True
 
 
 class Bar(Plain):
@@ -38,13 +49,8 @@ class Bar(Plain):
     ) -> None:
         super().__init__(messages, style)
         self._clock, self._drawn = clock, float("-inf")
-        self._console = Console(
-            file=cast(IO[str], messages),
-            force_terminal=True if force else None,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+        self._force = force
+        self._console = self._new_console()
         self._symbols = Symbols.of(messages.encoding)
         self._rows: dict[str, Row] = {}
         self._finished: list[Result] = []
@@ -69,7 +75,7 @@ class Bar(Plain):
     def retrying(self, fact: Retrying) -> None:
         """The reason stands in the row, and with -v as a line."""
         row = self._rows.setdefault(fact.path, Row(fact.path))
-        row.state = f"{again(fact)}: {remote_text(fact.why)}"
+        row.state = f"{again(fact, self._style.tries)}: {remote_text(fact.why)}"
         if self._style.verbose:
             super().retrying(fact)
         self._drawn = float("-inf")
@@ -92,6 +98,7 @@ class Bar(Plain):
         write()
 
     def close(self) -> None:
+        self._leave()
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -104,9 +111,28 @@ class Bar(Plain):
         if self._clock() - self._drawn < FRAME:
             return
         self._drawn = self._clock()
+        if self._leave():
+            return
         if self._live is None:
             self._live = self._begin()
         self._live.update(self._picture(), refresh=True)
+
+    def _leave(self) -> bool:
+        """Whether the terminal is somebody else's now; what was drawn is then left as it is."""
+        if is_in_foreground(self._messages):
+            return False
+        if self._live is not None:
+            self._live, self._console = None, self._new_console()
+        return True
+
+    def _new_console(self) -> Console:
+        return Console(
+            file=cast(IO[str], self._messages),
+            force_terminal=True if self._force else None,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
 
     def _begin(self) -> Live:
         live = Live(
@@ -120,10 +146,10 @@ class Bar(Plain):
         return live
 
     def _picture(self) -> Text:
-        width = self._console.width - 1
+        width = max(1, self._console.width - FREE)
         rows = list(self._rows.values())
         room = max(1, self._console.height - 3)
         lines = [row_text(row, width, self._symbols) for row in rows[:room]]
         if self._style.several:
-            lines.append(total_text(rows, self._finished, self._style.count, width))
+            lines.append(total_text(rows, self._finished, self._style.count, width, self._symbols))
         return Text("\n", no_wrap=True, overflow="crop").join(lines)

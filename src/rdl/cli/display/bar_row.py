@@ -8,6 +8,7 @@ from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from rdl.cli.display.cells import cut
 from rdl.cli.display.summary import name_of
 from rdl.core.events import Progress, Result, Verifying
 from rdl.core.text import format_size, format_time
@@ -136,11 +137,11 @@ def fit(name: str, cells: int, ellipsis: str) -> str:
     return set_cell_size(head + ellipsis + tail, cells)
 
 
-def total_text(rows: Sequence[Row], finished: Sequence[Result], count: int, width: int) -> Text:
+def total_text(
+    rows: Sequence[Row], finished: Sequence[Result], count: int, width: int, symbols: Symbols
+) -> Text:
     """The line under the rows of several downloads."""
     present = sum(row.present for row in rows) + sum(one.bytes_present for one in finished)
     speed = sum(row.speed for row in rows)
     text = f"{len(finished)} of {count} files, {format_size(present)}, {format_size(speed)}/s"
-    line = Text(text, style="bold", no_wrap=True)
-    line.truncate(width)
-    return line
+    return Text(cut(text, width, symbols.ellipsis), style="bold", no_wrap=True)

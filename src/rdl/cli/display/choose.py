@@ -27,5 +27,9 @@ def display_for(progress: str, messages: Messages, style: Style) -> Display:
 def _automatic(messages: Messages, style: Style) -> str:
     if style.quiet:
         return "none"
-    able = messages.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "")
-    return "bar" if able else "lines"
+    return "bar" if can_draw(messages) else "lines"
+
+
+def can_draw(messages: Messages) -> bool:
+    """Whether stderr is a terminal on which a bar can be drawn."""
+    return messages.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "")

@@ -21,15 +21,17 @@ BLOCKS_A_CELL = 4
 
 
 class Marks(Struct, frozen=True):
-    """The characters: `steps` for nothing, little, much and all of a slice, and the frame."""
+    """The characters: `steps` for nothing, little, much and all of a slice, the frame, and
+    what stands where the end of a text was cut off."""
 
     steps: str
     left: str
     right: str
+    ellipsis: str
 
 
-BLOCKS = Marks("·░▒█", "▕", "▏")
-ASCII = Marks(".-+#", "[", "]")
+BLOCKS = Marks("·░▒█", "▕", "▏", "…")
+ASCII = Marks(".-+#", "[", "]", "~")
 
 
 def picture(blocks: BlockMap, span: ByteRange, width: int, marks: Marks) -> list[str]:

@@ -29,7 +29,7 @@ from rdl.options import RangeSpec
 
 class Style(Struct, frozen=True):
     """How much is said, and of how many downloads. `parts`: paths to what alone is asked for;
-    `existing`: the paths at which a file stood before."""
+    `existing`: the paths at which a file stood before; `tries`: the value of --retry."""
 
     verbose: int = 0
     quiet: bool = False
@@ -37,6 +37,7 @@ class Style(Struct, frozen=True):
     count: int = 1
     parts: Mapping[str, RangeSpec] = field(default_factory=dict)
     existing: frozenset[str] = frozenset()
+    tries: int | None = None
 
 
 class Display(Protocol):
@@ -63,9 +64,10 @@ class Display(Protocol):
         ...
 
 
-def again(fact: Retrying) -> str:
-    """When the next try comes; the first after new bytes has no number."""
-    what = f"try {fact.attempt}" if fact.attempt else "going on"
+def again(fact: Retrying, tries: int | None = None) -> str:
+    """When the next try comes, of so many; the first after new bytes has no number."""
+    limit = f" of {tries}" if tries else ""
+    what = f"retry {fact.attempt}{limit}" if fact.attempt else "going on"
     return f"{what} in {format_time(fact.delay)}"
 
 
@@ -113,7 +115,8 @@ class Plain:
             self.line(f"{name_of(fact.path)}: {size}, {ways}{reused}, trust {fact.trust}")
 
     def retrying(self, fact: Retrying) -> None:
-        self.line(f"{name_of(fact.path)}: {remote_text(fact.why)}; {again(fact)}")
+        why, when = remote_text(fact.why), again(fact, self._style.tries)
+        self.line(f"{name_of(fact.path)}: {why}; {when}")
 
     def done(self, result: Result, warnings: Sequence[str]) -> None:
         if result.exit_code == 0 and self._style.quiet:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from rdl.cli.display.json_lines import SCHEMA
-from rdl.cli.display.picture import Marks, picture
+from rdl.cli.display.picture import ASCII, Marks, picture
 from rdl.cli.display.summary import counted
 from rdl.core.byterange import ByteRange
 from rdl.core.text import format_size, format_time, safe_text
@@ -82,6 +82,8 @@ def _span(found: Status) -> tuple[int, int]:
 
 def _file_rows(found: Status) -> list[tuple[str, str | None]]:
     state = "complete, and as rdl published it"
+    if found.length != found.bytes_present:
+        state = f"a part of {found.length} bytes, as rdl published it"
     if found.complete is None:
         state = "a file; nothing beside it tells whether it is complete"
     return [("state", state), ("size", counted(found.bytes_present)), *_validators(found)]
@@ -155,10 +157,14 @@ def _ranges(pairs: Sequence[tuple[int, int]]) -> str:
     return shown if more <= 0 else f"{shown} and {more} more"
 
 
-def table(partials: Sequence[Status], now: float, width: int | None) -> list[str]:
+def table(
+    partials: Sequence[Status], now: float, width: int | None, marks: Marks = ASCII
+) -> list[str]:
     """A line for each partial under one that names the columns; at most `width` cells where
     one is given. `now`: seconds since the epoch."""
     from rich.cells import cell_len, set_cell_size
+
+    from rdl.cli.display.cells import cut
 
     rows = [("NAME", "HERE", "SIZE", "AGE", "URL"), *(_row(one, now) for one in partials)]
     sizes = [max(cell_len(row[column]) for row in rows) for column in range(4)]
@@ -166,17 +172,16 @@ def table(partials: Sequence[Status], now: float, width: int | None) -> list[str
         sizes[0] = min(sizes[0], max(12, (width - sum(sizes[1:4]) - 8) // 2))
     lines = []
     for name, here, size, age, url in rows:
-        cut = cell_len(name) > sizes[0]
         line = "  ".join(
             (
-                set_cell_size(name, sizes[0] - 1) + "~" if cut else set_cell_size(name, sizes[0]),
+                set_cell_size(cut(name, sizes[0], marks.ellipsis), sizes[0]),
                 here.rjust(sizes[1]),
                 size.rjust(sizes[2]),
                 age.rjust(sizes[3]),
                 url,
             )
         )
-        lines.append(line if width is None else set_cell_size(line, width).rstrip())
+        lines.append(line if width is None else cut(line.rstrip(), width, marks.ellipsis))
     return lines
 
 

@@ -118,6 +118,8 @@ def _interrupted(result: Result) -> str:
     name = name_of(result.path)
     if not result.bytes_present:
         return f"interrupted: nothing of {name} is here yet; the same command starts it"
+    if not result.resumable:  # the server gives nothing to tell versions apart by
+        return f"interrupted: what came of {name} cannot be continued; the same command starts anew"
     return f"interrupted: {_kept(result)} of {name} kept; the same command continues"
 
 

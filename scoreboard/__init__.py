@@ -1,0 +1,1 @@
+"""What downloaders make of servers that cut, change and lie: `make scoreboard`."""
