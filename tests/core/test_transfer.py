@@ -3,6 +3,7 @@
 import pytest
 
 from rdl.core import messages as m
+from rdl.core.asking import JOINT
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Changed, Planned, Started, Warned
 from rdl.core.fields import ResponseHead
@@ -192,7 +193,22 @@ def test_a_resume_asks_for_the_first_gap_and_what_is_before_it_under_if_range():
     play.same(1)
     assert play.facts(Started)[0].bytes_reused == 2 * MiB
     play.fill(1, MiB, 2 * MiB)
-    assert play.fetch.ask.range_field == f"bytes={3 * MiB}-{TOTAL - 1}"
+    assert play.fetch.ask.range_field == f"bytes={3 * MiB - JOINT}-{TOTAL - 1}"
+    fetch = play.fetch
+    play.head(part(3 * MiB - JOINT))
+    assert play.of(m.Receive) == [m.Receive(fetch.segment, rng(3 * MiB, TOTAL), compare=JOINT)]
+
+
+def test_what_a_run_joins_after_a_cut_is_compared_as_well():
+    play = Play(connections=1)
+    play.head(part())
+    play.arrive(1, 0, MiB)
+    play.reset(1)
+    assert play.fetch.ask.start == MiB - JOINT
+    play.head(part(MiB - JOINT))
+    play.end(play.fetch.segment, ChangedError("part file", "it is not what comes now"))
+    assert play.facts(Changed)
+    assert play.fetch.ask.range_field == "bytes=0-"
 
 
 @pytest.mark.parametrize("runs", [[(0, MiB)], [(MiB, 2 * MiB)], [(MiB, TOTAL)], [(0, TOTAL)]])
@@ -273,7 +289,7 @@ def test_a_part_that_brings_only_what_is_here_confirms_and_the_gap_is_asked_for(
     assert play.of(m.Receive) == [m.Receive(1, rng(MiB, MiB), compare=OVERLAP)]
     play.same(1)
     play.end(1)
-    assert play.fetch.ask.start == MiB
+    assert play.fetch.ask.start == MiB - JOINT
 
 
 def test_a_resume_that_gets_the_whole_skips_to_the_first_gap():

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from rdl.core import messages as m
+from rdl.core.asking import JOINT
 from rdl.core.events import Retrying
 from rdl.core.gate import Ask
 from rdl.core.row import OVERLAP
@@ -142,12 +143,12 @@ def test_strikes_are_forgotten_when_bytes_come():
         start = turn * MiB
         play.head(part(start + 5))
         play.next_fetch()
-        play.head(part(start))
+        play.head(part(play.fetch.ask.start))
         play.arrive(play.fetch.segment, start, start + MiB)
         play.reset(play.fetch.segment)
         if not play.of(m.Fetch):
             play.next_fetch()
-    assert play.fetch.ask == Ask(20 * MiB, TOTAL)
+    assert play.fetch.ask == Ask(20 * MiB - JOINT, TOTAL)
 
 
 def test_a_response_that_always_breaks_the_rules_ends():
@@ -168,7 +169,7 @@ def test_a_short_206_is_no_failure():
     play.head(part(0, MiB))
     play.fill(1, 0, MiB)
     assert play.facts(Retrying) == []
-    assert play.fetch.ask.start == MiB
+    assert play.fetch.ask.start == MiB - JOINT
 
 
 def test_a_worker_whose_range_is_ignored_writes_nothing():
@@ -341,7 +342,7 @@ def test_the_last_segment_is_taken_from_a_connection_much_slower_than_others_wer
         play.head(part(play.fetch.ask.start, play.fetch.ask.stop))
     assert m.Drop(1) in play.all
     play.end(1)
-    assert play.fetch.ask.start == MiB
+    assert play.fetch.ask.start == MiB - JOINT
 
 
 def test_a_slow_connection_alone_is_left_in_peace():

@@ -11,6 +11,8 @@ from tests.engine.simulator import Story, run
 
 SEEDS = int(os.environ.get("NIGHTLY_SEEDS", "2000"))
 SLICES = 20
+FOUND = [18964, 18329, 41192, 48413, 21736]
+"""Stories that ended badly once."""
 
 
 @pytest.mark.parametrize("part", range(SLICES))
@@ -18,6 +20,11 @@ def test_no_wrong_byte_under_the_final_name(part):
     for seed in range(part, SEEDS, SLICES):
         story = run(seed)  # raises AssertionError with the story of the seed
         assert story.complete
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_ended_badly_once_ends_well(seed):
+    assert run(seed).complete
 
 
 def test_a_seed_is_one_story():

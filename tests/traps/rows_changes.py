@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.support.origin import Answer
+from tests.support.origin import END, Answer
 from tests.traps.harness import (
     ALL,
+    CUT,
+    FRESH,
     RESUME,
     SIZE,
     WORKERS,
@@ -115,6 +117,13 @@ SWITCHES = [
 ]
 
 
+def other_bytes_after_a_cut(server: Server, asked: Asked) -> Answer:
+    """The first answer ends early; from then on it is the other version, under the same tag."""
+    head, body = server.head(asked, int(asked.number > 0))
+    steps = [replace(head, etag='"v0"').encode(), body]
+    return steps if asked.number else [steps[0], body[:CUT], END]
+
+
 ROWS = [
     *SWITCHES,
     Row(
@@ -146,6 +155,16 @@ ROWS = [
         versions=2,
         modes=(RESUME,),
         fetched=1.2,
+        check=new_version,
+    ),
+    Row(
+        "P23-cut",
+        "other bytes under the same ETag after a cut",
+        other_bytes_after_a_cut,
+        ends(0),
+        versions=2,
+        modes=(FRESH,),
+        fetched=1.6,
         check=new_version,
     ),
     Row(

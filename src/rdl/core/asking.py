@@ -28,6 +28,8 @@ from rdl.core.spec import Spec, first_ask, lone_headers
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
 LOOK_SECONDS = 0.1
+JOINT = 16 << 10
+"""So many bytes at most before a gap come again within a run, and are compared."""
 MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
 RESTARTS_OF_MANY = 2
 """After so many it is one stream: whole, whatever the next request would bring."""
@@ -54,6 +56,7 @@ class Asking:
         self._dislikes = Dislikes()
         self._exhausted: e.RdlError | None = None
         self._strikes = self._restarts = 0
+        self._joint = JOINT
         self.order = Order(spec.window) if spec.window else None
         self.arrived = self.skipped = 0
         self.adopted = spec.adoptable
@@ -98,6 +101,7 @@ class Asking:
 
     def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
+        self._joint = min(JOINT, lane.gained // 16)  # of bodies that are cut it is to be little
         others = len(self.lanes.others(lane))
         gained = lane.gained >= ENOUGH_GAIN and self._joinable()
         if others and not lane.gained:  # it serves the others: this is about their number
@@ -203,16 +207,19 @@ class Asking:
         return None
 
     def _begin_step(self, step: Claim | Steal, fresh: list[Lane]) -> Lane:
-        """A lane for this step. What is taken from a `fresh` one, it has not asked for yet."""
+        """A lane for this step. What is taken from a `fresh` one, it has not asked for yet; a gap
+        is asked for with some of what stands before it, to compare."""
+        start, stop, overlap = step.range.start, step.range.stop, 0
+        if isinstance(step, Claim) and self.row is not None and self.order is None:
+            overlap = min(self._joint, self.row.overlap(start))
         if isinstance(step, Steal):
-            stop = step.range.start
-            self.lanes.trim(step.segment, stop)
+            self.lanes.trim(step.segment, start)
             unsent = [lane for lane in fresh if lane.segment == step.segment]
             for lane in unsent:
-                lane.ask = Ask(lane.ask.start, stop)
+                lane.ask = Ask(lane.ask.start, start)
             if not unsent:
-                self.emit(m.Trim(step.segment, stop))
-        return self.lanes.add(Ask(step.range.start, step.range.stop), step.range.stop, self.now)
+                self.emit(m.Trim(step.segment, start))
+        return self.lanes.add(Ask(start - overlap, stop), stop, self.now, overlap)
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""

@@ -275,10 +275,10 @@ class Filling(Asking):
             if before >= MUCH:
                 text = "the server sends no parts: what is here comes once more, and is passed over"
                 self.emit(m.Tell(Warned(self.spec.path, text)))
-        compare = 0 if self.confirmed or self.order else min(before, self.row.overlap(wanted.start))
+        compare = 0 if self.order else min(before, self.row.overlap(wanted.start))
         if not compare:
             self._confirm(lane)
-        if not wanted and not compare:
+        if not wanted and (self.confirmed or not compare):
             self.drop(lane)
             if not self.row.complete:
                 self._strike(lane, "206 that ends before what is missing")

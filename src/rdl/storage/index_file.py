@@ -67,6 +67,24 @@ def load(place: Place) -> Decoded | None:
             disk.close(file)
 
 
+def remove_left_over(place: Place) -> None:
+    """Remove an index that a run began under its temporary name; LocalFileError for what is none.
+    Raises OSError."""
+    disk, folder, fresh = place.disk, place.folder, place.fresh_name
+    if (stat := disk.stat(folder, fresh)) is None:
+        return
+    check_ours(disk, folder, stat, fresh)
+    start = memoryview(bytearray(len(MAGIC)))
+    file = disk.open(folder, fresh, write=False)
+    try:
+        count = disk.pread(file, start, 0)
+    finally:
+        disk.close(file)
+    if bytes(start[:count]) != MAGIC[:count] and any(start[:count]):  # zeros: a power cut
+        raise LocalFileError(fresh, "is not ours", hint="rename it: rdl needs this name")
+    disk.unlink(folder, fresh)
+
+
 def _read_all(disk: Disk, file: int, size: int) -> bytes:
     data = bytearray(size)
     view, offset = memoryview(data), 0
@@ -103,9 +121,7 @@ class IndexFile:
 
     def _replace(self, data: bytes) -> int:
         disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
-        if (stat := disk.stat(folder, fresh)) is not None:
-            self._check_left_over(stat)
-            disk.unlink(folder, fresh)
+        remove_left_over(self._place)
         file = disk.open(folder, fresh, create=True)
         try:
             self._write(file, data)
@@ -118,19 +134,6 @@ class IndexFile:
                 disk.unlink(folder, fresh)
             raise
         return file
-
-    def _check_left_over(self, stat: FileStat) -> None:
-        """LocalFileError unless what has the temporary name is an index that we began."""
-        disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
-        check_ours(disk, folder, stat, fresh)
-        start = memoryview(bytearray(len(MAGIC)))
-        file = disk.open(folder, fresh, write=False)
-        try:
-            count = disk.pread(file, start, 0)
-        finally:
-            disk.close(file)
-        if bytes(start[:count]) != MAGIC[:count] and any(start[:count]):  # zeros: a power cut
-            raise LocalFileError(fresh, "is not ours", hint="rename it: rdl needs this name")
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this file: else another writer has taken over."""

@@ -20,7 +20,7 @@ from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.base import Finish, Saved
 from rdl.storage.checking import believable, extents_on_disk, written_runs
 from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told
-from rdl.storage.index_file import IndexFile, Place, check_ours, load
+from rdl.storage.index_file import IndexFile, Place, check_ours, load, remove_left_over
 from rdl.storage.locking import locked
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
@@ -240,8 +240,9 @@ class PartStore:
             if self._disk.fstat(self._file).size == 0:
                 return
             self._disk.unlink(self._folder, self._names.part)
-        old = self._file
+        old, self._gone = self._file, True  # until it is locked, what has the name is nobody's
         self._lock()
+        self._gone = False
         self._disk.close(old)
 
     def _resume(self, stat: FileStat) -> Saved | None:
@@ -378,6 +379,8 @@ class PartStore:
                 if stat is not None:
                     check_ours(self._disk, self._folder, stat, self._names.index)
                     self._disk.unlink(self._folder, self._names.index)
+                with suppress(LocalFileError):  # what is not ours stays
+                    remove_left_over(self._index_place())
                 self._disk.sync_folder(self._folder)
         if self._index is not None:
             self._remove_index(self._index)
