@@ -195,6 +195,7 @@ def test_the_closed_sets_were_seen(seen: list[Object]) -> None:
 
 def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 def test_a_reader_may_meet_new_fields_but_here_they_are_an_error() -> None:

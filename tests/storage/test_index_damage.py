@@ -107,6 +107,7 @@ def is_prefix(damaged: bytes, first: int, ends: dict[int, frozenset[Extent]]) ->
 def test_every_truncation(left: tuple[bytes, bytes]) -> None:
     index, _ = left
     ends = ends_of(index)
+    assert len(index) > 500
     for length in range(len(index)):
         is_prefix(index[:length], length, ends)
 
@@ -115,6 +116,7 @@ def test_every_flipped_bit(left: tuple[bytes, bytes]) -> None:
     index, _ = left
     ends = ends_of(index)
     damaged = bytearray(index)
+    assert max(ends) == len(index)
     for bit in range(len(index) * 8):
         damaged[bit // 8] ^= 1 << bit % 8
         is_prefix(bytes(damaged), bit // 8, ends)
@@ -124,6 +126,7 @@ def test_every_flipped_bit(left: tuple[bytes, bytes]) -> None:
 def test_two_flipped_bits(left: tuple[bytes, bytes]) -> None:
     index, _ = left
     ends, random = ends_of(index), Random(3)
+    assert max(ends) == len(index)
     for _ in range(3000):
         one, two = sorted(random.sample(range(len(index) * 8), 2))
         damaged = bytearray(index)
@@ -140,6 +143,7 @@ def first_difference(one: bytes, other: bytes) -> int:
 def test_zeros_and_junk_from_any_sector_on(left: tuple[bytes, bytes]) -> None:
     index, _ = left
     ends = ends_of(index)
+    assert len(index) > SECTOR
     for start in range(0, len(index), SECTOR):
         for stop in (start + SECTOR, len(index)):
             for fill in (b"\0", b"\xff", b"RDLINDEX"):
@@ -203,9 +207,10 @@ def finished(index: bytes, part: bytes) -> int:
 
 def test_a_run_after_any_damage_ends_right(left: tuple[bytes, bytes]) -> None:
     index, part = left
+    whole = len(claims(decode(index)))
     for damaged in damages(index):
         try:
-            finished(damaged, part)
+            assert finished(damaged, part) <= whole
         except LocalFileError as error:
             pytest.fail(f"it should begin anew: {error}")
 
@@ -224,8 +229,8 @@ def test_data_that_is_not_what_the_index_says_is_fetched_again(left: tuple[bytes
 def test_the_index_of_an_earlier_moment(left: tuple[bytes, bytes]) -> None:
     """Put back by a backup: what it claims is there, or is fetched."""
     index, part = left
-    for end in ends_of(index):
-        finished(index[:end], part)
+    for end, claimed in ends_of(index).items():
+        assert finished(index[:end], part) == len(claimed)
 
 
 def test_the_index_of_another_download(left: tuple[bytes, bytes]) -> None:

@@ -13,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -84,10 +85,8 @@ class Forks:
 
 def serve() -> None:
     """Fork for each line, and wait at the empty one that follows it."""
-    import httpx  # noqa: F401
-
-    import rdl.api
-    import rdl.cli.commands.get  # noqa: F401
+    for name in ("httpx", "rdl.api", "rdl.cli.commands.get"):
+        import_module(name)
     from rdl.cli.main import main
 
     for line in sys.stdin:

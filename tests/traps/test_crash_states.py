@@ -156,6 +156,7 @@ def cut_again(scene: Scene, moment: Moment, fates: tuple[int, ...], random: Rand
 
 @pytest.mark.parametrize("name", SCENES)
 def test_a_kill_at_any_moment(name: str, recordings: dict[str, list[Moment]]) -> None:
+    assert len(recordings[name]) > 10
     for moment in recordings[name]:
         disk = MemoryDisk()
         load(disk, moment.shelf, None)

@@ -127,18 +127,21 @@ CASES += [(name, number) for name in SCENES if name != "fresh" for number in EVE
     ("name", "number"), CASES, ids=[f"{n}-{errno.errorcode[e]}" for n, e in CASES]
 )
 def test_each_call_of_the_disk_fails_once(name: str, number: int) -> None:
-    play(name, number, "once")
+    struck, calls = play(name, number, "once")
+    assert struck == calls > 20
 
 
 @pytest.mark.parametrize(("name", "number"), [("fresh", errno.ENOSPC), ("resumed", errno.EIO)])
 def test_from_each_call_on_the_disk_fails_for_good(name: str, number: int) -> None:
-    play(name, number, "for good")
+    struck, calls = play(name, number, "for good")
+    assert struck == calls > 20
 
 
-def play(name: str, number: int, times: str) -> None:
-    """Let each call fail in turn, and look at what is there, and at the run that follows."""
+def play(name: str, number: int, times: str) -> tuple[int, int]:
+    """Let each call fail in turn, and look at what is there, and at the run that follows. In how
+    many runs the failure struck, and how many calls there are."""
     make, run = SCENES[name]
-    calls = calls_of(make, run)
+    calls, struck = calls_of(make, run), 0
     before = make().read(TARGET)
     for place in range(1, len(calls) + 1):
         memory = make()
@@ -146,10 +149,12 @@ def play(name: str, number: int, times: str) -> None:
         try:
             ended = download(as_disk(disk), run)
             check(run, memory, before, ended, ERRORS[number])
+            struck += len(disk.calls) >= place
         except BaseException as error:
             what = f"{errno.errorcode[number]} {times} at call {place}, {calls[place - 1]}"
             error.add_note(f"{name}: {what}")
             raise
+    return struck, len(calls)
 
 
 def check(run: Run, memory: MemoryDisk, before: bytes | None, ended: Ended, code: int) -> None:

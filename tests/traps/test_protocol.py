@@ -22,7 +22,9 @@ CASES = [(row, mode) for row in ROWS for mode in row.modes]
 
 @pytest.mark.parametrize(("row", "mode"), CASES, ids=[f"{row.name}-{mode}" for row, mode in CASES])
 def test_row(row: Row, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    play(row, mode, tmp_path, monkeypatch)
+    played = play(row, mode, tmp_path, monkeypatch)
+    assert played.requests, "the trap was not met"
+    assert played.result.exit_code in row.right(mode)
 
 
 def test_names_are_unique() -> None:

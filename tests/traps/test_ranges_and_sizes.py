@@ -14,6 +14,7 @@ from tests.traps.harness import (
     Asked,
     Head,
     KiB,
+    Played,
     Row,
     Script,
     Server,
@@ -84,9 +85,9 @@ def said(text: str, *more: str) -> Script:
     return script
 
 
-def run(row: Row, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run(row: Row, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
     folder.mkdir()
-    play(row, mode, folder, monkeypatch)
+    return play(row, mode, folder, monkeypatch)
 
 
 @pytest.mark.parametrize("mode", [FRESH, RESUME])
@@ -106,7 +107,10 @@ def test_p48_every_small_size(mode: str, tmp_path: Path, monkeypatch: pytest.Mon
     for size in range(71):
         options = {"min_split": 1} if mode == WORKERS else {}
         row = Row("P48", "", honest, ends(0), size=size, options=options, requests=2 + size)
-        run(row, mode, tmp_path / str(size), monkeypatch)
+        played = run(row, mode, tmp_path / str(size), monkeypatch)
+        assert played.target.stat().st_size == size
+        came = played.result.bytes_downloaded  # a worker may pass an end that has just moved
+        assert came == size if mode == FRESH else came >= size
 
 
 @pytest.mark.parametrize("mode", [FRESH, RESUME, WORKERS])
@@ -118,4 +122,6 @@ def test_p48_sizes_around_block_edges(
         for cut in (BLOCK - 1, BLOCK, BLOCK + 1) if mode == RESUME else (0,):
             row = Row("P48", "", honest, ends(0), size=size, cut=cut, options=options, fetched=1.1)
             if cut < size:
-                run(row, mode, tmp_path / f"{size}-{cut}", monkeypatch)
+                played = run(row, mode, tmp_path / f"{size}-{cut}", monkeypatch)
+                assert played.target.stat().st_size == size
+                assert played.result.bytes_reused == cut

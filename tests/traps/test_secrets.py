@@ -165,16 +165,20 @@ def left(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("display", [PEOPLE, PROGRAMS], ids=["people", "programs"])
 def test_get_tells_no_secret(tmp_path: Path, served: Origin, display: tuple[str, ...]) -> None:
-    def play(named: tuple[int, Case]) -> None:
-        run(tmp_path / str(named[0]), served, named[1], *display)
+    def play(named: tuple[int, Case]) -> Said:
+        return run(tmp_path / str(named[0]), served, named[1], *display)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(play, enumerate(CASES.values())))
+        said = list(pool.map(play, enumerate(CASES.values())))
+    assert [one.code for one in said] == [case.code for case in CASES.values()]
+    assert all(one.err for one in said)
 
 
 def test_the_others_tell_no_secret(tmp_path: Path, served: Origin) -> None:
     for number, case in enumerate(OTHERS.values()):
-        run(tmp_path / str(number), served, case)
+        said = run(tmp_path / str(number), served, case)
+        assert said.code == case.code
+        assert said.out or said.err
 
 
 def test_what_is_left_tells_no_secret(tmp_path: Path, served: Origin) -> None:
