@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from rdl.core.digest import parse_digest
-from rdl.core.events import Fact, Result
+from rdl.core.events import Fact, Result, failed
 from rdl.core.names import name_from_url
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url, safe_text
@@ -29,7 +29,7 @@ from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import RequestLimit, Throttle
-from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError, exit_code_of
+from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
 from rdl.storage.part_file import PartStore
@@ -200,27 +200,19 @@ class Session:
 
     def _outcome(self, target: Target, tell: Teller) -> Result:
         """What became of a target, whatever happened."""
-        shown = Result(redact_url(target.url), str(target.path))
+        result = Result(redact_url(target.url), str(target.path))
+        resumable: bool | None = None
         try:
             if self._interrupted is not None:
                 raise Interrupted(self._interrupted)
             result, error = self._run(target, tell)
+            resumable = result.resumable
         except RdlError as early:
-            result, error = shown, early
+            error = early
         except Exception as bug:
-            result, error = shown, RdlError("internal error", repr(bug))
+            error = RdlError("internal error", repr(bug))
             error.__cause__ = bug
-        if error is None:
-            return result
-        return replace(
-            result,
-            exit_code=int(exit_code_of(error)),
-            reason=error.reason,
-            resumable=error.resumable,
-            completeness="unconfirmed",
-            error=str(error),
-            hint=error.hint,
-        )
+        return result if error is None else failed(result, error, resumable=resumable)
 
     def _run(self, target: Target, tell: Teller | None) -> tuple[Result, RdlError | None]:
         url, network = _without_userinfo(target.url, target.options.network)

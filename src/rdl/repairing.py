@@ -17,13 +17,16 @@ from msgspec.structs import replace
 
 from rdl.api import Session, Target, Teller
 from rdl.core.byterange import ByteRange
+from rdl.core.digest import disagreement
 from rdl.core.events import Fact, Result
 from rdl.core.representation import Trust
+from rdl.core.row import span_of
 from rdl.core.text import redact_url
 from rdl.engine.hashing import Follower
 from rdl.errors import (
     DigestMismatch,
     LocalFileError,
+    ProtocolError,
     RdlError,
     TargetExists,
     UsageError,
@@ -203,11 +206,9 @@ class _Ranges:
         """Read back: what is published is what was proved, ranges that were right before too."""
         follower = Follower(copy)
         follower.feed(_range_of(check, size), [digest.algorithm for digest in check.digests])
-        found = follower.digests()
-        for digest in check.digests:
-            if found[digest.algorithm] != digest.hex:
-                why = f"{digest.algorithm} is {found[digest.algorithm]}, expected {digest.hex}"
-                raise DigestMismatch(str(self._path), why)
+        wanted = {digest.algorithm: digest.hex for digest in check.digests}
+        if why := disagreement(follower.digests(), wanted):
+            raise DigestMismatch(str(self._path), why)
 
     def _result(self, target: FileStat, patches: Sequence[_Patch], seconds: float) -> Result:
         fetched = [patch.result for patch in patches]
@@ -233,9 +234,10 @@ class _Ranges:
 
 
 def _range_of(check: Check, size: int) -> ByteRange:
-    spec = check.range or RangeSpec()
-    start = max(0, size - spec.suffix) if spec.suffix is not None else spec.start
-    return ByteRange(start, size if spec.stop is None else min(spec.stop, size))
+    part = span_of(check.range, size)
+    if part is None:
+        raise ProtocolError(str(check.path), f"the range lies outside of its {size} bytes")
+    return part
 
 
 def _covered(ranges: Sequence[ByteRange]) -> int:

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange
-from rdl.core.digest import parse_digest
+from rdl.core.digest import disagreement, parse_digest
 from rdl.core.events import Fact
 from rdl.engine.verifying import Stop, Tally, hash_range
 from rdl.errors import (
@@ -215,9 +215,7 @@ def _checked(check: Check, expected: dict[str, str], tally: Tally, stop: Stop) -
     if len(agreed) == len(expected):
         return result, None
     what = file.shown + ("" if check.range is None else f", bytes {_shown(wanted)}")
-    wrong = [name for name in expected if name not in agreed]
-    why = "; ".join(f"{name} is {found[name]}, expected {expected[name]}" for name in wrong)
-    return result, DigestMismatch(what, why)
+    return result, DigestMismatch(what, disagreement(found, expected))
 
 
 def _need(file: LocalFile, wanted: ByteRange) -> None:

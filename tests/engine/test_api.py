@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 import rdl
 from rdl.api import Session, Target
-from rdl.core.events import Planned, Warned
+from rdl.core.events import Planned, Progress, Warned
 from rdl.core.row import OVERLAP
 from rdl.errors import (
     DigestMismatch,
@@ -428,3 +428,21 @@ def test_many_logins_do_not_use_up_the_descriptors(tmp_path):
             network = replace(QUICK.network, headers=(("X-N", str(number)),))
             session.get(Target(origin.url(), tmp_path / f"f{number}", Options(network)))
         assert len(session._transports) <= 9
+
+
+@pytest.mark.parametrize(("etag", "resumable"), [('"1"', True), ('W/"1"', False)])
+def test_only_what_can_be_continued_is_called_resumable(tmp_path, etag, resumable):
+    content = content_of(300_000)
+
+    def answer(connection, number, seen):
+        return [response(content, "200 OK", f"ETag: {etag}")[:200_000], HANG]
+
+    def stop(fact):
+        if isinstance(fact, Progress) and fact.bytes_present:
+            session.interrupt("SIGINT")
+
+    with Origin(answer) as origin, Session() as session:
+        [result] = session.get_all([Target(origin.url(), tmp_path / "f", QUICK)], stop)
+    assert (result.exit_code, result.reason) == (130, "interrupted")
+    assert result.bytes_present > 0
+    assert result.resumable is resumable

@@ -8,7 +8,7 @@ from rdl.cli.display.json_lines import encode, result_object
 from rdl.cli.display.summary import remote_text
 from rdl.cli.signals import Signals
 from rdl.cli.streams import Messages, Output, standard_streams
-from rdl.core.events import Result
+from rdl.core.events import Result, failed
 from rdl.errors import RdlError, exit_code_of
 
 
@@ -32,7 +32,7 @@ class Console(Struct):
     def error(self, error: RdlError) -> int:
         """Print an error that ended the command; returns its exit code."""
         code = exit_code_of(error)
-        line = encode(result_object(_as_result(error, code)))
+        line = encode(result_object(failed(Result("", ""), error)))
         if self.results:
             self.output.line(line)
         if self.json:
@@ -42,16 +42,3 @@ class Console(Struct):
         if error.hint:
             self.messages.line(f"rdl: hint: {remote_text(error.hint)}")
         return code
-
-
-def _as_result(error: RdlError, code: int) -> Result:
-    return Result(
-        url="",
-        path="",
-        exit_code=code,
-        reason=error.reason,
-        resumable=error.resumable,
-        completeness="unconfirmed",
-        error=str(error),
-        hint=error.hint,
-    )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from msgspec.structs import replace
 
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
@@ -17,7 +16,7 @@ from rdl.cli.report import Report
 from rdl.cli.settings import options_as_in_get, session_options_from
 from rdl.cli.targets import with_credentials
 from rdl.cli.values import parse_url
-from rdl.core.events import Result
+from rdl.core.events import Result, failed
 from rdl.core.text import redact_url
 from rdl.errors import ExitCode, Interrupted, RdlError, UsageError, exit_code_of
 from rdl.options import Options
@@ -79,20 +78,9 @@ def repair(
             console.messages.line(f"rdl: interrupted: {name_of(str(checks[0].path))} is as it was")
             return int(exit_code_of(error))
         except RdlError as error:
-            result = _failure(error, url, str(checks[0].path))
+            result = failed(Result(redact_url(url), str(checks[0].path)), error)
         finally:
             console.signals.watch(None, display.abandon)
     report.done(result)
     report.end()
     return result.exit_code
-
-
-def _failure(error: RdlError, url: str, path: str) -> Result:
-    return replace(
-        Result(redact_url(url), path, completeness="unconfirmed"),
-        exit_code=int(exit_code_of(error)),
-        reason=error.reason,
-        resumable=error.resumable,
-        error=str(error),
-        hint=error.hint,
-    )

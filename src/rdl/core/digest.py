@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -115,6 +115,14 @@ def _lenient_base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):  # not what it claims to be: it says nothing
         return b""
+
+
+def disagreement(
+    found: Mapping[str, str], wanted: Mapping[str, str], says: str = "expected"
+) -> str:
+    """Why the digests found (algorithm to hex) are not the wanted ones; empty when they are."""
+    wrong = [name for name, want in wanted.items() if found.get(name) != want]
+    return "; ".join(f"{name} is {found.get(name)}, {says} {wanted[name]}" for name in wrong)
 
 
 def algorithm_of(name: str) -> str | None:

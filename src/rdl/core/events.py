@@ -6,6 +6,9 @@ The JSON form of each is in docs/json-events.md.
 from __future__ import annotations
 
 from msgspec import Struct, field
+from msgspec.structs import replace
+
+from rdl.errors import RdlError, exit_code_of
 
 
 class Planned(Struct, frozen=True):
@@ -106,3 +109,17 @@ class Result(Struct, frozen=True):
     range: tuple[int, int] | None = None
     error: str = ""
     hint: str = ""
+
+
+def failed(result: Result, error: RdlError, *, resumable: bool | None = None) -> Result:
+    """The result of what ended with this error. `resumable`: as the transfer found it; None:
+    there was none, and it is as for errors of this kind."""
+    return replace(
+        result,
+        exit_code=int(exit_code_of(error)),
+        reason=error.reason,
+        resumable=error.resumable if resumable is None else resumable,
+        completeness="unconfirmed",
+        error=str(error),
+        hint=error.hint,
+    )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange
+from rdl.core.digest import disagreement
 from rdl.core.events import Result
 from rdl.core.representation import Trust
 from rdl.core.row import Row
@@ -62,11 +63,7 @@ class Digests:
     def objection(self, found: dict[str, str]) -> str:
         """Why the bytes are not the right ones, or nothing."""
         self._found = dict(found)
-        for name, want in self.checked.items():
-            if found.get(name) != want:
-                expected = "expected" if self.wanted else "the server says"
-                return f"{name} is {found.get(name)}, {expected} {want}"
-        return ""
+        return disagreement(found, self.checked, "expected" if self.wanted else "the server says")
 
     def about(self, result: Result, error: RdlError | None) -> Result:
         """The result with what was proved."""

@@ -16,7 +16,7 @@ STEP = 1 << 20
 
 
 class Readable(Protocol):
-    """What can be read at any offset."""
+    """What can be read at any offset, from several threads at once."""
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Read at most len(view) bytes; 0 at the end."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from rdl.core.digest import disagreement
 from rdl.core.events import Result
 from rdl.core.representation import Representation
 from rdl.core.transfer import Transfer
@@ -271,8 +272,6 @@ class Stream(io.RawIOBase):
             self._expect(first.digests[:1])
 
     def _check(self) -> None:
-        for digest, hashed in self._hashes.items():
-            found = hashed.hexdigest()
-            if found != digest.hex:
-                why = f"{digest.algorithm} is {found}, expected {digest.hex}"
-                raise DigestMismatch("stream", why)
+        found = {digest.algorithm: one.hexdigest() for digest, one in self._hashes.items()}
+        if why := disagreement(found, {digest.algorithm: digest.hex for digest in self._hashes}):
+            raise DigestMismatch("stream", why)

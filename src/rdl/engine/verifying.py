@@ -9,23 +9,15 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Verifying
-from rdl.errors import Interrupted
+from rdl.engine.hashing import Readable
+from rdl.errors import Interrupted, LocalFileError
 
 STEP = 1 << 20
 PERIOD = 0.1
 """Seconds between two facts about one file."""
-
-
-class Readable(Protocol):
-    """Bytes that can be read at any offset, from several threads at once."""
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Read 1 to len(view) bytes; never 0, an end that comes too early is an error."""
-        ...
 
 
 class Stop:
@@ -89,6 +81,8 @@ def hash_range(
     while at < wanted.stop:
         stop.check()
         count = source.read_into(at, view[: min(len(view), wanted.stop - at)])
+        if count == 0:
+            raise LocalFileError("file", "it is shorter than it was")
         for one in hashes.values():
             one.update(view[:count])
         at += count
