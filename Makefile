@@ -36,11 +36,13 @@ manual: $(READY)
 simulate: $(READY)
 	$(BIN)/python -m tests.engine.simulator $(SEED)
 
-# The same tests with larger counts: more seeds, kills, states after power cuts, fuzzers' examples.
+# The same tests with larger counts: seeds, kills, states after power cuts, fuzzers' examples,
+# orders of events.
 nightly: export NIGHTLY_SEEDS ?= 50000
 nightly: export NIGHTLY_KILLS ?= 40
 nightly: export NIGHTLY_STATES ?= 100000
 nightly: export NIGHTLY_FUZZ ?= 2000
+nightly: export NIGHTLY_ORDERS ?= 10000
 nightly: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
 

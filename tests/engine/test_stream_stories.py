@@ -6,7 +6,8 @@ from rdl.core import order
 from rdl.core.transfer import Spec, Transfer
 from rdl.options import RangeSpec, TransferOptions
 from rdl.storage.window import WindowStore
-from tests.engine.simulator import SimulatedDriver, World
+from tests.engine.simulated import SimulatedDriver
+from tests.engine.world import World
 
 SEEDS, SLICES = 1000, 10
 

@@ -13,14 +13,11 @@ from rdl.errors import LocalFileError
 from rdl.storage.base import Saved
 from rdl.storage.memory import SECTOR, MemoryDisk
 from tests.engine.staging import content_of
+from tests.engine.world import Killed
 from tests.traps.stage import INDEX, PART, TARGET, Run, download
 
 SIZE = 90_000
 DATA, OTHER = content_of(SIZE, seed=4), content_of(SIZE, seed=5)
-
-
-class Killed(BaseException):
-    """The process is gone."""
 
 
 class Mortal(MemoryDisk):

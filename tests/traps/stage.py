@@ -13,21 +13,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from rdl.core.byterange import ByteRange, Extent
-from rdl.core.transfer import Spec, Transfer
 from rdl.errors import RdlError, exit_code_of
-from rdl.landing import Landing
 from rdl.options import Digest, FileOptions, Options, TransferOptions
 from rdl.storage.base import Finish, Header, Saved
 from rdl.storage.disk import Disk
 from rdl.storage.memory import MemoryDisk
 from rdl.storage.part_file import PartStore
-from tests.engine.simulator import SimulatedDriver, Version, World
+from tests.engine.simulated import Process
 from tests.engine.staging import content_of
+from tests.engine.world import TARGET, Version, World
 
-FOLDER = Path("/disk")
-TARGET = FOLDER / "file"
+FOLDER = TARGET.parent
 PART, INDEX = TARGET.with_name("file.part"), TARGET.with_name("file.part.index")
-URL = "http://server/file"
 SIZE = 9_000
 VERSIONS = [content_of(SIZE, seed=number) for number in (1, 2)]
 OLD = b"what stood there before"
@@ -160,42 +157,15 @@ def download(
         on_change=run.on_change,
     )
     made = Options(transfer=options, file=FileOptions(adopt=run.adopt))
+    store = Watched(promises, look, adopt=run.adopt, disk=disk)
+    error = None
     try:
-        error = _process(
-            world, disk, made, Watched(promises, look, adopt=run.adopt, disk=disk), run
-        )
+        process = Process(world, store, made, lambda: 7)
+        if process.driver is not None:
+            if run.stop_at is not None:
+                process.driver.later(run.stop_at, process.stop)
+            _, error = process.run()
     except RdlError as raised:
         error = raised
     code = 0 if error is None else int(exit_code_of(error))
     return Ended(code, error, promises, len(world.transport.requests))
-
-
-def _process(
-    world: Quiet, disk: Disk, options: Options, store: Watched, run: Run
-) -> RdlError | None:
-    """The steps of Session.get."""
-    landing = Landing(TARGET, URL, options, disk=disk)
-    if landing.already_there() is not None:
-        landing.sweep()
-        return None
-    try:
-        remembered = landing.open(store, None)
-        spec = Spec(
-            URL,
-            str(TARGET),
-            options.transfer,
-            7,
-            True,
-            remembered,
-            landing.existing,
-            adopted=landing.adopted,
-        )
-        driver = SimulatedDriver(world, Transfer(spec), store)
-        if run.stop_at is not None:
-            driver.later(run.stop_at, lambda: driver.signal("SIGTERM"))
-        result, error = driver.run()
-    except BaseException:
-        store.close()
-        raise
-    store.close(discard=result.reason == "unchanged")
-    return error
