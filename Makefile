@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests demo bench manual scoreboard
 
-.PHONY: demo test lint type bench scoreboard manual simulate nightly clean
+.PHONY: demo test coverage lint type bench scoreboard manual simulate nightly clean
 
 demo: $(READY)
 	$(BIN)/python -m demo.demo $(DEMO)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
+
+# Every branch of the modules that pyproject.toml names is taken by their own tests.
+coverage: $(READY)
+	$(BIN)/python -m coverage run -m pytest -q tests/core tests/transport
+	$(BIN)/python -m coverage report
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)
@@ -47,7 +52,7 @@ nightly: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
 	find src tests demo bench manual scoreboard -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

@@ -24,7 +24,14 @@ from rdl.core.index import (
     Stat,
     decode,
 )
-from rdl.core.index_json import MAX_OFFSET, Header, SessionRecord, header_bytes
+from rdl.core.index_json import (
+    MAX_JSON,
+    MAX_OFFSET,
+    Header,
+    SessionRecord,
+    header_bytes,
+    session_bytes,
+)
 from rdl.core.representation import Representation
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "index"
@@ -384,3 +391,8 @@ def test_the_vectors_are_there_and_can_be_written_again() -> None:
     lines = (VECTORS / "clean.hex").read_text().splitlines()
     stored = bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
     assert journal()[0] == stored
+
+
+def test_a_record_that_no_reader_would_take_is_not_written() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        session_bytes(SessionRecord("b" * MAX_JSON, "aa", 1, 1, True))
