@@ -53,6 +53,19 @@ def test_bytes_beyond_the_window_are_refused():
         store.write_at(51, memoryview(DATA[51:151]))
 
 
+def test_bytes_behind_the_reader_stay_for_a_while_as_it_got_them():
+    store = begun(160)
+    store.write_at(0, memoryview(DATA[:160]))
+    store.release(100)
+    store.write_at(80, memoryview(b"\xff" * 20 + DATA[100:110]))
+    assert read(store, 90, 160) == DATA[90:160]
+    store.write_at(160, memoryview(DATA[160:260]))
+    assert read(store, 90, 100) == DATA[90:100]
+    assert store.read_into(89, memoryview(bytearray(9))) == 0
+    store.close()
+    assert store.read_into(95, memoryview(bytearray(5))) == 0
+
+
 def test_a_span_begins_where_it_begins_and_small_ones_need_no_large_ring():
     store = begun(1 << 40, span=ByteRange(1000, 1010))
     assert store.start == 1000

@@ -15,7 +15,7 @@ from rdl.core.events import Retrying
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, worker_headers
 from rdl.core.lanes import Lane, Lanes
-from rdl.core.order import Order
+from rdl.core.order import JOINT, Order
 from rdl.core.pace import Growth, Patience
 from rdl.core.planner import Claim, Steal
 from rdl.core.proving import Digests
@@ -28,8 +28,6 @@ from rdl.core.spec import Spec, first_ask, lone_headers
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
 LOOK_SECONDS = 0.1
-JOINT = 16 << 10
-"""So many bytes at most before a gap come again within a run, and are compared."""
 MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
 RESTARTS_OF_MANY = 2
 """After so many it is one stream: whole, whatever the next request would bring."""
@@ -210,8 +208,8 @@ class Asking:
         """A lane for this step. What is taken from a `fresh` one, it has not asked for yet; a gap
         is asked for with some of what stands before it, to compare."""
         start, stop, overlap = step.range.start, step.range.stop, 0
-        if isinstance(step, Claim) and self.row is not None and self.order is None:
-            overlap = min(self._joint, self.row.overlap(start))
+        if isinstance(step, Claim):
+            overlap = min(self._joint, self.comparable(start))
         if isinstance(step, Steal):
             self.lanes.trim(step.segment, start)
             unsent = [lane for lane in fresh if lane.segment == step.segment]
@@ -220,6 +218,12 @@ class Asking:
             if not unsent:
                 self.emit(m.Trim(step.segment, start))
         return self.lanes.add(Ask(start - overlap, stop), stop, self.now, overlap)
+
+    def comparable(self, at: int) -> int:
+        """How many bytes right before the offset `at` are here to compare others with."""
+        assert self.row is not None
+        here = self.row.overlap(at)
+        return here if self.order is None else min(here, self.order.comparable(at))
 
     def _ask_first(self) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""

@@ -275,7 +275,7 @@ class Filling(Asking):
             if before >= MUCH:
                 text = "the server sends no parts: what is here comes once more, and is passed over"
                 self.emit(m.Tell(Warned(self.spec.path, text)))
-        compare = 0 if self.order else min(before, self.row.overlap(wanted.start))
+        compare = min(before, self.comparable(wanted.start))
         if not compare:
             self._confirm(lane)
         if not wanted and (self.confirmed or not compare):

@@ -7,6 +7,13 @@ from rdl.core.row import Row
 
 LEAST_ROOM = 1 << 20
 """With less room no request is begun, unless that is all there is to ask for."""
+JOINT = 16 << 10
+"""So many bytes at most before a gap come again within a run, and are compared."""
+
+
+def behind(window: int) -> int:
+    """How many bytes behind the reader a window keeps, to compare with what is joined."""
+    return min(JOINT, window // 16)
 
 
 class Order:
@@ -32,6 +39,10 @@ class Order:
     def limit(self) -> int:
         """Where the window ends."""
         return self.consumed + self.window
+
+    def comparable(self, at: int) -> int:
+        """How many bytes before the offset `at` are in memory yet."""
+        return max(0, at - self.consumed + behind(self.window))
 
     @property
     def least(self) -> int:

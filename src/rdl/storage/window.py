@@ -1,7 +1,8 @@
 """A Store in memory for one reader in order: a ring of fixed size, nothing on disk.
 
-The heart begins nothing beyond a ring's length from what the reader has released. A worker
-whose end moved closer may still bring bytes that were released since: they are let fall.
+The heart begins nothing beyond a window's length from what the reader has released. Some bytes
+behind that stay, to compare others with that are joined to them. A worker whose end moved closer
+may still bring bytes that were released since: they are let fall.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.order import behind
 from rdl.errors import LocalFileError
 from rdl.storage.base import Finish, Header, Saved
 
 
 class WindowStore:
-    """`size`: bytes of the ring. `start`: where the span begins, known after begin()."""
+    """`size`: bytes of the window. `start`: where the span begins, known after begin()."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._ring = memoryview(bytearray())
-        self._released, self._lock = 0, threading.Lock()
+        self._kept = self._released = 0
+        self._lock = threading.Lock()
         self.start: int | None = None
 
     def open(self) -> Saved | None:
@@ -31,9 +34,10 @@ class WindowStore:
         """Make the ring; one that is larger than all there is would be a waste."""
         total = header.representation.total
         length = len(header.span) if header.span else total
-        size = self._size if length is None else min(self._size, length)
+        size = self._size + behind(self._size)
+        size = size if length is None else min(size, length)
         self._ring = memoryview(bytearray(max(1, size)))
-        self.start = self._released = header.span.start if header.span else 0
+        self.start = self._kept = self._released = header.span.start if header.span else 0
 
     def reserve(self, size: int) -> None:
         """The ring is all the room there is."""
@@ -44,7 +48,7 @@ class WindowStore:
             offset, data, ring = offset + late, data[late:], self._ring
             if not ring:
                 return
-            if offset + len(data) > self._released + len(ring):
+            if offset + len(data) > self._kept + len(ring):
                 raise LocalFileError("stream", "bytes beyond the window")
             while data:
                 place = (offset - (self.start or 0)) % len(ring)
@@ -53,8 +57,12 @@ class WindowStore:
                 offset, data = offset + len(part), data[len(part) :]
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        part = self.view(offset, len(view))
-        view[: len(part)] = part
+        """0 for what is not kept any more."""
+        with self._lock:
+            if offset < self._kept or not self._ring:
+                return 0
+            part = self.view(offset, len(view))
+            view[: len(part)] = part
         return len(part)
 
     def view(self, offset: int, size: int) -> memoryview:
@@ -67,6 +75,7 @@ class WindowStore:
         """The reader has taken the bytes before `upto`."""
         with self._lock:
             self._released = upto
+            self._kept = max(self._kept, upto - behind(self._size))
 
     def record(self, extents: Sequence[Extent]) -> None:
         """Nothing outlives the process."""
