@@ -190,12 +190,13 @@ def test_errors_of_the_server_reach_the_reader():
 def test_a_slow_reader_holds_the_fetching_back():
     """And the memory with it: tests/scenarios read under a limit of addresses."""
     size = 96 * MiB
-    with Origin(ranged(bytes(size))) as origin:
-        with Session() as session, session.stream(origin.url(), options(connections=4)) as stream:
-            for turn in range(1, 6):
-                assert len(stream.read(100_000)) <= 100_000
-                time.sleep(0.1)
-                assert max(map(_end, origin.seen[1:]), default=0) <= 12 * MiB + turn * 100_000
+    with Origin(ranged(bytes(size))) as origin, Session() as session:
+        stream = session.stream(origin.url(), options(connections=4))
+        for turn in range(1, 6):
+            assert len(stream.read(100_000)) <= 100_000
+            time.sleep(0.1)
+            assert max(map(_end, origin.seen[1:]), default=0) <= 12 * MiB + turn * 100_000
+        stream.close()
 
 
 def _end(seen):
