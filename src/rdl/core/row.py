@@ -147,7 +147,9 @@ class Row:
         """The present share of equal slices of the span; empty while its size is unknown."""
         if self._map is None or not self.span:
             return ()
-        size = len(self.span)
+        size, present = len(self.span), self.present_bytes
+        if present in (0, size):  # of small files all facts are such
+            return (float(present > 0),) * cells
         edges = [self.span.start + size * i // cells for i in range(cells + 1)]
         slices = [ByteRange(a, b) for a, b in pairwise(edges)]
         return tuple(self._map.count(part) / len(part) if part else 1.0 for part in slices)

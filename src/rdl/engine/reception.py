@@ -229,6 +229,8 @@ class Reception:
                 self._record()
         except RdlError as error:
             return (m.LocalFailed(error), *self._end())
+        if (self._at, False) == self._edge:  # one wake of the driver instead of two
+            return self._end()
         events = self._report(now) if due else ()
         self._pause(wait)
         return events

@@ -18,7 +18,7 @@ from rdl.errors import LocalFileError
 from rdl.storage.base import Finish
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.names import Names
-from rdl.storage.publishing import Publication, check_target
+from rdl.storage.publishing import Publication, check_target, mode_of
 
 STEP, PAGE = 1 << 20, 4096
 PRIVATE = ".rdl-"
@@ -135,8 +135,9 @@ class PrivateCopy:
         as it was any more."""
         names = Names(self._path.name, self._name, "", "")
         finish = Finish(size=self._target.size, mode=self._target.mode)
+        mode = mode_of(finish, self._disk)
         publication = Publication(
-            self._disk, self._folder, self._file, names, self._target, finish, ""
+            self._disk, self._folder, self._file, names, self._target, finish, "", mode
         )
         publication.prepare(finish.size)
         publication.rename()

@@ -24,7 +24,7 @@ from rdl.storage.index_file import IndexFile, Place, check_ours, load, remove_le
 from rdl.storage.locking import locked
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
-from rdl.storage.publishing import Publication, check_target
+from rdl.storage.publishing import Publication, check_target, mode_of
 
 RECORD_SIZE = 33
 """Bytes of the index for one extent."""
@@ -173,6 +173,7 @@ class PartStore:
             self._target,
             finish,
             self._header.url if self._header else "",
+            mode_of(finish, self._disk),
         )
         self._sync()
         size = finish.size if finish.size is not None else self._expected_size()

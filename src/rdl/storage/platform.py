@@ -194,10 +194,7 @@ class PosixDisk:
         return _file_system(folder) not in MODELESS_FILE_SYSTEMS
 
     def boot_id(self) -> str:
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:  # unknown: records that depend on it do not count
-            return ""
+        return _boot_id()
 
     def user(self) -> int:
         return os.geteuid()
@@ -230,6 +227,14 @@ class PosixDisk:
             except OSError:  # none there, or none possible: the same to us
                 return None
         return None
+
+
+@functools.lru_cache(maxsize=1)
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # unknown: records that depend on it do not count
+        return ""
 
 
 def _file_stat(facts: os.stat_result) -> FileStat:

@@ -32,8 +32,14 @@ def check_target(disk: Disk, folder: int, name: str) -> FileStat | None:
     return stat
 
 
+def mode_of(finish: Finish, disk: Disk) -> int:
+    """The mode that was asked for, else that of any new file of this user."""
+    return 0o666 & ~disk.umask() if finish.mode is None else finish.mode & 0o777
+
+
 class Publication(Struct, frozen=True):
-    """One part file on its way to its final name. `target`: as it was at the start."""
+    """One part file on its way to its final name. `target`: as it was at the start; `mode`: of
+    the published file."""
 
     disk: Disk
     folder: int
@@ -42,6 +48,7 @@ class Publication(Struct, frozen=True):
     target: FileStat | None
     finish: Finish
     url: str
+    mode: int
 
     def prepare(self, size: int | None) -> None:
         """Give the file its size, mode, time and note, and sync these. LocalFileError when
@@ -52,7 +59,7 @@ class Publication(Struct, frozen=True):
             if size is not None and stat.size < size:
                 raise LocalFileError(self.names.part, f"has {stat.size} of {size} bytes")
             self.disk.truncate(self.file, stat.size if size is None else size)
-            self._set_mode(self._mode() & ~0o022)
+            self._set_mode(self.mode & ~0o022)
             if self.finish.mtime is not None:
                 self._set_mtime(self.finish.mtime)
             self._set_note()
@@ -71,8 +78,8 @@ class Publication(Struct, frozen=True):
             if isinstance(error.__cause__, FileExistsError):
                 raise self._exists("appeared while we worked") from error
             raise
-        if self._mode() & 0o022:  # never as a part file: that would not be believed again
-            self._set_mode(self._mode())
+        if self.mode & 0o022:  # never as a part file: that would not be believed again
+            self._set_mode(self.mode)
         with told(target):
             disk.sync_folder(self.folder)
 
@@ -92,10 +99,6 @@ class Publication(Struct, frozen=True):
     def _exists(self, why: str) -> TargetExists:
         kept = self.names.index and f"what was fetched is kept as {self.names.part}"
         return TargetExists(self.names.target, why, hint=kept)
-
-    def _mode(self) -> int:
-        asked = self.finish.mode
-        return 0o666 & ~self.disk.umask() if asked is None else asked & 0o777
 
     def _set_mode(self, mode: int) -> None:
         try:

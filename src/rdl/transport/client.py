@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from threading import Lock
 
 import httpx
@@ -49,9 +48,7 @@ class HttpTransport:
         self._wire = Http1Transport(options, self._environment)
         self._client = httpx.Client(
             transport=self._wire,
-            follow_redirects=False,
             trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={
                 "Accept": "*/*",
                 "Accept-Encoding": "identity",
@@ -96,17 +93,29 @@ class HttpTransport:
                 headers=self._fields_for(request, url, lineage),
                 extensions={"rdl_public_only": private},
             )
-            with self._lock:
-                jar = self._jars.setdefault(origin(url), httpx.Cookies())
-            prepared.headers.encoding = "latin-1"  # a cookie goes back as the bytes it came in
-            jar.set_cookie_header(prepared)
-            response = self._client.send(prepared, stream=True, auth=None)
-            response.headers.encoding = "latin-1"
-            jar.extract_cookies(response)
+            self._add_cookies(prepared)
+            # Not by Client.send: its own jar costs as much as all else that it does here.
+            response = self._wire.handle_request(prepared)
+            response.request = prepared
+            self._keep_cookies(response)
             return response
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             # Raised by httpx for a Location it cannot parse; it has closed the response.
             raise ProtocolError(redact_url(str(url)), "redirects to an unusable URL") from error
+
+    def _add_cookies(self, request: httpx.Request) -> None:
+        with self._lock:
+            jar = self._jars.get(origin(request.url))
+        if jar is not None:
+            request.headers.encoding = "latin-1"  # a cookie goes back as the bytes it came in
+            jar.set_cookie_header(request)
+
+    def _keep_cookies(self, response: httpx.Response) -> None:
+        if "set-cookie" in response.headers:
+            with self._lock:
+                jar = self._jars.setdefault(origin(response.request.url), httpx.Cookies())
+            response.headers.encoding = "latin-1"
+            jar.extract_cookies(response)
 
     def _fields_for(self, request: Request, url: httpx.URL, lineage: Lineage) -> list[Field]:
         own = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers]

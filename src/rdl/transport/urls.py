@@ -7,6 +7,7 @@ fragment is dropped; userinfo never gets into a request.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 import httpx
@@ -22,6 +23,7 @@ _ENCODED_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+@lru_cache(maxsize=64)
 def parse_url(text: str) -> httpx.URL:
     """The URL without userinfo and fragment, encoded (host by IDNA). Raises UsageError."""
     parts = None if _CONTROL.search(text) else _PARTS.fullmatch(text.partition("#")[0])
