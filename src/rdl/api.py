@@ -33,6 +33,7 @@ from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
 from rdl.storage.part_file import PartStore
+from rdl.storage.small import SmallStore
 from rdl.storage.window import WindowStore
 from rdl.transport.base import Transport
 from rdl.transport.client import HttpTransport
@@ -224,12 +225,14 @@ class Session:
         if (early := landing.already_there()) is not None:
             landing.sweep()
             return early, None
-        store = PartStore(
-            target.path,
-            adopt=options.file.adopt,
-            preallocate=options.file.preallocate,
-            warn=lambda text: landing.warn(text, tell),
-            check=check,
+        store = SmallStore(
+            PartStore(
+                target.path,
+                adopt=options.file.adopt,
+                preallocate=options.file.preallocate,
+                warn=lambda text: landing.warn(text, tell),
+                check=check,
+            )
         )
         try:
             remembered = landing.open(store, tell)

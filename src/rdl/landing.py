@@ -26,6 +26,7 @@ from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import read_published, url_mark
+from rdl.storage.small import SmallStore
 
 Teller = Callable[[Fact], None]
 STEP = 1 << 20
@@ -90,7 +91,7 @@ class Landing:
                 store.open()
                 store.close()
 
-    def open(self, store: PartStore, tell: Teller | None) -> Remembered | None:
+    def open(self, store: PartStore | SmallStore, tell: Teller | None) -> Remembered | None:
         """Open the store; what of an earlier run is to be continued."""
         if self._options.dry_run:
             return self._looked_at()

@@ -21,6 +21,7 @@ from rdl.landing import Landing
 from rdl.options import Options
 from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
+from rdl.storage.small import SmallStore
 from tests.engine.world import TARGET, Killed, World
 
 URL = "http://server/file"
@@ -173,7 +174,7 @@ class Process:
     def __init__(
         self,
         world: World,
-        store: PartStore,
+        store: PartStore | SmallStore,
         options: Options,
         seed: Callable[[], int],
         url: str = URL,

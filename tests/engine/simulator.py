@@ -18,6 +18,7 @@ from rdl.errors import BusyError, RdlError
 from rdl.options import Digest, FileOptions, Options, TransferOptions
 from rdl.storage.copying import PRIVATE
 from rdl.storage.part_file import PartStore
+from rdl.storage.small import SmallStore
 from tests.engine.simulated import Process
 from tests.engine.world import TARGET, Killed, Version, World
 
@@ -115,11 +116,12 @@ class Story:
             transfer=replace(self.options, digests=self._digests(current)),
             file=FileOptions(adopt=self.adopt),
         )
-        store = PartStore(TARGET, adopt=self.adopt, disk=world.disk)
+        part = PartStore(TARGET, adopt=self.adopt, disk=world.disk)
+        store = SmallStore(part, world.disk)
         process = Process(world, store, options, lambda: random.getrandbits(32))
         if process.driver is None:
             return world.disk.read(TARGET) == current.content
-        self.store = store
+        self.store = part
         if fate == "stop":
             process.driver.later(random.random() * 3, process.stop)
         process.driver.later(random.random() * 2, self._second_process)

@@ -26,6 +26,7 @@ from rdl.storage.copying import PRIVATE
 from rdl.storage.inspecting import Partial, read_partial
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
+from rdl.storage.small import SmallStore
 from tests.engine.simulated import URL, Process
 from tests.engine.world import TARGET, Version, World
 
@@ -106,7 +107,8 @@ class AnyOrder(RuleBasedStateMachine):
         calm = self.world.ranges and not self.world.trouble and self.world.disk.capacity is None
         self.steady = calm and url == URL
         with self._failing(unknown):
-            store = PartStore(TARGET, disk=self.world.disk)
+            self.part = PartStore(TARGET, disk=self.world.disk)
+            store = SmallStore(self.part, self.world.disk)
             options = Options(transfer=self._transfer())
             self.process = Process(self.world, store, options, lambda: 7, url)
         if self.process is not None and self.process.driver is None:
@@ -149,7 +151,7 @@ class AnyOrder(RuleBasedStateMachine):
     def second_process(self) -> None:
         """It is turned away, changing nothing."""
         there = self._files()
-        if self.process is None or PART.name not in there or self.process.store._gone:
+        if self.process is None or PART.name not in there or self.part._gone:
             return
         other = PartStore(TARGET, disk=self.world.disk)
         try:

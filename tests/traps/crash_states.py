@@ -89,6 +89,17 @@ class Recorder(MemoryDisk):
             self._note(f"create {name}")
         return file
 
+    def open_unnamed(self, folder: int) -> int:
+        file = super().open_unnamed(folder)
+        stat = self.fstat(file)
+        self._shelf.files[stat.inode] = Written(stat)
+        return file
+
+    def link(self, file: int, folder: int, name: str) -> None:
+        super().link(file, folder, name)
+        self._shelf.changes.append((name, "", self.fstat(file).inode))
+        self._note(f"link {name}")
+
     def pwrite(self, file: int, data: memoryview, offset: int) -> int:
         count = super().pwrite(file, data, offset)
         self._change(file, offset, bytes(data[:count]))

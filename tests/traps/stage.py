@@ -19,6 +19,7 @@ from rdl.storage.base import Finish, Header, Saved
 from rdl.storage.disk import Disk
 from rdl.storage.memory import MemoryDisk
 from rdl.storage.part_file import PartStore
+from rdl.storage.small import SmallStore
 from tests.engine.simulated import Process
 from tests.engine.staging import content_of
 from tests.engine.world import TARGET, Version, World
@@ -121,6 +122,8 @@ class Run:
     stop_at: float | None = None
     connections: int = 2
     on_change: Any = "restart"
+    small: bool = False
+    """What is small stays in memory until it is complete."""
 
     def digests(self) -> tuple[Digest, ...]:
         if not self.digest:
@@ -157,9 +160,10 @@ def download(
         on_change=run.on_change,
     )
     made = Options(transfer=options, file=FileOptions(adopt=run.adopt))
-    store = Watched(promises, look, adopt=run.adopt, disk=disk)
+    watched = Watched(promises, look, adopt=run.adopt, disk=disk)
     error = None
     try:
+        store = SmallStore(watched, disk) if run.small else watched
         process = Process(world, store, made, lambda: 7)
         if process.driver is not None:
             if run.stop_at is not None:

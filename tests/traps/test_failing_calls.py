@@ -91,6 +91,7 @@ def half() -> MemoryDisk:
 
 SCENES: dict[str, tuple[Callable[[], MemoryDisk], Run]] = {
     "fresh": (fresh, Run()),
+    "small": (fresh, Run(small=True)),
     "resumed": (resumed, Run()),
     "replacing": (replacing, Run(digest=1)),
     "changed": (resumed, Run(VERSIONS)),

@@ -53,6 +53,15 @@ class Disk(Protocol):
         exist yet, and has mode 0600."""
         ...
 
+    def open_unnamed(self, folder: int) -> int:
+        """A new file with mode 0600 that goes with its last handle, unless it is linked; one of
+        UNSUPPORTED where the file system has no such files."""
+        ...
+
+    def link(self, file: int, folder: int, name: str) -> None:
+        """Give an unnamed file a name; FileExistsError when there is one of that name."""
+        ...
+
     def close(self, handle: int) -> None:
         """Let go of a folder or a file, and of its lock. Does not fail: what counts was synced."""
         ...

@@ -129,6 +129,21 @@ class MemoryDisk:
             raise _error(errno.ENOENT)
         return self._handle(names[name], name)
 
+    def open_unnamed(self, folder: int) -> int:
+        self._may("open-unnamed", "")
+        node = _Node(self._next_number())
+        node.mtime_ns = node.ctime_ns = node.durable_mtime_ns = self._tick()
+        return self._handle(node, "unnamed")
+
+    def link(self, file: int, folder: int, name: str) -> None:
+        self._may("link", name)
+        names = self._names(folder)
+        if name in names:
+            raise _error(errno.EEXIST)
+        names[name] = self._node(file)[0]
+        names[name].ctime_ns = self._tick()
+        self._changed(folder)
+
     def close(self, handle: int) -> None:
         thing, _ = self._handles.pop(handle)
         if isinstance(thing, _Node) and thing.locked_by == handle:

@@ -69,6 +69,14 @@ class PosixDisk:
             flags |= os.O_CREAT | os.O_EXCL
         return os.open(name, flags, 0o600, dir_fd=folder)
 
+    def open_unnamed(self, folder: int) -> int:
+        if sys.platform != "linux":
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
+
+    def link(self, file: int, folder: int, name: str) -> None:
+        os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=folder, follow_symlinks=True)
+
     def close(self, handle: int) -> None:
         try:
             os.close(handle)

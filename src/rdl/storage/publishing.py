@@ -39,7 +39,8 @@ def mode_of(finish: Finish, disk: Disk) -> int:
 
 class Publication(Struct, frozen=True):
     """One part file on its way to its final name. `target`: as it was at the start; `mode`: of
-    the published file."""
+    the published file. Without a
+    name for the part the file is an unnamed one."""
 
     disk: Disk
     folder: int
@@ -54,7 +55,7 @@ class Publication(Struct, frozen=True):
         """Give the file its size, mode, time and note, and sync these. LocalFileError when
         it is shorter than `size`; TargetExists when it could not be published anyway."""
         self._check_still()
-        with told(self.names.part):
+        with told(self.names.part or self.names.target):
             stat = self.disk.fstat(self.file)
             if size is not None and stat.size < size:
                 raise LocalFileError(self.names.part, f"has {stat.size} of {size} bytes")
@@ -72,7 +73,10 @@ class Publication(Struct, frozen=True):
         replace = self._check_still()
         try:
             with told(f"cannot publish {target}"):
-                disk.rename(self.folder, part, target, replace=replace)
+                if part:
+                    disk.rename(self.folder, part, target, replace=replace)
+                else:
+                    disk.link(self.file, self.folder, target)
         except LocalFileError as error:
             self._set_mode(0o600)
             if isinstance(error.__cause__, FileExistsError):
