@@ -36,11 +36,11 @@ def _wget2(url: str, output: Path, authority: Path) -> list[str]:
     return ["wget2", "--no-config", "-q", f"--ca-certificate={authority}", "-O", str(output), url]
 
 
-def _aria2(connections: int) -> Build:
+def _aria2(connections: int, *more: str) -> Build:
     def build(url: str, output: Path, authority: Path) -> list[str]:
         where = ["-d", str(output.parent), "-o", output.name, f"--ca-certificate={authority}"]
         split = [f"-x{connections}", f"-s{connections}", "--file-allocation=falloc"]
-        return ["aria2c", "--no-conf", "-q", *split, *where, url]
+        return ["aria2c", "--no-conf", "-q", *split, *more, *where, url]
 
     return build
 
@@ -50,11 +50,34 @@ def _axel(url: str, output: Path, authority: Path) -> list[str]:
     return ["axel", "-q", "-k", "-n8", "-o", str(output), url]
 
 
+RDL = Client("rdl", sys.executable, _rdl)
+CURL = Client("curl", "curl", _curl)
+WGET2 = Client("wget2", "wget2", _wget2)
+AXEL = Client("axel -n8", "axel", _axel)
+SPLITTING = Client("aria2c -x8 -k1M", "aria2c", _aria2(8, "-k1M"))
+"""As users set it who want eight connections to any file: its own least split is 20 MiB."""
+
 CLIENTS = (
-    Client("rdl", sys.executable, _rdl),
-    Client("curl", "curl", _curl),
-    Client("wget2", "wget2", _wget2),
+    RDL,
+    CURL,
+    WGET2,
     Client("aria2c -x1", "aria2c", _aria2(1)),
     Client("aria2c -x8", "aria2c", _aria2(8)),
-    Client("axel -n8", "axel", _axel),
+    AXEL,
 )
+
+
+def installed(*clients: Client) -> list[Client]:
+    """Those of them that are there."""
+    return [client for client in clients if client.is_installed()]
+
+
+def rdl_with(*options: str) -> Client:
+    """rdl with further options."""
+    return Client("rdl", sys.executable, lambda *place: [*_rdl(*place), *options])
+
+
+def aria2_checking(sha256: str) -> Client:
+    """aria2c with eight connections, which checks the whole file at the end."""
+    build = _aria2(8, f"--checksum=sha-256={sha256}")
+    return Client("aria2c -x8 --checksum", "aria2c", build)

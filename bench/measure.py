@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import select
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-"""An installed program has its byte code; ours has it after the first run."""
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name != "PYTHONDONTWRITEBYTECODE" and not name.lower().endswith("_proxy")
+}
+"""An installed program has its byte code; ours has it after the first run. No proxies."""
+PATIENCE = 1200.0
+"""Seconds after which a process that does not end is a failure."""
 LOOK_EVERY = 0.01
 """Seconds between two looks at the memory."""
 
@@ -39,9 +46,15 @@ def run(command: Sequence[str]) -> Cost:
 
 
 def _cost(process: subprocess.Popen[Any], begun: float) -> Cost:
-    rss = _watch(process.pid)
-    wall = time.monotonic() - begun
-    _, status, usage = os.wait4(process.pid, 0)
+    """Wait for it; it is ended when we are, or when it takes too long."""
+    try:
+        rss = _watch(process.pid)
+        wall = time.monotonic() - begun
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise RuntimeError(f"exit code {process.returncode}: {process.args!r}")
@@ -70,19 +83,21 @@ def _watch(pid: int) -> float:
 
     rusage would give a child the mark of the process that forked it.
     """
-    peak = 0.0
+    peak, deadline = 0.0, time.monotonic() + PATIENCE
     ending = os.pidfd_open(pid)
     try:
         watched = select.poll()
         watched.register(ending, select.POLLIN)
         while not watched.poll(LOOK_EVERY * 1000):
-            peak = max(peak, _high_water(pid))
+            peak = max(peak, high_water(pid))
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"process {pid} has not ended in {PATIENCE:.0f} s")
     finally:
         os.close(ending)
     return peak
 
 
-def _high_water(pid: int) -> float:
+def high_water(pid: int) -> float:
     """VmHWM of proc(5) in MiB; 0 when the process has just ended."""
     with contextlib.suppress(OSError):
         found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
@@ -94,3 +109,33 @@ def median(costs: Sequence[Cost]) -> Cost:
     """The median of each figure by itself."""
     rows = [asdict(cost) for cost in costs]
     return Cost(**{name: statistics.median(row[name] for row in rows) for name in rows[0]})
+
+
+def interleaved(
+    trials: Mapping[str, Callable[[int], Cost]], rounds: int, step: int = 1
+) -> dict[str, Cost]:
+    """Medians of every trial over `rounds`, each of which begins `step` trials later: who
+    follows whom matters, for memory that was freed long ago costs more again. A trial is told
+    the round's number."""
+    costs: dict[str, list[Cost]] = {name: [] for name in trials}
+    names = list(trials)
+    for number in range(rounds):
+        first = step * number % len(names)
+        for name in names[first:] + names[:first]:
+            costs[name].append(trials[name](number))
+    return {name: median(found) for name, found in costs.items()}
+
+
+def best(figures: Mapping[str, float]) -> float:
+    """The least of what others than rdl cost; not a number where there is none."""
+    return min((found for name, found in figures.items() if name != "rdl"), default=math.nan)
+
+
+def ratio(figure: float, base: float | None) -> float | None:
+    """`figure` divided by `base`; None where there is no such base, or the clock did not see it."""
+    return figure / base if base is not None and base > 0 else None
+
+
+def told(found: float | None) -> str:
+    """A ratio for people."""
+    return "-" if found is None else f"{found:.2f}"

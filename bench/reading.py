@@ -10,10 +10,11 @@ import shutil
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Cost, median, piped, run
+from bench.measure import Cost, interleaved, median, piped, run
 from bench.throttled import OF, Throttled
 from tests.scenarios.coded import Origin
 from tests.scenarios.reader import Reader, fetched
@@ -70,14 +71,16 @@ def beside_curl(url: str, sha256: str, rounds: int) -> dict[str, Cost]:
         "rdl cat -x1": [*RDL, "cat", url, "--no-netrc", "--proxy", "", "-x", "1"],
         "curl": ["curl", "-q", "-sS", url],
     }
-    commands = {name: words for name, words in commands.items() if shutil.which(words[0])}
-    costs: dict[str, list[Cost]] = {name: [] for name in commands}
-    for number in range(rounds):
-        names = list(commands)
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            costs[name].append(read(commands[name], sha256))
-    return {name: median(found) for name, found in costs.items()}
+    trials = {
+        name: partial(_read, words, sha256)
+        for name, words in commands.items()
+        if shutil.which(words[0])
+    }
+    return interleaved(trials, rounds)
+
+
+def _read(command: list[str], sha256: str, _round: int) -> Cost:
+    return read(command, sha256)
 
 
 def slow_reader(size: int, seconds: int) -> dict[str, float]:
