@@ -1,5 +1,7 @@
 """Back-off, patience, growth and grants are plain arithmetic under a told time."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,14 +81,15 @@ def test_a_wait_is_never_shortened_by_a_later_failure():
     assert patience.not_before >= 100.0
 
 
-def grow(rate_of, seconds=20.0):
-    """Run a growth over a network whose rate depends on the number of connections."""
+def grow(rate_of, seconds=20.0, left=2**62):
+    """Run a growth over a network whose rate depends on the number of connections. `left`: bytes
+    that are missing all the time."""
     growth, now, arrived, levels = Growth(8), 0.0, 0, []
     growth.proven(now, 0.01, 0)
     while now < seconds:
         now += 0.05
         arrived += int(rate_of(growth.level) * 0.05)
-        growth.tick(now, arrived)
+        growth.tick(now, arrived, left)
         levels.append(growth.level)
     return levels
 
@@ -96,8 +99,37 @@ def test_connections_grow_to_the_ceiling_while_it_pays():
 
 
 def test_connections_shrink_again_where_it_does_not_pay():
-    assert grow(lambda level: 1e6)[-1] == 1
-    assert grow(lambda level: 1e6 * min(level, 2))[-1] == 2
+    assert grow(lambda level: 1e6, 8.0)[-1] == 1
+    assert grow(lambda level: 1e6 * min(level, 2), 8.0, 7_000_000)[-1] == 2
+
+
+def test_a_long_way_gets_all_connections_at_once_and_a_short_one_none():
+    assert grow(lambda level: 1e6 * level, 0.5, 9_000_000)[-1] == 8
+    assert grow(lambda level: 1e6 * level, 0.5, 7_000_000)[-1] == 2
+    assert grow(lambda level: 1e6 * level, 8.0, 1_900_000)[-1] == 1
+
+
+def test_what_did_not_pay_is_tried_again_later_and_ever_more_rarely():
+    levels = grow(lambda level: 1e6, 200.0)
+    steps = [at for at, (one, next) in enumerate(pairwise(levels)) if next > one]
+    assert levels[-1] == 1
+    assert len(steps) == 1 + 5
+    pauses = [later - before for before, later in pairwise(steps)]
+    assert all(later >= before - 1 for before, later in pairwise(pauses))
+    late = [0.05 * at for at, level in enumerate(levels) if level > 1]
+    assert len(late) < 0.1 * len(levels)
+
+
+def test_bursts_do_not_end_the_growing():
+    """A server that sends a connection its second's worth at once, then nothing."""
+    growth, now, arrived, begun = Growth(8), 0.0, 0, [0.0]
+    growth.proven(now, 0.01, 0)
+    while now < 4.0:
+        now += 0.05
+        begun += [now] * (growth.level - len(begun))
+        arrived = sum(1_000_000 * int((now - since) / 0.7 + 0.9) for since in begun)
+        growth.tick(now, arrived)
+    assert growth.level == 8
 
 
 def test_growth_never_leaves_its_limits():

@@ -131,11 +131,16 @@ class Lanes:
             flowing = sorted(flowing, key=lambda lane: -lane.seconds_left(now))[:1]
             flowing = [lane for lane in flowing if lane.seconds_left(now) >= LAGGARD_SECONDS]
             grace = self._grace
-        return next((lane for lane in flowing if self._slow(lane, now, grace)), None)
+        usual = self._usual_now(now)
+        return next((lane for lane in flowing if _slow(lane, now, grace, usual)), None)
 
-    def _slow(self, lane: Lane, now: float, grace: float) -> bool:
-        age = now - lane.flowing_at
-        return age >= grace and lane.stop > lane.at and lane.came < self._usual * age / 3
+    def _usual_now(self, now: float) -> float:
+        """Bytes a second of a lane like others: of those that flow, where three can tell, else of
+        those that have ended."""
+        aged = [lane for lane in self._lanes.values() if lane.flowing and not lane.dropped]
+        aged = [lane for lane in aged if now - lane.flowing_at >= LAGGARD_SECONDS]
+        rates = sorted(lane.came / (now - lane.flowing_at) for lane in aged)
+        return rates[len(rates) // 2] if len(rates) >= 3 else self._usual
 
     def give_up(self, lane: Lane) -> None:
         """It is to be dropped for its slowness. Not so soon again, until one brings something:
@@ -146,7 +151,7 @@ class Lanes:
         """Where to cut a slow lane so that an idle worker of the usual speed ends together with
         it, or a little later; None when there is too little left to share."""
         rate, rest = lane.came / (now - lane.flowing_at), lane.stop - lane.at
-        keep = max(LEAST_KEPT, int(rest * rate / (rate + self._usual)))
+        keep = max(LEAST_KEPT, int(rest * rate / (rate + self._usual_now(now))))
         return lane.at + keep if rest >= 2 * keep else None
 
     def answered(self, lane: Lane, now: float) -> None:
@@ -192,3 +197,8 @@ class Lanes:
         """What the planner needs to know of them."""
         lanes = self._lanes.values()
         return [Flow(lane.segment, lane.upto, lane.stop, lane.reached) for lane in lanes]
+
+
+def _slow(lane: Lane, now: float, grace: float, usual: float) -> bool:
+    age = now - lane.flowing_at
+    return age >= grace and lane.stop > lane.at and lane.came < usual * age / 3

@@ -9,7 +9,9 @@ from msgspec import Struct
 
 BASE_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONGEST_SERVER_DELAY = 120.0
-WORTH_SECONDS = 2.0
+WORTH_SECONDS, LONG_SECONDS = 2.0, 8.0
+"""What takes no longer needs no further connection; what takes longer gets all at once."""
+DOUBTFUL_SECONDS = 1.0
 
 
 def jitter(seed: int, attempt: int) -> float:
@@ -70,9 +72,11 @@ class Patience(Struct):
 
 
 class Growth(Struct):
-    """How many connections: doubled while the total rate rises by a tenth, halved on refusal.
+    """How many connections: more while the total rate rises by a tenth, halved on refusal.
 
-    `asked` connections are used at once; with None the level is found, up to `ceiling`.
+    `asked` connections are used at once; with None the level is found, up to `ceiling`. Servers
+    that limit a connection send in bursts, so a level is given up only after a second of it, and
+    tried again later.
     """
 
     ceiling: int
@@ -80,13 +84,19 @@ class Growth(Struct):
     level: int = 1
     step_at: float | None = None
     """When the running measurement started; None: nothing is measured."""
+    look_at: float = 0.0
+    """When to look at it."""
     window: float = 0.25
     bytes_at: int = 0
     rate: float = 0.0
+    """Bytes a second with `paying` connections, the least number that brought so much."""
+    paying: int = 1
     starting: bool = False
     settling: bool = False
     settled: bool = False
     regrow_at: float | None = None
+    again_at: float | None = None
+    again_after: float = 8.0
 
     def proven(self, now: float, round_trip: float, arrived: int) -> None:
         """Ranges work: growing may begin. `round_trip`: seconds from request to head."""
@@ -99,7 +109,7 @@ class Growth(Struct):
     def refused(self, now: float, active: int) -> None:
         """The server does not want so many: at most half, and never more than now answer."""
         self.level = max(1, min(self.level // 2, max(1, active)))
-        self.settled, self.step_at = True, None
+        self.settled, self.step_at, self.again_at = True, None, None
         self.regrow_at = now + 30.0
 
     def tick(self, now: float, arrived: int, left: int = 2**62) -> None:
@@ -114,31 +124,50 @@ class Growth(Struct):
         if self.starting and arrived > self.bytes_at:  # not while room is made for the file
             self.starting = False
             self._measure(now, arrived)
-        if self.settled or self.step_at is None or now < self.step_at + self.window:
+        if self.again_at is not None and now >= self.again_at:
+            self._try_again(now, arrived)
+        if self.settled or self.step_at is None or now < self.look_at:
             return
-        rate = (arrived - self.bytes_at) / (now - self.step_at)
+        spent = now - self.step_at
+        rate = (arrived - self.bytes_at) / spent
+        self.look_at = now + self.window
         if self.settling:  # the first window after a step only lets new connections start
             self.settling = False
+            self._measure(now, arrived)
         elif left < rate * WORTH_SECONDS:
             pass
         elif rate >= 1.1 * self.rate:
-            self.rate = rate
-            self.settled = self.level >= self.ceiling
-            self.level = min(self.ceiling, self.level * 2)
-            self.settling = True
-        else:
-            self.level = max(1, self.level // 2)
-            self.settled = True
-        self._measure(now, arrived)
+            self.rate, self.paying = rate, self.level
+            self._step(now, arrived, self.ceiling if left > rate * LONG_SECONDS else 2)
+        elif spent >= max(DOUBTFUL_SECONDS, 5 * self.window):
+            self.level, self.settled = self.paying, True
+            self._measure(now, arrived)
+            self.again_at, self.again_after = (
+                now + self.again_after,
+                min(64.0, 2 * self.again_after),
+            )
 
     def wake(self) -> float | None:
         """When tick() next has something to decide."""
-        times = [] if self.settled or self.step_at is None else [self.step_at + self.window]
-        times += [self.regrow_at] if self.regrow_at is not None else []
+        times = [] if self.settled or self.step_at is None else [self.look_at]
+        times += [time for time in (self.regrow_at, self.again_at) if time is not None]
         return min(times, default=None)
 
+    def _step(self, now: float, arrived: int, times: int) -> None:
+        self.settled = self.level >= self.ceiling
+        self.settling = not self.settled
+        self.level = min(self.ceiling, self.level * times)
+        self._measure(now, arrived)
+
+    def _try_again(self, now: float, arrived: int) -> None:
+        """What did not pay may pay now: beside what the settled level has brought since."""
+        if self.step_at is not None:
+            self.rate = (arrived - self.bytes_at) / (now - self.step_at)
+        self.again_at = None
+        self._step(now, arrived, 2)
+
     def _measure(self, now: float, arrived: int) -> None:
-        self.step_at, self.bytes_at = now, arrived
+        self.step_at, self.bytes_at, self.look_at = now, arrived, now + self.window
 
 
 class Grants(Struct):
