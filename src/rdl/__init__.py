@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # `rdl --version` does not wait for typing
 
 __version__ = "0.1.0"
 
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Public names are imported when first used: `rdl --version` must not wait for httpx."""
     if name not in _HOMES:
         raise AttributeError(f"module 'rdl' has no attribute {name!r}")

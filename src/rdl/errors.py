@@ -8,7 +8,10 @@ failed, why, and where there is one, what to do about it.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+
+TYPE_CHECKING = False  # `rdl --version` does not wait for typing
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class ExitCode(IntEnum):

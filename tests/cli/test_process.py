@@ -65,10 +65,11 @@ def running(*arguments: str, ignore: bool = False) -> Iterator[subprocess.Popen[
         process.communicate()
 
 
-def test_the_version_without_click() -> None:
+def test_the_version_without_click_and_typing() -> None:
     code = (
-        "import sys; from rdl.cli.main import main; code = main(['--version']);"
-        "sys.exit(code or 'click' in sys.modules)"
+        "import sys; before = set(sys.modules); from rdl.cli.main import main;"
+        "code = main(['--version']); new = set(sys.modules) - before;"
+        "sys.exit(code or ', '.join({'click', 'typing'} & new) or 0)"
     )
     ended = run(program=[sys.executable, "-c", code])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"rdl {rdl.__version__}\n", "")

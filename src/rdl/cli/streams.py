@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import select
 import sys
-from typing import TextIO
 
 from rdl.errors import LocalFileError
+
+TYPE_CHECKING = False  # `rdl --version` does not wait for typing
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 class Messages:
