@@ -57,6 +57,9 @@ AXEL = Client("axel -n8", "axel", _axel)
 SPLITTING = Client("aria2c -x8 -k1M", "aria2c", _aria2(8, "-k1M"))
 """As users set it who want eight connections to any file: its own least split is 20 MiB."""
 
+TOLD = "rdl -x8 -k1M"
+"""rdl told the same."""
+
 CLIENTS = (
     RDL,
     CURL,
@@ -72,9 +75,9 @@ def installed(*clients: Client) -> list[Client]:
     return [client for client in clients if client.is_installed()]
 
 
-def rdl_with(*options: str) -> Client:
+def rdl_with(*options: str, name: str = "rdl") -> Client:
     """rdl with further options."""
-    return Client("rdl", sys.executable, lambda *place: [*_rdl(*place), *options])
+    return Client(name, sys.executable, lambda *place: [*_rdl(*place), *options])
 
 
 def aria2_checking(sha256: str) -> Client:

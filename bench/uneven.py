@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.clients import AXEL, CURL, RDL, SPLITTING, Client, installed
+from bench.clients import AXEL, CURL, RDL, SPLITTING, TOLD, Client, installed, rdl_with
 from bench.delaying import delayed
 from bench.events import Stamped, telling
 from bench.measure import Cost, best, interleaved, ratio, told
@@ -67,10 +67,18 @@ def straggler(bench: Bench, size: int, rounds: int) -> dict[str, Any]:
             made[client.name] = max(made.get(client.name, 0), server.connections)
             return cost
 
-        clients = installed(RDL, SPLITTING, AXEL, CURL)
+        alike = rdl_with("-x", "8", "-k", "1M", name=TOLD)
+        clients = installed(RDL, alike, SPLITTING, AXEL, CURL)
         costs = interleaved({one.name: partial(fetched, one) for one in clients}, rounds)
     wall = {name: cost.wall for name, cost in costs.items()}
-    return {"costs": costs, "connections": made, "to_best": ratio(wall["rdl"], best(wall))}
+    told_so = wall.pop(TOLD)
+    least = best(wall)
+    return {
+        "costs": costs,
+        "connections": made,
+        "to_best": ratio(wall["rdl"], least),
+        "told_to_best": ratio(told_so, least),
+    }
 
 
 def tail(bench: Bench, seconds: float) -> dict[str, Any]:
@@ -149,7 +157,8 @@ def told_straggler(found: dict[str, Any]) -> str:
     made = ", ".join(f"{name} {count}" for name, count in found["connections"].items())
     return (
         f"one of {EVERY} connections at a {SLOWER}th of {FAST / MiB:g} MiB/s: "
-        f"{_walls(found['costs'])}; rdl to the best other {told(found['to_best'])}; "
+        f"{_walls(found['costs'])}; rdl to the best other {told(found['to_best'])}, "
+        f"{TOLD} {told(found['told_to_best'])}; "
         f"connections made: {made}"
     )
 
