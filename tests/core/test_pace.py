@@ -144,13 +144,15 @@ def test_a_fixed_number_is_used_at_once():
     assert growth.wake() is None
 
 
-def test_a_refusal_halves_and_one_comes_back_every_half_minute():
+def test_a_refusal_leaves_those_that_are_served_and_one_comes_back_every_half_minute():
     growth = Growth(8, 8)
     growth.proven(0.0, 0.1, 0)
-    growth.refused(0.0, 7)
-    assert growth.level == 4
+    growth.refused(0.0, 2)
+    growth.served(3)
+    growth.refused(0.0, 3)
+    assert growth.level == 3
     growth.tick(29.0, 0)
-    assert growth.level == 4
+    assert growth.level == 3
     for now in range(30, 400):
         growth.tick(float(now), 0)
     assert growth.level == 8

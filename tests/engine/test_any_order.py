@@ -101,7 +101,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(url=st.sampled_from([URL, URL, URL, "http://server/other"]), events=turns)
     def get(self, url: str, events: int) -> None:
         """`rdl get`, for a while."""
-        unknown, self.spoiled = self._unknown(), False
+        unknown = self._unknown()
         self.before = self.world.disk.read(TARGET)
         self.kept = self.kept if url == URL else None
         calm = self.world.ranges and not self.world.trouble and self.world.disk.capacity is None
@@ -111,6 +111,7 @@ class AnyOrder(RuleBasedStateMachine):
             store = SmallStore(self.part, self.world.disk)
             options = Options(transfer=self._transfer())
             self.process = Process(self.world, store, options, lambda: 7, url)
+            self.spoiled = self.spoiled and self.process.driver is None
         if self.process is not None and self.process.driver is None:
             self.process = None
             assert self.before in self._versions()

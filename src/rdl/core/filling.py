@@ -284,6 +284,7 @@ class Filling(Asking):
                 self._strike(lane, "206 that ends before what is missing")
             return
         self.lanes.answered(lane, self.now)
+        self.growth.served(self.lanes.flowing())
         lane.upto, lane.stop, lane.end = wanted.start, wanted.stop, wanted.stop
         if self.order is not None:
             lane.stop = min(lane.stop, max(self.order.limit, lane.upto))

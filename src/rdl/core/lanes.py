@@ -8,7 +8,9 @@ from msgspec import Struct
 from rdl.core.gate import Ask
 from rdl.core.planner import Flow
 
-WORTH_MEASURING = 256 << 10
+WORTH_MEASURING, LEAST_SECONDS = 64 << 10, 0.05
+"""What brought less says nothing of a connection's speed; what was faster may have been waiting in
+the network."""
 LAGGARD_SECONDS = 0.3
 LEAST_KEPT = 64 << 10
 SILENT_SECONDS = 10.0
@@ -92,8 +94,8 @@ class Lanes:
     def pop(self, segment: int, now: float) -> Lane | None:
         """It ended."""
         lane = self._lanes.pop(segment, None)
-        if lane is not None and lane.gained >= WORTH_MEASURING and now > lane.flowing_at:
-            rate = lane.gained / (now - lane.flowing_at)
+        if lane is not None and lane.gained >= WORTH_MEASURING:
+            rate = lane.gained / max(LEAST_SECONDS, now - lane.flowing_at)
             self._usual = 0.7 * self._usual + 0.3 * rate if self._usual else rate
             self._grace = LAGGARD_SECONDS
         return lane

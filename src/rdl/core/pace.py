@@ -72,7 +72,8 @@ class Patience(Struct):
 
 
 class Growth(Struct):
-    """How many connections: more while the total rate rises by a tenth, halved on refusal.
+    """How many connections: more while the total rate rises by a tenth, as many as are served
+    where one is refused.
 
     `asked` connections are used at once; with None the level is found, up to `ceiling`. Servers
     that limit a connection send in bursts, so a level is given up only after a second of it, and
@@ -107,10 +108,14 @@ class Growth(Struct):
         self.starting, self.bytes_at = True, arrived
 
     def refused(self, now: float, active: int) -> None:
-        """The server does not want so many: at most half, and never more than now answer."""
-        self.level = max(1, min(self.level // 2, max(1, active)))
+        """The server does not want so many: those `active` through which bytes come are enough."""
+        self.level = max(1, min(self.level, active))
         self.settled, self.step_at, self.again_at = True, None, None
         self.regrow_at = now + 30.0
+
+    def served(self, active: int) -> None:
+        """So many are served at one time: answers to a volley come in any order."""
+        self.level = max(self.level, active)
 
     def tick(self, now: float, arrived: int, left: int = 2**62) -> None:
         """Look at the rate; `arrived`: bytes so far in this run, `left`: bytes still missing.

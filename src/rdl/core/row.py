@@ -61,6 +61,8 @@ class Row:
         self.block_size = block_size_for(total or 0, block_size)
         self._map = BlockMap(total, self.block_size) if total is not None else None
         self._upto, self._ended = span.start, False
+        self._present: int | None = None
+        self._head = span.start
 
     @classmethod
     def remembered(
@@ -91,7 +93,11 @@ class Row:
 
     @property
     def present_bytes(self) -> int:
-        return self._map.count(self.span) if self._map else self._upto - self.span.start
+        if self._map is None:
+            return self._upto - self.span.start
+        if self._present is None:  # asked for several times after each event
+            self._present = self._map.count(self.span)
+        return self._present
 
     @property
     def complete(self) -> bool:
@@ -99,6 +105,7 @@ class Row:
 
     def add(self, ranges: Iterable[ByteRange]) -> None:
         """These bytes are here."""
+        self._present = None
         for run in ranges:
             if self._map is None:
                 self._upto = max(self._upto, run.stop)
@@ -114,14 +121,15 @@ class Row:
         """The end of the present bytes that start at the span's start."""
         if self._map is None:
             return self._upto
-        gap = self._map.next_missing(self.span.start, self.span.stop)
-        return gap.start if gap else self.span.stop
+        gap = self._map.next_missing(self._head, self.span.stop)
+        self._head = gap.start if gap else self.span.stop
+        return self._head
 
     def missing(self) -> Iterator[ByteRange]:
         """Runs of wanted bytes that are not here, in order."""
         if self._map is None:
             return iter(() if self._ended else (ByteRange(self._upto, self.span.stop),))
-        return self._map.missing(self.span)
+        return self._map.missing(ByteRange(self.head(), self.span.stop))
 
     def joint(self) -> ByteRange:
         """The gap to continue at: the first that has present bytes before it (nothing, at the
