@@ -37,7 +37,8 @@ def parse_url(text: str) -> httpx.URL:
         raise _refused(text, "has an impossible port")
     try:
         url = httpx.URL(f"{parts['scheme']}://{place}{_rooted(parts['rest'])}")
-        url = httpx.URL(_PATHLESS.sub(r"\1/", str(url)))  # httpx makes nothing of `/.`
+        if _PATHLESS.match(str(url)):  # httpx makes nothing of `/.`
+            url = httpx.URL(_PATHLESS.sub(r"\1/", str(url)))
         readable = url.host
     except (httpx.InvalidURL, ValueError) as error:  # IDNA's errors are ValueErrors
         raise _refused(text, "is not a usable URL") from error
