@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.core.byterange import ByteRange, Extent
+from rdl.core.byterange import ByteRange, Extent, joined
 
 RANGES = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(
     lambda pair: ByteRange(min(pair), max(pair))
@@ -43,3 +43,9 @@ def test_covering_is_containing_every_byte(one, other):
 
 def test_an_extent_is_a_range_with_a_checksum():
     assert Extent(3, 9, 1).range == ByteRange(3, 9)
+
+
+def test_runs_are_made_of_what_touches():
+    ranges = [ByteRange(0, 5), ByteRange(5, 9), ByteRange(10, 11)]
+    assert list(joined(ranges)) == [ByteRange(0, 9), ByteRange(10, 11)]
+    assert list(joined([])) == []

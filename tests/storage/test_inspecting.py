@@ -15,7 +15,7 @@ from rdl.errors import BusyError, LocalFileError
 from rdl.storage.base import Finish, Header
 from rdl.storage.clearing import remove, survey
 from rdl.storage.disk import Disk
-from rdl.storage.inspecting import gaps, joined, names_for, partials_in, read_partial, state_names
+from rdl.storage.inspecting import gaps, names_for, partials_in, read_partial, state_names
 from rdl.storage.memory import MemoryDisk
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
@@ -230,10 +230,6 @@ def test_gaps_and_runs() -> None:
     assert gaps((ByteRange(10, 12), ByteRange(15, 18)), span) == (
         ByteRange(12, 15),
         ByteRange(18, 20),
-    )
-    assert joined([Extent(0, 5, 1), Extent(5, 9, 2), Extent(10, 11, 3)]) == (
-        ByteRange(0, 9),
-        ByteRange(10, 11),
     )
 
 

@@ -5,6 +5,8 @@ First-pos and last-pos (RFC 9110 section 14) exist only on the wire and on the s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from msgspec import Struct
 
 
@@ -47,3 +49,17 @@ class Extent(Struct, frozen=True):
     @property
     def range(self) -> ByteRange:
         return ByteRange(self.start, self.stop)
+
+
+def joined(ranges: Iterable[ByteRange]) -> Iterator[ByteRange]:
+    """Ascending disjoint ranges as the runs that they make together."""
+    run: ByteRange | None = None
+    for one in ranges:
+        if run is not None and run.stop == one.start:
+            run = ByteRange(run.start, one.stop)
+            continue
+        if run is not None:
+            yield run
+        run = one
+    if run is not None:
+        yield run

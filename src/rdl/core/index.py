@@ -179,6 +179,8 @@ class _Reader:
         whole = ByteRange(0, MAX_OFFSET if limit is None else limit)
         self._bounds = whole if header.span is None else header.span
         self._durable, self._soft = _Extents(), _Extents()
+        self._top = 0
+        """Where the furthest extent ends that was ever seen."""
         self._session: SessionRecord | None = None
         self._checkpoint: Stat | None = None
         self._clean: Stat | None = None
@@ -222,7 +224,9 @@ class _Reader:
         self._check_range(start, stop)
         if stop - start > MAX_EXTENT:
             raise ValueError("an extent is too long")
-        self._drop(start, stop)
+        if start < self._top:
+            self._drop(start, stop)
+        self._top = max(self._top, stop)
         self._soft.add(Extent(start, stop, checksum))
 
     def _on_forget(self, payload: bytes) -> None:
@@ -280,6 +284,9 @@ class _Extents:
 
     def take_all(self, other: _Extents) -> None:
         """Move all of `other`, none of which touches one here, to this one."""
+        if not self._cells:  # a fresh index is one run of records
+            self._cells, other._cells = other._cells, self._cells
+            return
         for cell in other._cells.values():
             for extent in cell:
                 self.add(extent)

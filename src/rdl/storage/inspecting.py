@@ -6,12 +6,12 @@ believe them unread. A lock is looked for, not taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from rdl.core.byterange import ByteRange, Extent
+from rdl.core.byterange import ByteRange, Extent, joined
 from rdl.core.index import Decoded, IndexDamaged, IndexNewer, Stat
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import BusyError, LocalFileError
@@ -95,7 +95,7 @@ def _read(disk: Disk, folder: int, file: int, names: Names) -> Partial | None:
         if file < 0:
             return Partial(decoded.header, (), None, running=False, settled=False)
         stat, now = disk.fstat(file), _session(disk, file)
-    present = joined(believed(decoded, now, stat))
+    present = tuple(joined(one.range for one in believed(decoded, now, stat)))
     return Partial(decoded.header, present, stat, running, is_settled(decoded, stat))
 
 
@@ -134,17 +134,6 @@ def is_settled(decoded: Decoded, stat: FileStat) -> bool:
     left = Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
     same = decoded.session is not None and decoded.session.inode == stat.inode
     return decoded.clean == left and same
-
-
-def joined(extents: Iterable[Extent]) -> tuple[ByteRange, ...]:
-    """Ascending disjoint extents as the runs that they make together."""
-    runs: list[ByteRange] = []
-    for extent in extents:
-        if runs and runs[-1].stop == extent.start:
-            runs[-1] = ByteRange(runs[-1].start, extent.stop)
-        else:
-            runs.append(extent.range)
-    return tuple(runs)
 
 
 def gaps(present: Sequence[ByteRange], span: ByteRange) -> tuple[ByteRange, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, joined
 from rdl.core.index import Decoded
 from rdl.core.index_json import SessionRecord
 from rdl.core.row import span_of
@@ -20,7 +20,7 @@ from rdl.errors import LocalFileError, PolicyError, ProtocolError, TargetExists
 from rdl.options import RangeSpec
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.index_file import Place, load
-from rdl.storage.inspecting import INDEX, PART, believed, gaps, joined
+from rdl.storage.inspecting import INDEX, PART, believed, gaps
 from rdl.storage.platform import PosixDisk
 
 
@@ -83,7 +83,8 @@ class LocalFile:
         with told(self.shown):
             stat, local = self._disk.fstat(self._file), self._disk.is_local(self._file)
             now = SessionRecord(self._disk.boot_id(), "", stat.device, stat.inode, local)
-        runs = [run.clip(wanted) for run in joined(believed(self._index, now, stat))]
+        here = joined(one.range for one in believed(self._index, now, stat))
+        runs = [run.clip(wanted) for run in here]
         return next(iter(gaps([run for run in runs if run], wanted)), None)
 
     def read_into(self, offset: int, view: memoryview) -> int:
