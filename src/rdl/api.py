@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -257,9 +257,16 @@ class Session:
             if isinstance(error, AuthError) and network.user is not None:
                 error.after_login()
         except BaseException:
-            store.close()
+            with suppress(RdlError):
+                store.close()
             raise
-        store.close(discard=result.reason == "unchanged")
+        try:
+            store.close(discard=result.reason == "unchanged")
+        except RdlError as late:
+            if error is None:
+                raise
+            landing.warn(f"what is here could not be kept: {late}", tell)
+            result = replace(result, resumable=False)
         return result, error
 
     def checker(self, max_time: float | None, what: str) -> Callable[[], None]:

@@ -85,11 +85,12 @@ class Landing:
             return
         finally:
             self._disk.close(folder)
-        if part.same_file(here) if part else index is not None:
+        empty = part is not None and part.size == 0
+        if empty or part.same_file(here) if part else index is not None:
             store = PartStore(self._path, self._disk)
             with suppress(LocalFileError, NoSpaceError, BusyError):
                 store.open()
-                store.close()
+                store.close(discard=empty)
 
     def open(self, store: PartStore | SmallStore, tell: Teller | None) -> Remembered | None:
         """Open the store; what of an earlier run is to be continued."""

@@ -77,7 +77,8 @@ def test_killed_again_and_again(recipe: Recipe, start: StartOrigin, output: Path
                 run.kill()
             else:
                 run.finish()
-            assert output.exists() == (run.process.returncode == 0), run.said
+            # A kill may come between the publishing and the exit.
+            assert output.exists() or run.process.returncode != 0, run.said
             before = run.events("progress")[-1] if run.events("progress") else None
             if run.process.returncode == 0:
                 break

@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index_json import Header
 from rdl.core.representation import Representation
-from rdl.errors import LocalFileError, TargetExists
+from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
 from rdl.storage.base import Finish
 from rdl.storage.disk import Disk
 from rdl.storage.memory import MemoryDisk
@@ -48,6 +48,13 @@ def read(disk: Disk, path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
+def write(disk: Disk, path: Path, data: bytes) -> None:
+    if isinstance(disk, MemoryDisk):
+        disk.write(path, data)
+    else:
+        path.write_bytes(data)
+
+
 def names(disk: Disk, path: Path) -> list[str]:
     if isinstance(disk, MemoryDisk):
         return disk.names(path.parent)
@@ -75,7 +82,8 @@ def test_nothing_but_the_final_name_is_ever_seen(disk: Disk, tmp_path: Path) -> 
     view = memoryview(bytearray(SIZE + 10))
     assert store.read_into(1000, view) == SIZE - 1000
     assert bytes(view[: SIZE - 1000]) == DATA[1000:]
-    assert names(disk, path) == []
+    assert names(disk, path) == ["a.bin.part"]
+    assert read(disk, path.with_name("a.bin.part")) == b""
     assert store.publish(Finish(size=SIZE, mtime=1_500_000_000.5, representation=FACTS)) == path
     store.close()
     assert read(disk, path) == DATA
@@ -144,10 +152,9 @@ def test_a_name_that_is_taken_meanwhile_stays(disk: Disk, tmp_path: Path) -> Non
     path = tmp_path / "a.bin"
     store = begun(disk, path)
     put(store, 0, SIZE)
-    other = begun(disk, path)
-    other.write_at(0, memoryview(b"x" * SIZE))
-    other.publish(Finish(size=SIZE))
-    other.close()
+    with pytest.raises(BusyError):
+        begun(disk, path)
+    write(disk, path, b"x" * SIZE)
     with pytest.raises(TargetExists):
         store.publish(Finish(size=SIZE))
     store.close()
@@ -201,3 +208,53 @@ def test_a_folder_that_takes_no_files_is_told_at_once() -> None:
     store = SmallStore(PartStore(Path("/disk/a.bin"), disk), disk)
     with pytest.raises(LocalFileError):
         store.open()
+
+
+@pytest.mark.parametrize("size", [SIZE, SMALL + 1])
+def test_a_file_that_appears_after_the_start_is_not_replaced(
+    disk: Disk, tmp_path: Path, size: int
+) -> None:
+    """Whether it fits one read or not, is published from memory or after a checkpoint."""
+    path = tmp_path / "a.bin"
+    store = SmallStore(PartStore(path, disk), disk)
+    assert store.open() is None
+    write(disk, path, b"the user's")
+    store.begin(Header(HEADER.url, Representation(size, '"one"'), 1 << 18))
+    store.write_at(0, memoryview(bytes(size)))
+    store.record([Extent(0, 10, 1)])
+    store.checkpoint()
+    with pytest.raises(TargetExists):
+        store.publish(Finish(size=size))
+    store.close()
+    assert read(disk, path) == b"the user's"
+
+
+def test_what_cannot_be_saved_is_told_once() -> None:
+    """The disk is full when a stop would keep what is here: that ends it, and nothing hangs on."""
+    path = Path("/disk/a.bin")
+    full = [False]
+    disk = MemoryDisk(fault=lambda name, _: OSError(errno.ENOSPC, "full") if full[0] else None)
+    store = begun(disk, path)
+    put(store, 0, 100)
+    full[0] = True
+    with pytest.raises(NoSpaceError):
+        store.close()
+    full[0] = False
+    store.close()
+    assert "a.bin" not in disk.names(path.parent)
+
+
+def test_a_folder_that_is_not_synced_is_told_and_not_tried_otherwise() -> None:
+    path, syncs = Path("/disk/a.bin"), [0]
+
+    def fault(name: str, _: str) -> OSError | None:
+        syncs[0] += name == "sync-folder"
+        return OSError(errno.EIO, "I/O") if syncs[0] and name == "sync-folder" else None
+
+    disk = MemoryDisk(fault=fault)
+    store = begun(disk, path)
+    put(store, 0, SIZE)
+    with pytest.raises(LocalFileError):
+        store.publish(Finish(size=SIZE))
+    store.close()
+    assert disk.names(path.parent) == ["a.bin"]

@@ -36,6 +36,11 @@ class Header(Struct, frozen=True):
     span: ByteRange | None = None
     adopted: tuple[ByteRange, ...] = ()
 
+    @property
+    def size(self) -> int | None:
+        """Bytes that the part file is to hold; None while unknown."""
+        return self.representation.total if self.span is None else len(self.span)
+
 
 class SessionRecord(Struct, frozen=True):
     """Who writes: the boot of the machine, a random token, and into which file. `local`:

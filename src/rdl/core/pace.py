@@ -106,6 +106,7 @@ class Growth(Struct):
             return
         self.window = max(0.2, min(2.0, 2 * round_trip))
         self.starting, self.bytes_at = True, arrived
+        self.step_at = self.again_at = None
 
     def refused(self, now: float, active: int) -> None:
         """The server does not want so many: those `active` through which bytes come are enough."""

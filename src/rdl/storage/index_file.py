@@ -18,6 +18,8 @@ from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.disk import Disk, FileStat, told
 
+RECORD_SIZE = 33
+"""Bytes of the index for one extent."""
 MAX_INDEX = 1 << 28
 """A larger index file is not read: more than any that we write."""
 
@@ -141,9 +143,10 @@ class IndexFile:
         named = disk.stat(self._place.folder, self._place.name)
         return disk.fstat(self._file).same_file(named)
 
-    def allocate(self, size: int) -> None:
-        """Reserve room for records; raises OSError."""
-        self._place.disk.allocate(self._file, size)
+    def allocate_for(self, size: int) -> None:
+        """Reserve room for the records of so many bytes; raises OSError."""
+        room = 4096 + (size // (1 << 20) + 1) * RECORD_SIZE * 2
+        self._place.disk.allocate(self._file, room)
 
     def append(self, changes: Iterable[Extent | ByteRange]) -> None:
         """Append extents, and ranges to forget."""

@@ -26,9 +26,6 @@ from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import Publication, check_target, mode_of
 
-RECORD_SIZE = 33
-"""Bytes of the index for one extent."""
-
 
 class PartStore:
     """The Store of `path`. `adopt`: accept a part file that has no index; then open() returns
@@ -80,6 +77,18 @@ class PartStore:
             self.close()
             raise
 
+    @property
+    def alone(self) -> bool:
+        """Whether neither the target nor a part file stood there when it was opened."""
+        return self._created and self._target is None
+
+    def withdraw(self) -> None:
+        """Remove the empty part file. One that comes back after a power cut is void."""
+        with told(self._part):
+            self._need_named()
+            self._disk.unlink(self._folder, self._names.part)
+            self._gone = True
+
     def adoptable(self) -> tuple[ByteRange, ...]:
         """Where a part file without index holds more than zeros; reads all of it."""
         if not self._unknown:
@@ -113,7 +122,7 @@ class PartStore:
             if size:
                 self._disk.allocate(self._file, size)
             if self._index is not None:
-                self._index.allocate(4096 + (size // (1 << 20) + 1) * RECORD_SIZE * 2)
+                self._index.allocate_for(size)
         except OSError as error:
             if error.errno in NO_SPACE:
                 raise self._no_room(needed, free) from error
@@ -176,7 +185,7 @@ class PartStore:
             mode_of(finish, self._disk),
         )
         self._sync()
-        size = finish.size if finish.size is not None else self._expected_size()
+        size = self._header.size if finish.size is None and self._header else finish.size
         publication.prepare(size)
         self._need_names(index)  # once more: syncing takes its time
         publication.rename()
@@ -303,11 +312,6 @@ class PartStore:
             raise ValueError(f"offset {offset} lies before the span of this file")
         return place
 
-    def _expected_size(self) -> int | None:
-        if self._header is None or self._header.span is None:
-            return self._header.representation.total if self._header else None
-        return len(self._header.span)
-
     def _sync(self) -> Stat:
         """Sync the data. A sync that failed is final: the kernel may have dropped the pages
         and say yes the next time."""
@@ -319,16 +323,13 @@ class PartStore:
                 stat = self._disk.fstat(self._file)
         except BaseException:
             self._failed = True
-            if self._index is not None:
-                self._void(self._index)
+            try:
+                if self._index is not None:
+                    self._index.abort()
+            except (LocalFileError, NoSpaceError) as error:
+                self._warn(f"the index could not be cut back: {error}")
             raise
         return Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
-
-    def _void(self, index: IndexFile) -> None:
-        try:
-            index.abort()
-        except (LocalFileError, NoSpaceError) as error:
-            self._warn(f"the index could not be cut back: {error}")
 
     def _need_file(self) -> None:
         if self._file < 0 or self._gone:

@@ -69,6 +69,11 @@ class Publication(Struct, frozen=True):
     def rename(self) -> None:
         """The step itself, made durable. TargetExists when the name is taken: then the part
         file stays as it was."""
+        self.name()
+        self.settle()
+
+    def name(self) -> None:
+        """The step itself."""
         disk, part, target = self.disk, self.names.part, self.names.target
         replace = self._check_still()
         try:
@@ -82,10 +87,13 @@ class Publication(Struct, frozen=True):
             if isinstance(error.__cause__, FileExistsError):
                 raise self._exists("appeared while we worked") from error
             raise
+
+    def settle(self) -> None:
+        """Make it durable."""
         if self.mode & 0o022:  # never as a part file: that would not be believed again
             self._set_mode(self.mode)
-        with told(target):
-            disk.sync_folder(self.folder)
+        with told(self.names.target):
+            self.disk.sync_folder(self.folder)
 
     def _check_still(self) -> bool:
         """Whether the rename may replace; TargetExists when the target is another one now."""

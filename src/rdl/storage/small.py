@@ -1,5 +1,5 @@
 """A small body stays in memory until it is complete: then one unnamed file is written, synced and
-given the final name. No part file, no index, nothing to clear away after a kill.
+linked to the final name, and the part file, which was there for its lock, goes empty. No index.
 
 Whatever needs more than that (a body that is larger or takes longer than a second, a file that
 stands there already, a file system without unnamed files) is left to the part file.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rdl.core.byterange import ByteRange, Extent
@@ -26,7 +27,7 @@ SMALL = 128 << 10
 
 
 class SmallStore:
-    """The Store of `store`'s path, which is opened when it is needed."""
+    """The Store of `store`'s path."""
 
     def __init__(self, store: PartStore, disk: Disk | None = None) -> None:
         self._store, self._names = store, Names.of(store.path)
@@ -37,25 +38,25 @@ class SmallStore:
         self._top = 0
         """What comes before this of the body may have been written."""
         self._extents: list[Extent] = []
+        self._linked = False
         self._lock = threading.RLock()
 
     def open(self) -> Saved | None:
-        """As PartStore.open() where something of this target stands on disk, or no unnamed
-        file can be made; else nothing is opened yet."""
-        if self._is_vacant():
-            return None
-        self._let_go()
-        return self._store.open()
+        """As PartStore.open(); where nothing of this target stood, an unnamed file is made."""
+        saved = self._store.open()
+        if self._store.alone:
+            self._make_unnamed()
+        return saved
 
     def begin(self, header: Header) -> None:
         """In memory, where all of it is small and nothing of it was there before."""
         with self._lock:
-            length = len(header.span) if header.span else header.representation.total
+            length = header.size
             self._header, self._body, self._top, self._extents = header, None, 0, []
             if self._file >= 0 and length is not None and length <= SMALL:
                 self._body = bytearray(length)
                 return
-            self._open_late()
+            self._let_go()
             self._store.begin(header)
 
     def reserve(self, size: int) -> None:
@@ -103,9 +104,10 @@ class SmallStore:
                     return self._publish(finish)
                 except TargetExists:
                     raise
-                except (LocalFileError, NoSpaceError):  # a part file may succeed, or say why not
-                    pass
-            self._to_disk()
+                except (LocalFileError, NoSpaceError):
+                    if self._linked:
+                        raise
+            self._to_disk()  # a part file may succeed, or say why not
         return self._store.publish(finish)
 
     def quarantine(self) -> Path:
@@ -143,18 +145,15 @@ class SmallStore:
     def disposable(self, value: bool) -> None:
         self._store.disposable = value
 
-    def _is_vacant(self) -> bool:
-        """Whether an unnamed file was made, and no file of this target stands there."""
-        disk, names = self._disk, self._names
+    def _make_unnamed(self) -> None:
         try:
-            self._folder = disk.open_folder(self._store.path.parent)
-            all_names = (names.target, names.part, names.index, f"{names.index}.new")
-            if any(disk.stat(self._folder, name) is not None for name in all_names):
-                return False
-            self._file = disk.open_unnamed(self._folder)
-        except OSError:  # the part file will say what is wrong
-            return False
-        return True
+            self._folder = self._disk.open_folder(self._store.path.parent)
+            for name in (self._names.index, f"{self._names.index}.new"):
+                if self._disk.stat(self._folder, name) is not None:
+                    raise FileExistsError  # an index without its part file
+            self._file = self._disk.open_unnamed(self._folder)
+        except OSError:  # then it is a part file
+            self._let_go()
 
     def _place_of(self, offset: int) -> int:
         span = self._header.span if self._header else None
@@ -178,8 +177,11 @@ class SmallStore:
             self._disk, self._folder, self._file, names, None, finish, url, mode
         )
         publication.prepare(finish.size)
-        publication.rename()
-        self._extents = []
+        publication.name()
+        self._linked, self._extents = True, []
+        with suppress(LocalFileError):  # an empty one is removed by whoever comes next
+            self._store.withdraw()
+        publication.settle()
         return self._store.path
 
     def _to_disk(self) -> None:
@@ -188,18 +190,13 @@ class SmallStore:
             body, header = self._body, self._header
             if body is None or header is None:
                 return
-            self._open_late()
+            self._body = None  # what cannot be saved now cannot be saved later
+            self._let_go()
             self._store.begin(header)
             self._store.reserve(len(body))
             start = header.span.start if header.span else 0
             self._store.write_at(start, memoryview(body)[: self._top])
             self._store.record(self._extents)
-            self._body = None
-
-    def _open_late(self) -> None:
-        if self._file >= 0:
-            self._let_go()
-            self._store.open()  # what another left meanwhile is begun anew
 
     def _let_go(self) -> None:
         for handle in (self._file, self._folder):
