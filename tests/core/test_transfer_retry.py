@@ -18,6 +18,7 @@ from tests.core.playing import (
     Play,
     part,
     status,
+    whole,
 )
 
 # Failing and trying again
@@ -303,3 +304,32 @@ def test_412_from_a_server_that_never_understands_if_match_does_not_end_the_down
             else:
                 play.head(part(fetch.ask.start, fetch.ask.stop or TOTAL), fetch.segment)
     assert play.ever(m.Finish) == []
+
+
+def test_connections_that_are_cut_again_and_again_beside_others_are_too_many():
+    """A server that answers any number of requests, and soon cuts all but one of them."""
+    play = Play(connections=8, min_split=MiB)
+    play.head(part())
+    for _ in range(40):
+        for fetch in play.ever(m.Fetch)[1:]:
+            lane = play.transfer._fill.lanes.get(fetch.segment)
+            if lane is not None and not lane.flowing:
+                play.head(part(fetch.ask.start, fetch.ask.stop), fetch.segment)
+                start = lane.upto
+                play.arrive(fetch.segment, start, start + 8000)
+                play.on(m.Ended(fetch.segment, NetworkError("server", "cut")), after=0.1)
+    assert len(play.ever(m.Fetch)) < 20
+    assert play.ever(m.Finish) == []
+
+
+def test_connections_grow_where_only_a_later_answer_proves_ranges():
+    play = Play(connections=4, min_split=MiB)
+    play.head(whole())
+    play.arrive(1, 0, 8 * MiB)
+    assert play.of(m.Fetch) == []
+    play.on(m.Ended(1, NetworkError("server", "cut")))
+    (again,) = play.of(m.Fetch)
+    play.head(part(again.ask.start, TOTAL), again.segment)
+    if play.of(m.Receive)[0].compare:
+        play.on(m.Compared(again.segment))
+    assert len(play.of(m.Fetch)) == 3

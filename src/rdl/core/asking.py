@@ -27,6 +27,9 @@ from rdl.core.spec import Spec, first_ask, lone_headers
 
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
+LITTLE, MOST_CUT_EARLY = 64 << 10, 2
+"""Of requests in a row that bring no more than that, beside others that flow, so many are made
+again at once."""
 LOOK_SECONDS = 0.1
 MOST_STRIKES, MOST_RESTARTS, MOST_CONNECTIONS = 3, 5, 8
 RESTARTS_OF_MANY = 2
@@ -48,12 +51,12 @@ class Asking:
         self.patience = Patience(options.retry, options.retry_max_time, spec.seed)
         self.growth = Growth(MOST_CONNECTIONS, options.connections)
         self.confirmed = self.plain = self.unconfirmed_end = False
-        self._ranges = self._doubted = self._proved = self._ignored = False
+        self._ranges = self._doubted = self._proved = self._ignored = self._growing = False
         self.hurry_at: float | None = None
         """When to look again whether a lane is slow that all wait for, or gets no answer."""
         self._dislikes = Dislikes()
         self._exhausted: e.RdlError | None = None
-        self._strikes = self._restarts = 0
+        self._strikes = self._restarts = self._cut_early = 0
         self._joint = JOINT
         self.order = Order(spec.window) if spec.window else None
         self.arrived = self.skipped = 0
@@ -102,7 +105,9 @@ class Asking:
         self._joint = min(JOINT, lane.gained // 16)  # of bodies that are cut it is to be little
         others = len(self.lanes.others(lane))
         gained = lane.gained >= ENOUGH_GAIN and self._joinable()
-        if others and not lane.gained:  # it serves the others: this is about their number
+        self._cut_early = self._cut_early + 1 if lane.gained < LITTLE else 0
+        surplus = not lane.gained or self._cut_early > MOST_CUT_EARLY
+        if others and surplus:  # it serves the others: this is about their number
             self.growth.refused(self.now, others)
             self.patience.surplus(self.now, delay)
         elif error.permanent and self.lanes.alive(lane):  # those that wait may be served

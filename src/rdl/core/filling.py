@@ -109,6 +109,7 @@ class Filling(Asking):
         if lane is not None and not lane.dropped:
             self._passed(lane)
             self._confirm(lane)
+            self._grow(lane)
 
     def _passed(self, lane: Lane) -> None:
         """What came before the first wanted byte is over."""
@@ -247,7 +248,12 @@ class Filling(Asking):
             self._doubted, self._dislikes = False, Dislikes(if_match=True)
             return
         self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
-        if self.parallel:
+        self._growing = False
+
+    def _grow(self, lane: Lane) -> None:
+        """Ranges are proved, by the first response or, where that was a whole, by a later one."""
+        if self.confirmed and self.parallel and not self._growing:
+            self._growing = True
             self.growth.proven(self.now, self.now - lane.sent_at, self.arrived)
 
     def _accept(self, lane: Lane, body: c.Partial | c.Whole) -> None:
@@ -278,6 +284,7 @@ class Filling(Asking):
         compare = min(before, self.comparable(wanted.start))
         if not compare:
             self._confirm(lane)
+            self._grow(lane)
         if not wanted and (self.confirmed or not compare):
             self.drop(lane)
             if not self.row.complete:
