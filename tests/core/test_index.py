@@ -396,3 +396,8 @@ def test_the_vectors_are_there_and_can_be_written_again() -> None:
 def test_a_record_that_no_reader_would_take_is_not_written() -> None:
     with pytest.raises(ValueError, match="too long"):
         session_bytes(SessionRecord("b" * MAX_JSON, "aa", 1, 1, True))
+
+
+@pytest.mark.parametrize(("span", "size"), [(None, 5000), (ByteRange(10, 30), 20)])
+def test_a_header_says_how_much_the_part_file_is_to_hold(span: ByteRange | None, size: int) -> None:
+    assert Header("http://h/a", Representation(5000, None), 1 << 18, span).size == size

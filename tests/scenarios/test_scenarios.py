@@ -426,3 +426,36 @@ def test_row_35_writing_fails(origin: Origin, tmp_path: Path) -> None:
     assert part_of(tmp_path / "f").read_bytes()[: MiB // 2] == origin.content[: MiB // 2]
     assert fetch(origin, tmp_path / "f").bytes_reused >= MiB // 4
     assert published(tmp_path / "f", origin)
+
+
+def test_row_23_a_byte_of_a_finished_block_flips_between_two_runs(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """It is found, and what is fetched again is that extent, and what a run compares."""
+    path = tmp_path / "f.bin"
+    origin.size = 24 * MiB
+    kept = interrupted(origin, path, 16 * MiB, connections=1)
+    with part_of(path).open("r+b") as file:
+        file.seek(3 * MiB + 5)
+        flipped = bytes([file.read(1)[0] ^ 0x40])
+        file.seek(3 * MiB + 5)
+        file.write(flipped)
+    origin.hold_after = None
+    result = fetch(origin, path, connections=1)
+    assert path.read_bytes() == coded(0, origin.size)
+    assert kept - 2 * MiB <= result.bytes_reused < kept
+
+
+@pytest.mark.parametrize("digest", [False, True])
+def test_row_34_a_file_without_state_is_not_taken_for_the_right_one(
+    origin: Origin, tmp_path: Path, digest: bool
+) -> None:
+    """Of equal size, and with a digest the right bytes: only that is believed."""
+    path, size = tmp_path / "f.bin", 300 * KiB
+    origin.size = size
+    path.write_bytes(coded(0, size) if digest else bytes(size))
+    digests = (Digest("sha256", hashlib.sha256(coded(0, size)).hexdigest()),) if digest else ()
+    result = fetch(origin, path, digests=digests)
+    assert path.read_bytes() == coded(0, size)
+    assert result.reason == ("unchanged" if digest else "complete")
+    assert result.bytes_downloaded == (0 if digest else size)
