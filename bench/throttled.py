@@ -9,7 +9,6 @@ import os
 import socket
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from bench.serving import Serving
 
@@ -49,11 +48,6 @@ class Throttled(Serving):
     def send(self, connection: socket.socket, start: int, size: int) -> int:
         return os.sendfile(connection.fileno(), self._file, start, size)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         os.close(self._file)

@@ -86,7 +86,7 @@ class Landing:
         finally:
             self._disk.close(folder)
         empty = part is not None and part.size == 0
-        if empty or part.same_file(here) if part else index is not None:
+        if empty or (part.same_file(here) if part else index is not None):
             store = PartStore(self._path, self._disk)
             with suppress(LocalFileError, NoSpaceError, BusyError):
                 store.open()

@@ -355,6 +355,15 @@ def test_row_17_limit_rate(origin: Origin, tmp_path: Path) -> None:
     assert published(tmp_path / "f", origin)
 
 
+def test_row_17_limit_rate_over_many_small_files(origin: Origin, tmp_path: Path) -> None:
+    origin.size = 5 * KiB
+    began = time.monotonic()
+    with Session(SessionOptions(limit_rate=100 * KiB, parallel=2)) as session:
+        results = session.get_all([Target(origin.url, tmp_path / str(n)) for n in range(30)])
+    assert 1.2 <= time.monotonic() - began < 4
+    assert [result.exit_code for result in results] == [0] * 30
+
+
 def test_row_17_limit_requests(origin: Origin, tmp_path: Path) -> None:
     origin.size = KiB
     targets = [Target(origin.url, tmp_path / str(number)) for number in range(9)]

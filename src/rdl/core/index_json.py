@@ -41,6 +41,11 @@ class Header(Struct, frozen=True):
         """Bytes that the part file is to hold; None while unknown."""
         return self.representation.total if self.span is None else len(self.span)
 
+    @property
+    def start(self) -> int:
+        """The offset of the part file's first byte."""
+        return self.span.start if self.span else 0
+
 
 class SessionRecord(Struct, frozen=True):
     """Who writes: the boot of the machine, a random token, and into which file. `local`:

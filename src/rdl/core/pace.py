@@ -148,10 +148,8 @@ class Growth(Struct):
         elif spent >= max(DOUBTFUL_SECONDS, 5 * self.window):
             self.level, self.settled = self.paying, True
             self._measure(now, arrived)
-            self.again_at, self.again_after = (
-                now + self.again_after,
-                min(64.0, 2 * self.again_after),
-            )
+            self.again_at = now + self.again_after
+            self.again_after = min(64.0, 2 * self.again_after)
 
     def wake(self) -> float | None:
         """When tick() next has something to decide."""

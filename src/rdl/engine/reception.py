@@ -230,6 +230,7 @@ class Reception:
         except RdlError as error:
             return (m.LocalFailed(error), *self._end())
         if (self._at, False) == self._edge:  # one wake of the driver instead of two
+            self._pause(wait)  # this body was more than the rate allows so far: the next one waits
             return self._end()
         events = self._report(now) if due else ()
         self._pause(wait)

@@ -38,7 +38,7 @@ def extents_on_disk(
     """Those of `claimed` whose bytes are on disk: all of them, unread, when the file is just
     as the last run left it in order; else the ones with the right checksum. `check` is called
     again and again, and may raise."""
-    start = decoded.header.span.start if decoded.header.span else 0
+    start = decoded.header.start
     inside = [extent for extent in claimed if extent.stop - start <= stat.size]
     left = Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
     if decoded.clean == left and decoded.session and decoded.session.inode == stat.inode:

@@ -11,12 +11,11 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rdl.errors import LocalFileError
 from rdl.storage.base import Finish
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, told, write_all
 from rdl.storage.names import Names
 from rdl.storage.publishing import Publication, check_target, mode_of
 
@@ -110,20 +109,13 @@ class PrivateCopy:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._close()
 
     def write_at(self, offset: int, data: memoryview) -> None:
         """Write all of `data`."""
         with told(str(self._path)):
-            while data:
-                count = self._disk.pwrite(self._file, data, offset)
-                offset, data = offset + count, data[count:]
+            write_all(self._disk, self._file, data, offset)
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Read at most len(view) bytes; 0 at the end."""

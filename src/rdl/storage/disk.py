@@ -148,6 +148,15 @@ class Disk(Protocol):
         ...
 
 
+def write_all(disk: Disk, file: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` (bytes) at `offset`; raises OSError."""
+    while data:
+        count = disk.pwrite(file, data, offset)
+        if count <= 0:
+            raise OSError("nothing was written")
+        offset, data = offset + count, data[count:]
+
+
 @contextmanager
 def told(what: str, hint: str = "") -> Iterator[None]:
     """Turn an OSError inside into our own: `what` failed, and why."""

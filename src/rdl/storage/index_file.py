@@ -16,7 +16,7 @@ from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index import MAGIC, Decoded, Encoder, Stat, decode
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, told, write_all
 
 RECORD_SIZE = 33
 """Bytes of the index for one extent."""
@@ -230,10 +230,5 @@ class IndexFile:
             raise
 
     def _write(self, file: int, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            count = self._place.disk.pwrite(file, view, self._end)
-            if count <= 0:
-                raise OSError("nothing was written")
-            self._end += count
-            view = view[count:]
+        write_all(self._place.disk, file, memoryview(data), self._end)
+        self._end += len(data)

@@ -124,9 +124,8 @@ def _session(disk: Disk, file: int) -> SessionRecord:
 
 def believed(decoded: Decoded, now: SessionRecord, stat: FileStat) -> list[Extent]:
     """The extents that may be claimed now and lie within the part file, ascending."""
-    start = decoded.header.span.start if decoded.header.span else 0
-    claimed = believable(decoded, now)
-    return [extent for extent in claimed if extent.stop - start <= stat.size]
+    end = decoded.header.start + stat.size
+    return [extent for extent in believable(decoded, now) if extent.stop <= end]
 
 
 def is_settled(decoded: Decoded, stat: FileStat) -> bool:

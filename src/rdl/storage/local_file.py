@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 from rdl.core.byterange import ByteRange, joined
@@ -55,12 +54,7 @@ class LocalFile:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._close()
 
     def span(self, spec: RangeSpec | None) -> ByteRange:

@@ -19,7 +19,7 @@ from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.base import Finish, Saved
 from rdl.storage.checking import believable, extents_on_disk, written_runs
-from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told
+from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told, write_all
 from rdl.storage.index_file import IndexFile, Place, check_ours, load, remove_left_over
 from rdl.storage.locking import locked
 from rdl.storage.names import Names
@@ -138,11 +138,7 @@ class PartStore:
         place = self._place_of(offset)
         view = data.cast("B") if data.format != "B" or data.ndim != 1 else data
         with told(self._part):
-            while view:
-                count = self._disk.pwrite(self._file, view, place)
-                if count <= 0:
-                    raise OSError("nothing was written")
-                place, view = place + count, view[count:]
+            write_all(self._disk, self._file, view, place)
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Read at most len(view) bytes; 0 at the end of the file."""
@@ -306,8 +302,7 @@ class PartStore:
         return Place(self._disk, self._folder, self._names.index)
 
     def _place_of(self, offset: int) -> int:
-        span = self._header.span if self._header else None
-        place = offset - span.start if span else offset
+        place = offset - (self._header.start if self._header else 0)
         if place < 0:
             raise ValueError(f"offset {offset} lies before the span of this file")
         return place

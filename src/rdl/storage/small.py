@@ -16,7 +16,8 @@ from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index_json import Header
 from rdl.errors import LocalFileError, NoSpaceError, TargetExists
 from rdl.storage.base import Finish, Saved
-from rdl.storage.disk import Disk
+from rdl.storage.disk import Disk, write_all
+from rdl.storage.index_file import Place
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
@@ -148,7 +149,8 @@ class SmallStore:
     def _make_unnamed(self) -> None:
         try:
             self._folder = self._disk.open_folder(self._store.path.parent)
-            for name in (self._names.index, f"{self._names.index}.new"):
+            index = Place(self._disk, self._folder, self._names.index)
+            for name in (index.name, index.fresh_name):
                 if self._disk.stat(self._folder, name) is not None:
                     raise FileExistsError  # an index without its part file
             self._file = self._disk.open_unnamed(self._folder)
@@ -156,18 +158,15 @@ class SmallStore:
             self._let_go()
 
     def _place_of(self, offset: int) -> int:
-        span = self._header.span if self._header else None
-        return offset - span.start if span else offset
+        return offset - (self._header.start if self._header else 0)
 
     def _write(self) -> bool:
         """Whether the unnamed file holds the body now."""
-        view, place = memoryview(self._body or b""), 0
         try:
-            while view[place:] and (count := self._disk.pwrite(self._file, view[place:], place)):
-                place += count
+            write_all(self._disk, self._file, memoryview(self._body or b""), 0)
         except OSError:
             return False
-        return place == len(view)
+        return True
 
     def _publish(self, finish: Finish) -> Path:
         names = Names(self._names.target, "", "", "")
@@ -194,8 +193,7 @@ class SmallStore:
             self._let_go()
             self._store.begin(header)
             self._store.reserve(len(body))
-            start = header.span.start if header.span else 0
-            self._store.write_at(start, memoryview(body)[: self._top])
+            self._store.write_at(header.start, memoryview(body)[: self._top])
             self._store.record(self._extents)
 
     def _let_go(self) -> None:

@@ -32,12 +32,10 @@ class WindowStore:
 
     def begin(self, header: Header) -> None:
         """Make the ring; one that is larger than all there is would be a waste."""
-        total = header.representation.total
-        length = len(header.span) if header.span else total
         size = self._size + behind(self._size)
-        size = size if length is None else min(size, length)
+        size = size if header.size is None else min(size, header.size)
         self._ring = memoryview(bytearray(max(1, size)))
-        self.start = self._kept = self._released = header.span.start if header.span else 0
+        self.start = self._kept = self._released = header.start
 
     def reserve(self, size: int) -> None:
         """The ring is all the room there is."""

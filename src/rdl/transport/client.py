@@ -13,8 +13,6 @@ from threading import Lock
 import httpx
 
 from rdl import __version__
-from rdl.core.text import redact_url
-from rdl.errors import ProtocolError
 from rdl.options import NetworkOptions
 from rdl.transport.base import Lineage, Request, ResponseHead
 from rdl.transport.bodies import Body
@@ -47,7 +45,7 @@ class HttpTransport:
         self._fields = user_fields(options.headers)
         self._wire = Http1Transport(options, self._environment)
         self._client = httpx.Client(
-            transport=self._wire,
+            transport=self._wire,  # without one it would make a TLS context
             trust_env=False,
             headers={
                 "Accept": "*/*",
@@ -86,22 +84,18 @@ class HttpTransport:
 
     def _send(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Response:
         private = not self._options.allow_private_redirect and lineage.public
-        try:
-            prepared = self._client.build_request(
-                request.method,
-                url,
-                headers=self._fields_for(request, url, lineage),
-                extensions={"rdl_public_only": private},
-            )
-            self._add_cookies(prepared)
-            # Not by Client.send: its own jar costs as much as all else that it does here.
-            response = self._wire.handle_request(prepared)
-            response.request = prepared
-            self._keep_cookies(response)
-            return response
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            # Raised by httpx for a Location it cannot parse; it has closed the response.
-            raise ProtocolError(redact_url(str(url)), "redirects to an unusable URL") from error
+        prepared = self._client.build_request(
+            request.method,
+            url,
+            headers=self._fields_for(request, url, lineage),
+            extensions={"rdl_public_only": private},
+        )
+        self._add_cookies(prepared)
+        # Not by Client.send: its own jar costs as much as all else that it does here.
+        response = self._wire.handle_request(prepared)
+        response.request = prepared
+        self._keep_cookies(response)
+        return response
 
     def _add_cookies(self, request: httpx.Request) -> None:
         with self._lock:
