@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rdl.core.byterange import ByteRange, Extent
+from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result, Warned
 from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.representation import Representation, Trust
@@ -135,9 +135,8 @@ class Landing:
             self._disk.close(folder)
         if partial is None or not self._same_place(partial.header.url):
             return None
-        extents = tuple(Extent(run.start, run.stop, 0) for run in partial.present)
         header = partial.header
-        return Remembered(header.representation, header.span, extents, header.adopted)
+        return Remembered(header.representation, header.span, partial.present, header.adopted)
 
     def _same_place(self, url: str) -> bool:
         """Validators speak for one URL. A query may be new: it is where signatures stand."""
@@ -254,4 +253,4 @@ def _text(value: object) -> str | None:
 
 def _remembered(saved: Saved) -> Remembered:
     header = saved.header
-    return Remembered(header.representation, header.span, saved.extents, header.adopted)
+    return Remembered(header.representation, header.span, saved.extents.ranges(), header.adopted)

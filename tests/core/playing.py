@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from rdl.core import messages as m
-from rdl.core.byterange import ByteRange, Extent
+from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead
 from rdl.core.representation import Representation
 from rdl.core.row import OVERLAP, Remembered
@@ -45,8 +45,8 @@ def status(code: int, **fields: str) -> ResponseHead:
 
 def remembered(*runs: tuple[int, int], etag: str | None = '"a"') -> Remembered:
     """What an earlier run left of TOTAL bytes."""
-    extents = tuple(Extent(start, stop, 0) for start, stop in runs)
-    return Remembered(Representation(TOTAL, etag), None, extents)
+    present = tuple(ByteRange(start, stop) for start, stop in runs)
+    return Remembered(Representation(TOTAL, etag), None, present)
 
 
 class Play:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.core.byterange import ByteRange, Extent
+from rdl.core.byterange import ByteRange
 from rdl.core.representation import Representation
 from rdl.core.row import ENDLESS, Remembered, Row, span_of
 from rdl.options import RangeSpec
@@ -82,12 +82,12 @@ def test_an_unknown_length_is_complete_only_when_ended():
     assert list(row.missing()) == []
 
 
-def saved(total=100, span=None, extents=()):
-    return Remembered(Representation(total, '"a"'), span, tuple(extents))
+def saved(total=100, span=None, present=()):
+    return Remembered(Representation(total, '"a"'), span, tuple(present))
 
 
 def test_a_remembered_row_holds_what_the_index_says():
-    row = Row.remembered(saved(extents=[Extent(0, 10, 1), Extent(50, 60, 2)]), None, None)
+    row = Row.remembered(saved(present=[ByteRange(0, 10), ByteRange(50, 60)]), None, None)
     assert row is not None
     assert row.present_bytes == 20
     assert list(row.missing()) == [ByteRange(10, 50), ByteRange(60, 100)]

@@ -404,7 +404,7 @@ def test_with_a_digest_a_part_without_validator_is_resumed_and_sends_no_weak_tag
 
 
 def test_a_part_with_only_a_strong_date_is_resumed_by_it():
-    saved = Remembered(Representation(TOTAL, None, "Mon", True), None, remembered((0, 9)).extents)
+    saved = Remembered(Representation(TOTAL, None, "Mon", True), None, remembered((0, 9)).present)
     assert Play(spec(saved)).fetch.headers == (("If-Range", "Mon"),)
 
 

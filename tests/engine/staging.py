@@ -83,7 +83,10 @@ def download(
     """One run, as a process would do it; an earlier run's part is continued."""
     own: Store = store(PartStore(path)) if store else PartStore(path)
     saved = own.open()
-    known = saved and Remembered(saved.header.representation, saved.header.span, saved.extents)
+    known = None
+    if saved is not None:
+        header = saved.header
+        known = Remembered(header.representation, header.span, saved.extents.ranges())
     made = TransferOptions(**options)
     transfer = Transfer(Spec(URL, str(path), made, 1, True, known))
     driver = Driver(

@@ -121,7 +121,7 @@ def test_what_is_here_becomes_a_part_file(
     assert saved is not None
     assert saved.damaged == 0
     stop = 4000 if leave is after_a_checkpoint else 3000
-    assert (saved.extents[0].start, saved.extents[-1].stop) == (1000, stop)
+    assert saved.extents.ranges() == (ByteRange(1000, stop),)
     put(again, 0, 1000)
     put(again, stop, SIZE)
     again.publish(Finish(size=SIZE))

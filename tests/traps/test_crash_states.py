@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from rdl.core import saving
+from rdl.storage import index_file
 from rdl.storage.base import Saved
 from rdl.storage.memory import MemoryDisk
 from tests.traps.crash_states import Moment, Recorder, load, samples, settled, states
@@ -109,6 +110,7 @@ def recover(scene: Scene, moment: Moment, disk: MemoryDisk, promised: frozenset[
 def recordings() -> Iterator[dict[str, list[Moment]]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saving, "CHECKPOINT_SECONDS", 0.1)  # many in a short download
+        patch.setattr(index_file, "MANY_LOOSE", 3)
         yield {name: recorded(scene) for name, scene in SCENES.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 from zlib import crc32
 
@@ -104,6 +104,17 @@ near = st.builds(
     st.integers(0, 5),
 )
 """Records of extents that meet each other, and the file's end."""
+in_a_row = st.builds(
+    lambda start, lengths: (
+        8,
+        struct.pack("<QI", start * UNIT, len(lengths))
+        + struct.pack(f"<{len(lengths)}I", *lengths)
+        + struct.pack(f"<{len(lengths)}Q", *range(len(lengths))),
+    ),
+    st.integers(0, 20),
+    st.lists(st.sampled_from([0, 1, UNIT, UNIT, MAX_EXTENT, MAX_EXTENT + 1]), max_size=6),
+)
+"""Records of several extents."""
 numbers = st.one_of(
     st.integers(0, 2 * TOTAL),
     st.sampled_from([0, TOTAL, MAX_EXTENT, MAX_OFFSET, 2**63, 2**64 - 1]),
@@ -123,28 +134,43 @@ kinds = st.sampled_from([1, 2, 3, 3, 3, 3, 4, 5, 6, 7, 8, 127, 128, 255])
 
 
 @bounded
-@given(st.lists(st.one_of(near, st.tuples(kinds, payloads)), max_size=12))
+@given(st.lists(st.one_of(near, in_a_row, st.tuples(kinds, payloads)), max_size=12))
 @example([(2, b"[" * 100_000)])
 def test_records_whose_checks_hold_but_make_no_sense(records: list[tuple[int, bytes]]) -> None:
     decoded = decode(chained([(1, header_bytes(HEADER)), *records]))
     assert decoded.header == HEADER
     assert is_sound(decoded, TOTAL)
     said = {payload for kind, payload in records if kind == 3}
+    said |= {one for kind, payload in records if kind == 8 for one in in_run(payload)}
     assert {
         struct.pack("<QQQ", one.start, one.stop, one.checksum) for one in claims(decoded)
     } <= said
-    assert again(decoded) == decoded.durable + decoded.soft
+    assert again(decoded) == [*decoded.durable, *decoded.soft]
 
 
-def again(decoded: Decoded) -> tuple[Extent, ...]:
+def in_run(payload: bytes) -> list[bytes]:
+    """The extents of a record of many, as records of their own would say them."""
+    if len(payload) < 12:
+        return []
+    start, count = struct.unpack_from("<QI", payload)
+    if len(payload) != 12 + 12 * count:
+        return []
+    lengths = struct.unpack_from(f"<{count}I", payload, 12)
+    sums = struct.unpack_from(f"<{count}Q", payload, 12 + 4 * count)
+    edges = pairwise(accumulate(lengths, initial=start))
+    many = [(a, b, one) for (a, b), one in zip(edges, sums, strict=True) if b < 2**64]
+    return [struct.pack("<QQQ", *one) for one in many]
+
+
+def again(decoded: Decoded) -> list[Extent]:
     """What is claimed, after being written anew."""
     encoder = Encoder()
     data = encoder.begin(decoded.header)
-    data += b"".join(encoder.extent(extent) for extent in decoded.durable)
+    data += b"".join(encoder.runs(decoded.durable))
     data += encoder.checkpoint(STAT)
     data += b"".join(encoder.extent(extent) for extent in decoded.soft)
     renewed = decode(data)
-    return renewed.durable + renewed.soft
+    return [*renewed.durable, *renewed.soft]
 
 
 values = st.one_of(

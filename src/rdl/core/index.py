@@ -7,15 +7,15 @@ against a hard bound before anything is built from it.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import ClassVar
 from zlib import crc32
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.extents import Extents, Run
 from rdl.core.index_json import (
     MAX_JSON,
     MAX_OFFSET,
@@ -30,6 +30,8 @@ from rdl.errors import LocalFileError
 
 MAGIC, VERSION = b"RDLINDEX", 1
 MAX_EXTENT = 1 << 20
+MAX_RUN = 1 << 14
+"""Extents in one record."""
 OPTIONAL_TYPES = 128
 """Records of an unknown type from here on are skipped; below, they end the reading."""
 
@@ -40,6 +42,7 @@ _EXTENT = struct.Struct("<QQQ")
 _FORGET = struct.Struct("<QQ")
 _CHECKPOINT = struct.Struct("<Qq")
 _CLEAN = struct.Struct("<Qqq")
+_RUN = struct.Struct("<QI")
 
 
 class IndexDamaged(LocalFileError):
@@ -64,6 +67,7 @@ class Kind(IntEnum):
     CHECKPOINT = 5
     CLEAN = 6
     ABORT = 7
+    RUN = 8
 
 
 class Stat(Struct, frozen=True):
@@ -77,11 +81,11 @@ class Stat(Struct, frozen=True):
 class Decoded(Struct, frozen=True):
     """What an index says. `soft` extents count only while `session.boot` is this boot and
     `session.local`; `clean` is set when the last run stopped in order; `consumed` bytes of
-    the input were believed. Extents ascend and are disjoint."""
+    the input were believed."""
 
     header: Header
-    durable: tuple[Extent, ...] = ()
-    soft: tuple[Extent, ...] = ()
+    durable: Extents = field(default_factory=Extents)
+    soft: Extents = field(default_factory=Extents)
     session: SessionRecord | None = None
     checkpoint: Stat | None = None
     clean: Stat | None = None
@@ -108,6 +112,14 @@ class Encoder:
         payload = _EXTENT.pack(extent.start, extent.stop, extent.checksum)
         return self._frame(Kind.EXTENT, payload)
 
+    def runs(self, extents: Extents) -> Iterator[bytes]:
+        """A record for every 16,384 of them that follow one another, or less."""
+        for run in extents.runs:
+            for part in run.parts(MAX_RUN):
+                yield self._frame(
+                    Kind.RUN, b"".join((_RUN.pack(part.start, len(part)), *part.pack()))
+                )
+
     def forget(self, range: ByteRange) -> bytes:
         return self._frame(Kind.FORGET, _FORGET.pack(range.start, range.stop))
 
@@ -127,7 +139,7 @@ class Encoder:
         return body + _CHECK.pack(self._check)
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes | bytearray) -> Decoded:
     """Read an index. Raises IndexDamaged or IndexNewer; never fails on what follows an
     intact header, which is cut at the last good record."""
     records = _records(data)
@@ -148,7 +160,7 @@ def decode(data: bytes) -> Decoded:
     return reader.result(end, whole=end == len(data))
 
 
-def _records(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+def _records(data: bytes | bytearray) -> Iterator[tuple[int, bytes, int]]:
     """(type, payload, offset after it) of each record whose chain holds."""
     if len(data) < _PREAMBLE.size:
         raise ValueError("too short")
@@ -166,7 +178,7 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         check = crc32(data[offset:stop], check)
         if _CHECK.unpack_from(data, stop)[0] != check:
             return
-        yield kind, data[offset + _HEAD.size : stop], stop + _CHECK.size
+        yield kind, bytes(data[offset + _HEAD.size : stop]), stop + _CHECK.size
         offset = stop + _CHECK.size
 
 
@@ -178,7 +190,7 @@ class _Reader:
         limit = header.representation.total
         whole = ByteRange(0, MAX_OFFSET if limit is None else limit)
         self._bounds = whole if header.span is None else header.span
-        self._durable, self._soft = _Extents(), _Extents()
+        self._durable, self._soft = Extents(), Extents()
         self._top = 0
         """Where the furthest extent ends that was ever seen."""
         self._session: SessionRecord | None = None
@@ -191,6 +203,7 @@ class _Reader:
             Kind.CHECKPOINT: self._on_checkpoint,
             Kind.CLEAN: self._on_clean,
             Kind.ABORT: self._on_abort,
+            Kind.RUN: self._on_run,
         }
 
     def take(self, kind: int, payload: bytes) -> None:
@@ -204,8 +217,8 @@ class _Reader:
     def result(self, consumed: int, *, whole: bool) -> Decoded:
         return Decoded(
             self.header,
-            self._durable.sorted(),
-            self._soft.sorted(),
+            self._durable,
+            self._soft,
             self._session,
             self._checkpoint,
             self._clean if whole else None,
@@ -224,10 +237,24 @@ class _Reader:
         self._check_range(start, stop)
         if stop - start > MAX_EXTENT:
             raise ValueError("an extent is too long")
-        if start < self._top:
-            self._drop(start, stop)
-        self._top = max(self._top, stop)
-        self._soft.add(Extent(start, stop, checksum))
+        self._add(Run.of(Extent(start, stop, checksum)))
+
+    def _on_run(self, payload: bytes) -> None:
+        start, count = _RUN.unpack_from(payload) if len(payload) >= _RUN.size else (0, 0)
+        sums = _RUN.size + 4 * count
+        if not 0 < count <= MAX_RUN or len(payload) != sums + 8 * count:
+            raise ValueError("a record has the wrong length")
+        run = Run.packed(start, payload[_RUN.size : sums], payload[sums:])
+        if not 0 < min(run.lengths) <= max(run.lengths) <= MAX_EXTENT:
+            raise ValueError("an extent is too long, or empty")
+        self._check_range(start, run.stop)
+        self._add(run)
+
+    def _add(self, run: Run) -> None:
+        if run.start < self._top:
+            self._drop(run.start, run.stop)
+        self._top = max(self._top, run.stop)
+        self._soft.add(run)
 
     def _on_forget(self, payload: bytes) -> None:
         start, stop = _unpack(_FORGET, payload)
@@ -254,57 +281,6 @@ class _Reader:
     def _drop(self, start: int, stop: int) -> None:
         self._durable.drop(start, stop)
         self._soft.drop(start, stop)
-
-
-class _Extents:
-    """Disjoint extents, kept by the MiB in which they start (none is longer than that)."""
-
-    def __init__(self) -> None:
-        self._cells: dict[int, list[Extent]] = {}
-
-    def add(self, extent: Extent) -> None:
-        """Add an extent that touches none of those here."""
-        cell = self._cells.setdefault(extent.start // MAX_EXTENT, [])
-        if not cell or cell[-1].start < extent.start:
-            cell.append(extent)
-        else:
-            cell.insert(bisect_left(cell, extent.start, key=_start), extent)
-
-    def drop(self, start: int, stop: int) -> None:
-        """Remove every extent that has a byte in `[start, stop)`, as a whole."""
-        low, high = start // MAX_EXTENT - 1, (stop - 1) // MAX_EXTENT + 1
-        few = high - low <= len(self._cells)
-        numbers = range(low, high) if few else [n for n in self._cells if low <= n < high]
-        for number in numbers:
-            cell = self._cells.get(number)
-            if cell and cell[-1].stop > start:
-                last = bisect_left(cell, stop, key=_start)
-                first = bisect_left(cell, start + 1, 0, last, key=_stop)
-                del cell[first:last]
-
-    def take_all(self, other: _Extents) -> None:
-        """Move all of `other`, none of which touches one here, to this one."""
-        if not self._cells:  # a fresh index is one run of records
-            self._cells, other._cells = other._cells, self._cells
-            return
-        for cell in other._cells.values():
-            for extent in cell:
-                self.add(extent)
-        other.clear()
-
-    def clear(self) -> None:
-        self._cells.clear()
-
-    def sorted(self) -> tuple[Extent, ...]:
-        return tuple(extent for number in sorted(self._cells) for extent in self._cells[number])
-
-
-def _start(extent: Extent) -> int:
-    return extent.start
-
-
-def _stop(extent: Extent) -> int:
-    return extent.stop
 
 
 def _unpack(form: struct.Struct, payload: bytes) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from itertools import islice, pairwise
 from msgspec import Struct
 
 from rdl.core.blockmap import BlockMap, block_size_for
-from rdl.core.byterange import ByteRange, Extent, joined
+from rdl.core.byterange import ByteRange
 from rdl.core.representation import Representation
 from rdl.options import RangeSpec
 
@@ -27,7 +27,7 @@ class Remembered(Struct, frozen=True):
 
     representation: Representation
     span: ByteRange | None
-    extents: tuple[Extent, ...]
+    present: tuple[ByteRange, ...]
     adopted: tuple[ByteRange, ...] = ()
 
 
@@ -74,7 +74,7 @@ class Row:
         if total is None or not span or (saved.span or ByteRange(0, total)) != span:
             return None
         row = cls(saved.representation, span, block_size)
-        row.add(joined(extent.range for extent in saved.extents))
+        row.add(saved.present)
         return row
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.extents import Extents
 from rdl.core.index_json import Header
 from rdl.core.representation import Representation
 
@@ -25,7 +26,7 @@ class Saved(Struct, frozen=True):
     the bytes on disk no longer agree."""
 
     header: Header
-    extents: tuple[Extent, ...]
+    extents: Extents
     damaged: int = 0
 
 

@@ -3,11 +3,12 @@ of a file without index what is more than zeros."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from xxhash import xxh3_64_intdigest
 
-from rdl.core.byterange import ByteRange, Extent
+from rdl.core.byterange import ByteRange
+from rdl.core.extents import Extents, Run
 from rdl.core.index import MAX_EXTENT, Decoded, Stat
 from rdl.core.index_json import MAX_RUNS, SessionRecord
 from rdl.storage.disk import Disk, FileStat
@@ -17,13 +18,16 @@ NEAR = 256 << 10
 """Unwritten places closer than this count as one: a request costs more than so many bytes."""
 
 
-def believable(decoded: Decoded, now: SessionRecord) -> list[Extent]:
+def believable(decoded: Decoded, now: SessionRecord) -> Extents:
     """The durable extents, and the soft ones while the machine is still in the same boot
     and the file system is local."""
     before = decoded.session
     same_boot = before is not None and before.boot == now.boot != ""
-    soft = decoded.soft if same_boot and before and before.local and now.local else ()
-    return sorted([*decoded.durable, *soft], key=lambda extent: extent.start)
+    if not (decoded.soft and same_boot and before and before.local and now.local):
+        return decoded.durable
+    both = decoded.durable.copy()
+    both.take_all(decoded.soft.copy())
+    return both
 
 
 def extents_on_disk(
@@ -31,26 +35,26 @@ def extents_on_disk(
     file: int,
     stat: FileStat,
     decoded: Decoded,
-    claimed: Sequence[Extent],
+    claimed: Extents,
     *,
     check: Callable[[], None] = lambda: None,
-) -> list[Extent]:
+) -> Extents:
     """Those of `claimed` whose bytes are on disk: all of them, unread, when the file is just
     as the last run left it in order; else the ones with the right checksum. `check` is called
     again and again, and may raise."""
     start = decoded.header.start
-    inside = [extent for extent in claimed if extent.stop - start <= stat.size]
+    inside = claimed.before(start + stat.size)
     left = Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
     if decoded.clean == left and decoded.session and decoded.session.inode == stat.inode:
         return inside
     buffer = memoryview(bytearray(MAX_EXTENT))
-    sound = []
+    sound = Extents()
     for extent in inside:
         check()
         view = buffer[: extent.stop - extent.start]
         here = _filled(disk, file, view, extent.start - start)
         if here and xxh3_64_intdigest(view) == extent.checksum:
-            sound.append(extent)
+            sound.add(Run.of(extent))
     return sound
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rdl.core.byterange import ByteRange, Extent, joined
+from rdl.core.byterange import ByteRange
+from rdl.core.extents import Extents
 from rdl.core.index import Decoded, IndexDamaged, IndexNewer, Stat
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import BusyError, LocalFileError
@@ -95,7 +96,7 @@ def _read(disk: Disk, folder: int, file: int, names: Names) -> Partial | None:
         if file < 0:
             return Partial(decoded.header, (), None, running=False, settled=False)
         stat, now = disk.fstat(file), _session(disk, file)
-    present = tuple(joined(one.range for one in believed(decoded, now, stat)))
+    present = believed(decoded, now, stat).ranges()
     return Partial(decoded.header, present, stat, running, is_settled(decoded, stat))
 
 
@@ -122,10 +123,9 @@ def _session(disk: Disk, file: int) -> SessionRecord:
     return SessionRecord(disk.boot_id(), "", stat.device, stat.inode, disk.is_local(file))
 
 
-def believed(decoded: Decoded, now: SessionRecord, stat: FileStat) -> list[Extent]:
-    """The extents that may be claimed now and lie within the part file, ascending."""
-    end = decoded.header.start + stat.size
-    return [extent for extent in believable(decoded, now) if extent.stop <= end]
+def believed(decoded: Decoded, now: SessionRecord, stat: FileStat) -> Extents:
+    """The extents that may be claimed now and lie within the part file."""
+    return believable(decoded, now).before(decoded.header.start + stat.size)
 
 
 def is_settled(decoded: Decoded, stat: FileStat) -> bool:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import ClassVar, Self
 
-from rdl.core.byterange import ByteRange, joined
+from rdl.core.byterange import ByteRange
 from rdl.core.index import Decoded
 from rdl.core.index_json import SessionRecord
 from rdl.core.row import span_of
@@ -77,7 +77,7 @@ class LocalFile:
         with told(self.shown):
             stat, local = self._disk.fstat(self._file), self._disk.is_local(self._file)
             now = SessionRecord(self._disk.boot_id(), "", stat.device, stat.inode, local)
-        here = joined(one.range for one in believed(self._index, now, stat))
+        here = believed(self._index, now, stat).ranges()
         runs = [run.clip(wanted) for run in here]
         return next(iter(gaps([run for run in runs if run], wanted)), None)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.extents import Extents
 from rdl.core.index import Decoded, IndexDamaged, Stat
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
@@ -105,7 +106,7 @@ class PartStore:
             raise LocalFileError(self._part, "what was to be adopted is not there any more")
         if not keep:
             self._renew()
-        self._start_index(header, ())
+        self._start_index(header, Extents())
 
     def reserve(self, size: int) -> None:
         """Make `size` bytes of room; NoSpaceError names what is needed and what is free."""
@@ -165,6 +166,7 @@ class PartStore:
         finally:
             index.release(synced)
         index.sync()
+        index.compact()
 
     def publish(self, finish: Finish) -> Path:
         """Give the synced part file its final name; the index goes. Returns that name."""
@@ -284,15 +286,16 @@ class PartStore:
             self._sync()
         except LocalFileError:
             durable = set(decoded.durable)
-            self._start_index(decoded.header, [extent for extent in sound if extent in durable])
+            kept = Extents(extent for extent in sound if extent in durable)
+            self._start_index(decoded.header, kept)
             raise
         room = ByteRange(0, stat.size)
         adopted = tuple(run.clip(room) for run in decoded.header.adopted if run.clip(room))
         header = replace(decoded.header, adopted=adopted)
         self._start_index(header, sound)
-        return Saved(header, tuple(sound), len(claimed) - len(sound))
+        return Saved(header, sound, len(claimed) - len(sound))
 
-    def _start_index(self, header: Header, known: Sequence[Extent]) -> None:
+    def _start_index(self, header: Header, known: Extents) -> None:
         index = IndexFile(self._index_place(), header, self._session, known)
         if self._index is not None:
             self._index.close()
