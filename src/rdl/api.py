@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,10 +24,12 @@ from rdl.core.names import name_from_url
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url, safe_text
 from rdl.core.transfer import Spec, Transfer
+from rdl.engine.crew import Crew
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import RequestLimit, Throttle
+from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
@@ -64,6 +66,7 @@ class Session:
         self._transports: dict[NetworkOptions, Transport] = {}
         self._users: Counter[NetworkOptions] = Counter()
         self._drivers: set[Driver] = set()
+        self._crew = Crew()
         self._lock = threading.Lock()
         self._interrupted: str | None = None
 
@@ -102,14 +105,27 @@ class Session:
         wanted = list(targets)
         if len(wanted) == 1:
             return [run(wanted[0])]
-        with ThreadPoolExecutor(max(1, self.options.parallel), "download") as pool:
-            futures: list[Future[Result]] = [pool.submit(run, target) for target in wanted]
+        most = max(1, min(self.options.parallel, len(wanted)))
+        turns, results = Turns(len(wanted), most), dict[int, Result]()
+
+        def work() -> None:
+            while (number := turns.take()) is not None:
+                try:
+                    results[number] = run(wanted[number])
+                finally:
+                    turns.end()
+
+        with ThreadPoolExecutor(most, "download") as pool:
+            futures: list[Future[None]] = [pool.submit(work) for _ in range(most)]
             try:
-                return [future.result() for future in futures]
-            except BaseException:  # KeyboardInterrupt: do not wait for what was not begun
+                wait(futures, return_when=FIRST_EXCEPTION)
+                for future in futures:
+                    future.result()
+            except BaseException:  # KeyboardInterrupt: what was not begun ends at once
                 self.interrupt("SIGINT")
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        return [results[number] for number in range(len(wanted))]
 
     def stream(
         self,
@@ -160,7 +176,7 @@ class Session:
             report=REPORT,
             awaited=passage.awaited,
         )
-        driver = Driver(transfer, edges, options.file, tell)
+        driver = Driver(transfer, edges, options.file, tell, self._crew)
         self._drivers.add(driver)
 
         def ended() -> None:
@@ -186,6 +202,7 @@ class Session:
         for transport in self._transports.values():
             transport.close()
         self._transports.clear()
+        self._crew.close()
 
     def __enter__(self) -> Session:
         return self
@@ -245,7 +262,7 @@ class Session:
             )
             edges = Edges(url, self._transport(network), store, self._rate, self._requests.of(url))
             try:
-                result, error = self._drive(Driver(transfer, edges, options.file, tell))
+                result, error = self._drive(Driver(transfer, edges, options.file, tell, self._crew))
             finally:
                 self._done_with(network)
             if isinstance(error, AuthError) and network.user is not None:

@@ -101,8 +101,9 @@ class Landing:
         if copied:
             store.disposable = True
         self.adopted = store.adoptable()
-        lone = self.existing is None and saved is None and self._is_file()
-        here = self.adopted or (lone and self._options.file.adopt)
+        here = bool(self.adopted)
+        if self._options.file.adopt and self.existing is None and saved is None:
+            here = here or self._is_file()
         if here and not self._options.transfer.digests:
             self.warn("without a digest nothing proves the old bytes; all is fetched", tell)
         if store.damage:

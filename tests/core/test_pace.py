@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rdl.core.pace import (
     LONGEST_DELAY,
     LONGEST_SERVER_DELAY,
+    Abreast,
     Grants,
     Growth,
     Patience,
@@ -194,3 +195,32 @@ def test_grants_never_exceed_rate_and_burst(steps):
 def test_a_debt_is_paid_in_order():
     grants = Grants(10.0, 0.0)
     assert [grants.take(10, 0.0) for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+def ended(abreast, seconds, *, files, busy):
+    """What the limit is after so many seconds with that many ends each, evenly."""
+    now = cpu = 0.0
+    for _ in range(int(seconds * files) + 1):
+        abreast.finished(now, cpu)
+        now, cpu = now + 1 / files, cpu + busy / files
+    return abreast.limit
+
+
+@pytest.mark.parametrize(
+    ("files", "busy", "limit"),
+    [(500, 0.95, 1), (500, 0.3, 8), (5, 1.0, 8), (5, 0.1, 8)],
+    ids=["small, busy", "small, waiting", "large, busy", "large, waiting"],
+)
+def test_only_small_files_that_keep_the_process_busy_go_one_by_one(files, busy, limit):
+    assert ended(Abreast(8), 1.0, files=files, busy=busy) == limit
+
+
+def test_a_list_begins_with_two_at_a_time_or_what_is_allowed():
+    assert (Abreast(8).limit, Abreast(1).limit) == (2, 1)
+
+
+def test_where_none_ends_all_that_are_allowed_go_on():
+    abreast = Abreast(8)
+    assert ended(abreast, 1.0, files=500, busy=0.95) == 1
+    abreast.stalled()
+    assert abreast.limit == 8

@@ -66,12 +66,13 @@ class SimulatedRoom:
 class SimulatedCrew:
     """Steps receptions in seeded order."""
 
-    def __init__(self, agenda: Agenda, post: Callable[[m.Event], None]) -> None:
-        self._agenda, self._post = agenda, post
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
         self._waiting: list[Reception] = []
         self._view = memoryview(bytearray(agenda.world.random.choice([1000, 4096, 65536])))
 
-    def start(self, reception: Reception) -> None:
+    def start(self, reception: Reception, post: Callable[[m.Event], None]) -> None:
+        self._post = post
         self._agenda.add(self._delay(), lambda: self._open(reception))
 
     def poll(self) -> None:
@@ -126,11 +127,16 @@ class SimulatedDriver(Driver):
         )
         super().__init__(transfer, edges)
         self._world, self._agenda = world, Agenda(world)
-        self._simulated = SimulatedCrew(self._agenda, self._events.put)
+        self._simulated = SimulatedCrew(self._agenda)
         rooms: Any = [SimulatedRoom(self._agenda), SimulatedRoom(self._agenda)]
         crew: Any = self._simulated
         self._crew, (self._sync, self._hash) = crew, rooms
         self._steps, self._begun = 0, False
+
+    def _end_receptions(self) -> None:
+        """Nobody steps them any more."""
+        for reception in self._receptions.values():
+            reception.drop()
 
     def advance(self, events: int) -> bool:
         """Let so many events happen; whether there is more to come."""

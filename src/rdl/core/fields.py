@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -101,6 +102,7 @@ def parse_etag(text: str | None) -> str | None:
     return text if text and _ETAG.fullmatch(text) else None
 
 
+@lru_cache(maxsize=64)
 def parse_http_date(text: str | None) -> float | None:
     """Seconds since the epoch of an HTTP-date in any of its three forms."""
     for form in _DATES:

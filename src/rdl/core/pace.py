@@ -12,6 +12,7 @@ LONGEST_SERVER_DELAY = 120.0
 WORTH_SECONDS, LONG_SECONDS = 2.0, 8.0
 """What takes no longer needs no further connection; what takes longer gets all at once."""
 DOUBTFUL_SECONDS = 1.0
+LOOK_ABREAST, BUSY, MANY_A_SECOND = 0.1, 0.75, 40
 
 
 def jitter(seed: int, attempt: int) -> float:
@@ -172,6 +173,36 @@ class Growth(Struct):
 
     def _measure(self, now: float, arrived: int) -> None:
         self.step_at, self.bytes_at, self.look_at = now, arrived, now + self.window
+
+
+class Abreast(Struct):
+    """How many targets of a list at a time: two, `most` after a tenth of a second or so, and half
+    of them after each in which small files kept this process busy all the time. Its threads only
+    take turns then, and each turn costs."""
+
+    most: int
+    limit: int = 2
+    done: int = 0
+    at: float | None = None
+    cpu: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.limit = min(self.limit, self.most)
+
+    def finished(self, now: float, cpu: float) -> None:
+        """A target has ended; `cpu`: seconds of processor time that this process has used."""
+        self.done += 1
+        if self.at is None:
+            self.done, self.at, self.cpu = 0, now, cpu
+        elif (spent := now - self.at) >= LOOK_ABREAST:
+            small = self.done >= MANY_A_SECOND * spent
+            busy = cpu - self.cpu >= BUSY * spent
+            self.limit = max(1, self.limit // 2) if small and busy else self.most
+            self.done, self.at, self.cpu = 0, now, cpu
+
+    def stalled(self) -> None:
+        """None has ended for so long, though one waits for its turn."""
+        self.limit, self.at = self.most, None
 
 
 class Grants(Struct):

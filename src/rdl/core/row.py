@@ -121,6 +121,8 @@ class Row:
         """The end of the present bytes that start at the span's start."""
         if self._map is None:
             return self._upto
+        if self._present == 0:  # of small files there is none or all
+            return self.span.start
         gap = self._map.next_missing(self._head, self.span.stop)
         self._head = gap.start if gap else self.span.stop
         return self._head

@@ -1,13 +1,12 @@
 """Runs one transfer with threads: performs commands in order, reports events, decides nothing.
 
-The thread that calls run() is the heart's; each flowing segment has a worker; syncing and
-hashing have a thread each, so that the heart waits for neither.
+The thread that calls run() is the heart's; each flowing segment has a worker of the crew; syncing
+and hashing have a thread each, so that the heart waits for neither.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,13 +15,14 @@ from rdl.core import messages as m
 from rdl.core.events import Fact, Result
 from rdl.core.fields import parse_http_date
 from rdl.core.transfer import Transfer
+from rdl.engine.crew import Crew
 from rdl.engine.hashing import Follower
-from rdl.engine.reception import BUFFER, Edges, Place, Reception
-from rdl.errors import LocalFileError, RdlError
+from rdl.engine.reception import Edges, Place, Reception
+from rdl.errors import RdlError
 from rdl.options import FileOptions
 from rdl.storage.base import Finish, Header
 
-JOIN_SECONDS = 2.0
+END_SECONDS = 2.0
 
 
 class Backroom:
@@ -55,59 +55,6 @@ class Backroom:
                 self._failed(bug)
 
 
-class Crew:
-    """Worker threads, made when needed and kept for the next segment."""
-
-    def __init__(self, post: Callable[[m.Event], None]) -> None:
-        self._post = post
-        self._idle: deque[SimpleQueue[Reception | None]] = deque()
-        self._all: list[tuple[threading.Thread, SimpleQueue[Reception | None]]] = []
-        self._newest: dict[SimpleQueue[Reception | None], Reception] = {}
-
-    def start(self, reception: Reception) -> None:
-        """Run it on an idle worker or a new one."""
-        try:
-            inbox = self._idle.popleft() if self._idle else self._hire()
-        except (RuntimeError, MemoryError) as error:  # as many as there is room for must do
-            short = LocalFileError("worker", f"no room for another: {error or 'out of memory'}")
-            short.permanent = False
-            self._post(m.Ended(reception.segment, short))
-            return
-        self._newest[inbox] = reception
-        inbox.put(reception)
-
-    def _hire(self) -> SimpleQueue[Reception | None]:
-        inbox, view = SimpleQueue[Reception | None](), memoryview(bytearray(BUFFER))
-        thread = threading.Thread(target=self._run, args=(inbox, view), name="worker", daemon=True)
-        thread.start()
-        self._all.append((thread, inbox))
-        return inbox
-
-    def close(self) -> None:
-        """End the workers. One that still waits for an answer ends by itself, writing nothing."""
-        for _, inbox in self._all:
-            inbox.put(None)
-        for thread, inbox in self._all:
-            may_write = inbox in self._idle or self._newest[inbox].answered
-            thread.join(JOIN_SECONDS if may_write else 0.0)
-
-    def _run(self, inbox: SimpleQueue[Reception | None], view: memoryview) -> None:
-        while (reception := inbox.get()) is not None:
-            for event in self._guarded(reception, view):
-                if isinstance(event, m.Ended):
-                    self._idle.append(inbox)
-                self._post(event)
-
-    def _guarded(self, reception: Reception, view: memoryview) -> Any:
-        """A bug in a worker ends the transfer with exit code 1 instead of hanging it."""
-        try:
-            yield from reception.run(view)
-        except Exception as bug:
-            error = bug if isinstance(bug, RdlError) else RdlError("internal error", repr(bug))
-            yield m.LocalFailed(error)
-            yield m.Ended(reception.segment)
-
-
 class Driver:
     """One run of one transfer."""
 
@@ -117,6 +64,7 @@ class Driver:
         edges: Edges,
         options: FileOptions | None = None,
         tell: Callable[[Fact], None] | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self._transfer, self._edges = transfer, edges
         self._options, self._tell = options or FileOptions(), tell
@@ -124,7 +72,7 @@ class Driver:
         self._receptions: dict[int, Reception] = {}
         self._place = Place(edges.url)
         """Where to ask: behind the redirects once an answer from there was accepted."""
-        self._crew = Crew(self._events.put)
+        self._crew, self._shared = crew or Crew(), crew is not None
         self._sync = Backroom("sync", self._broken)
         self._hash = Backroom("hash", self._broken)
         self._follower = Follower(edges.store)
@@ -147,12 +95,26 @@ class Driver:
                 self._on(self._next_event())
         finally:
             self._follower.stopped = True
-            for reception in self._receptions.values():
-                reception.drop()
-            self._crew.close()
+            self._end_receptions()
             self._sync.close()
             self._hash.close()
         return self._finish.result, self._finish.error
+
+    def _end_receptions(self) -> None:
+        """None of them writes any more afterwards; one that still waits for an answer ends by
+        itself."""
+        for reception in self._receptions.values():
+            reception.drop()
+        deadline = self._edges.clock() + END_SECONDS
+        while any(reception.answered for reception in self._receptions.values()):
+            try:
+                event = self._events.get(timeout=max(0.0, deadline - self._edges.clock()))
+            except Empty:
+                break
+            if isinstance(event, m.Ended):
+                self._receptions.pop(event.segment, None)
+        if not self._shared:
+            self._crew.close()
 
     def _broken(self, bug: Exception) -> None:
         """A bug in a thread ends the transfer instead of hanging it."""
@@ -202,7 +164,7 @@ class Driver:
     def _do_fetch(self, command: m.Fetch) -> None:
         reception = Reception(command, self._edges, self._place)
         self._receptions[command.segment] = reception
-        self._crew.start(reception)
+        self._crew.start(reception, self._events.put)
 
     def _do_receive(self, command: m.Receive) -> None:
         reception = self._receptions[command.segment]

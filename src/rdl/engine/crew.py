@@ -1,0 +1,95 @@
+"""Worker threads of a session: one runs a reception to its end and is kept for the next, of
+whichever transfer. A thread and its buffer cost as much as a request."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+
+from rdl.core import messages as m
+from rdl.engine.reception import BUFFER, Reception
+from rdl.errors import LocalFileError, RdlError
+
+IDLE_SECONDS = 5.0
+"""A worker without work ends after so long."""
+
+Post = Callable[[m.Event], None]
+Inbox = SimpleQueue[tuple[Reception, Post] | None]
+
+
+class Crew:
+    """Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: deque[Inbox] = deque()
+        self._process = os.getpid()
+        self._closed = False
+
+    def start(self, reception: Reception, post: Post) -> None:
+        """Run it on an idle worker or a new one; its events go to `post`, the last is Ended."""
+        try:
+            inbox = self._free() or self._hire()
+        except (RuntimeError, MemoryError) as error:  # as many as there is room for must do
+            short = LocalFileError("worker", f"no room for another: {error or 'out of memory'}")
+            short.permanent = False
+            post(m.Ended(reception.segment, short))
+            return
+        inbox.put((reception, post))
+
+    def close(self) -> None:
+        """End those that are idle; the others end when they would be."""
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                self._idle.popleft().put(None)
+
+    def _free(self) -> Inbox | None:
+        with self._lock:
+            if self._process != os.getpid():  # threads stay behind at a fork
+                self._process = os.getpid()
+                self._idle.clear()
+            return self._idle.popleft() if self._idle else None
+
+    def _hire(self) -> Inbox:
+        inbox, view = Inbox(), memoryview(bytearray(BUFFER))
+        threading.Thread(target=self._run, args=(inbox, view), name="worker", daemon=True).start()
+        return inbox
+
+    def _run(self, inbox: Inbox, view: memoryview) -> None:
+        while (work := self._next(inbox)) is not None:
+            reception, post = work
+            for event in _guarded(reception, view):
+                if isinstance(event, m.Ended):
+                    self._rest(inbox)
+                post(event)
+
+    def _next(self, inbox: Inbox) -> tuple[Reception, Post] | None:
+        try:
+            return inbox.get(timeout=IDLE_SECONDS)
+        except Empty:
+            with self._lock:
+                if inbox in self._idle:
+                    self._idle.remove(inbox)
+                    return None
+            return inbox.get()  # it was taken at this moment
+
+    def _rest(self, inbox: Inbox) -> None:
+        with self._lock:
+            if self._closed:
+                inbox.put(None)
+            else:
+                self._idle.append(inbox)
+
+
+def _guarded(reception: Reception, view: memoryview) -> Iterator[m.Event]:
+    """A bug in a worker ends the transfer with exit code 1 instead of hanging it."""
+    try:
+        yield from reception.run(view)
+    except Exception as bug:
+        error = bug if isinstance(bug, RdlError) else RdlError("internal error", repr(bug))
+        yield m.LocalFailed(error)
+        yield m.Ended(reception.segment)

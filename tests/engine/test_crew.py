@@ -1,0 +1,153 @@
+"""Workers are kept for the next segment, end when there is none, and stay behind at a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rdl.api import Session, Target
+from rdl.core.events import Result
+from rdl.engine import crew
+from rdl.engine.turns import Turns
+from rdl.errors import ExitCode
+from rdl.options import SessionOptions
+from tests.scenarios.coded import KiB, Origin
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    server = Origin()
+    server.size = 64 * KiB
+    yield server
+    server.close()
+
+
+def workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "worker"}
+
+
+def until_none_is_left(before: set[threading.Thread]) -> bool:
+    deadline = time.monotonic() + 5
+    while workers() - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not workers() - before
+
+
+def test_one_worker_serves_one_download_after_another(origin: Origin, tmp_path: Path) -> None:
+    before = workers()
+    with Session() as session:
+        seen = set()
+        for number in range(5):
+            session.get(Target(origin.url, tmp_path / str(number)))
+            seen |= workers() - before
+        assert len(seen) == 1
+    assert until_none_is_left(before)
+
+
+def test_an_idle_worker_ends_and_another_takes_its_place(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 0.05)
+    before = workers()
+    with Session() as session:
+        session.get(Target(origin.url, tmp_path / "a"))
+        assert until_none_is_left(before)
+        assert session.get(Target(origin.url, tmp_path / "b")).exit_code == 0
+    assert until_none_is_left(before)
+
+
+def test_workers_that_end_while_others_begin_lose_no_work(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 0.001)
+    with Session() as session:
+        for number in range(60):
+            assert session.get(Target(origin.url, tmp_path / str(number))).exit_code == 0
+            time.sleep(0.001 * (number % 3))
+
+
+def test_a_closed_session_still_downloads_and_leaves_no_worker(
+    origin: Origin, tmp_path: Path
+) -> None:
+    before, session = workers(), Session()
+    session.close()
+    assert session.get(Target(origin.url, tmp_path / "a")).exit_code == 0
+    session.close()
+    assert until_none_is_left(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system knows no fork")
+def test_a_session_goes_on_in_a_forked_process(origin: Origin, tmp_path: Path) -> None:
+    with Session() as session:
+        session.get(Target(origin.url, tmp_path / "a"))
+        child = os.fork()
+        if not child:
+            code = 9
+            try:
+                code = session.get(Target(origin.url, tmp_path / "b")).exit_code
+            finally:
+                os._exit(code)
+        deadline = time.monotonic() + 20
+        while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if done[0] == 0:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    assert done[0] == child
+    assert os.waitstatus_to_exitcode(done[1]) == 0
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
+
+
+def test_every_target_of_a_list_has_one_result_in_its_place(origin: Origin, tmp_path: Path) -> None:
+    names, told = [str(number) for number in range(120)], list[Result]()
+    with Session(SessionOptions(parallel=8)) as session:
+        results = session.get_all(
+            [Target(origin.url, tmp_path / name) for name in names], done=told.append
+        )
+    assert [Path(result.path).name for result in results] == names
+    assert {result.exit_code for result in results} == {0}
+    assert len(told) == 120
+
+
+def test_what_done_raises_ends_the_list(origin: Origin, tmp_path: Path) -> None:
+    def broken(result: Result) -> None:
+        raise BrokenPipeError
+
+    targets = [Target(origin.url, tmp_path / str(number)) for number in range(200)]
+    with Session(SessionOptions(parallel=4)) as session, pytest.raises(BrokenPipeError):
+        session.get_all(targets, done=broken)
+    assert len(list(tmp_path.iterdir())) < 200
+
+
+def test_a_stalled_target_lets_the_others_pass(origin: Origin, tmp_path: Path) -> None:
+    turns = Turns(20, 4)
+    first = turns.take()
+    assert first == 0  # and it does not end
+
+    taken = []
+
+    def work() -> None:
+        while (number := turns.take()) is not None:
+            taken.append(number)
+            turns.end()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    turns.end()
+    assert sorted(taken) == list(range(1, 20))
+
+
+def test_an_interrupted_list_has_a_result_for_each(origin: Origin, tmp_path: Path) -> None:
+    targets = [Target(origin.url, tmp_path / str(number)) for number in range(30)]
+    with Session(SessionOptions(parallel=3)) as session:
+        session.interrupt("SIGINT")
+        results = session.get_all(targets)
+    assert [result.exit_code for result in results] == [ExitCode.INTERRUPTED] * 30
