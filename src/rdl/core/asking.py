@@ -98,6 +98,11 @@ class Asking:
         steady = self._restarts < RESTARTS_OF_MANY
         return self._ranges and self._joinable() and steady and not self.plain
 
+    @property
+    def growing(self) -> bool:
+        """Whether more lanes may help: not while a reader in order has enough to take."""
+        return self.confirmed and self.parallel and not (self.order and self.order.ahead)
+
     # Failing
 
     def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:

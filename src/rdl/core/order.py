@@ -40,6 +40,11 @@ class Order:
         """Where the window ends."""
         return self.consumed + self.window
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the reader has half a window to take: it is what is waited for."""
+        return 2 * (self.delivered - self.consumed) >= self.window
+
     def comparable(self, at: int) -> int:
         """How many bytes before the offset `at` are in memory yet."""
         return max(0, at - self.consumed + behind(self.window))

@@ -134,7 +134,7 @@ class Transfer:
     def _proceed(self) -> None:
         """After every event: take the step that waited, else fill; then look after the rest."""
         fill = self._fill
-        if fill.confirmed and fill.parallel:
+        if fill.growing:
             left = (fill.row.size or 0) - fill.row.present_bytes if fill.row else 0
             fill.growth.tick(fill.now, fill.arrived, left)
         while self._take_step():
@@ -194,8 +194,10 @@ class Transfer:
             times.append(self._fill.patience.not_before)
         if self.options.max_time is not None:
             times.append((self._started_at or 0.0) + self.options.max_time)
+        if self._fill.growing:
+            times.append(self._fill.growth.wake())
         if self._fill.confirmed and self._fill.parallel:
-            times += [self._fill.growth.wake(), self._fill.hurry_at]
+            times.append(self._fill.hurry_at)
         due = [time for time in times if time is not None]
         if due:
             self._fill.emit(m.WakeAt(max(min(due), self._fill.now)))

@@ -105,7 +105,9 @@ class Reception:
         self._skip, self._compare = command.skip, command.compare
         self._edge = command.range.stop, command.hold
         self._at = self._from = self._told = command.range.start
-        self._every = min(self._edges.report, max(EXTENT, len(command.range) // 16))
+        self._every = self._edges.report
+        if self._edges.awaited is None:  # what a reader waits for is told at once
+            self._every = min(self._every, max(EXTENT, len(command.range) // 16))
         self._decided.set()
 
     def trim(self, stop: int, hold: bool = False) -> None:

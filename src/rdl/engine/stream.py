@@ -24,9 +24,9 @@ from rdl.errors import DigestMismatch, RdlError, UsageError
 from rdl.options import Digest, RangeSpec
 from rdl.storage.base import Store
 
-ACKNOWLEDGE = 2 << 20
+ACKNOWLEDGE = 4 << 20
 """The heart is told of what was consumed after so many bytes, or when there is no more."""
-REPORT = 2 << 20
+REPORT = 4 << 20
 BASE_WINDOW, WINDOW_PER_CONNECTION, CONNECTIONS = 8 << 20, 1 << 20, 8
 CHUNK = 256 << 10
 CLOSE_SECONDS = 5.0
