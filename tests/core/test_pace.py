@@ -101,12 +101,12 @@ def test_connections_grow_to_the_ceiling_while_it_pays():
 
 def test_connections_shrink_again_where_it_does_not_pay():
     assert grow(lambda level: 1e6, 8.0)[-1] == 1
-    assert grow(lambda level: 1e6 * min(level, 2), 8.0, 7_000_000)[-1] == 2
+    assert grow(lambda level: 1e6 * min(level, 2), 8.0, 3_500_000)[-1] == 2
 
 
 def test_a_long_way_gets_all_connections_at_once_and_a_short_one_none():
-    assert grow(lambda level: 1e6 * level, 0.5, 9_000_000)[-1] == 8
-    assert grow(lambda level: 1e6 * level, 0.5, 7_000_000)[-1] == 2
+    assert grow(lambda level: 1e6 * level, 0.5, 4_500_000)[-1] == 8
+    assert grow(lambda level: 1e6 * level, 0.5, 3_500_000)[-1] == 2
     assert grow(lambda level: 1e6 * level, 8.0, 1_900_000)[-1] == 1
 
 

@@ -1,5 +1,8 @@
 """Planning never gives a byte to two workers, and never leaves one to nobody."""
 
+from itertools import accumulate, pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,11 +45,11 @@ def test_gaps_are_what_is_missing_and_nobodys(situation):
     assert all(found)
 
 
-@given(situations(), st.integers(1, 40), st.integers(0, SIZE))
-def test_a_step_takes_nothing_from_the_live_part_of_another(situation, min_split, reach):
+@given(situations(), st.integers(1, 40), st.integers(0, SIZE), st.integers(1, 9))
+def test_a_step_takes_nothing_from_the_live_part_of_another(situation, min_split, reach, idle):
     missing, flows = situation
     within = ByteRange(0, reach)
-    step = next_step(missing, flows, min_split, within)
+    step = next_step(missing, flows, min_split, within, idle=idle)
     if isinstance(step, Claim):
         taken = bytes_of([step.range])
         assert taken
@@ -68,7 +71,8 @@ def test_following_the_plan_fills_everything(situation, min_split, workers):
     while len(present) < SIZE:
         while len(flows) < workers:
             runs = runs_of(set(range(SIZE)) - present)
-            step = next_step(runs, list(flows.values()), min_split, ALL)
+            idle = workers - len(flows)
+            step = next_step(runs, list(flows.values()), min_split, ALL, idle=idle)
             if step is None:
                 break
             if isinstance(step, Steal):
@@ -108,6 +112,32 @@ def test_with_no_gap_the_largest_rest_is_halved():
     runs = [ByteRange(0, 100)]
     flows = [Flow(1, 0, 20), Flow(2, 20, 100)]
     assert next_step(runs, flows, 10, ALL) == Steal(2, ByteRange(60, 100))
+
+
+@pytest.mark.parametrize(
+    ("rests", "idle", "min_split", "parts"),
+    [
+        ([80], 1, 5, [40, 40]),
+        ([80], 3, 5, [20, 20, 20, 20]),
+        ([61], 7, 8, [8, 8, 9, 9, 9, 9, 9]),
+        ([50, 10], 1, 5, [10, 25, 25]),
+        ([40, 40], 2, 5, [20, 20, 20, 20]),
+        ([60, 20], 2, 5, [20, 20, 20, 20]),
+        ([15], 7, 8, [15]),
+    ],
+)
+def test_several_idle_workers_take_equal_parts(rests, idle, min_split, parts):
+    edges = list(accumulate(rests, initial=0))
+    flows = [Flow(number, *edge) for number, edge in enumerate(pairwise(edges))]
+    runs, within = [ByteRange(0, edges[-1])], ByteRange(0, edges[-1])
+    for left in range(idle, 0, -1):
+        step = next_step(runs, flows, min_split, within, idle=left)
+        if step is None:
+            break
+        old = flows[step.segment]
+        flows[step.segment] = Flow(old.segment, old.upto, step.range.start)
+        flows.append(Flow(len(flows), step.range.start, step.range.stop))
+    assert sorted(flow.stop - flow.upto for flow in flows) == parts
 
 
 def test_a_rest_is_not_split_below_the_least_size():

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 BASE_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONGEST_SERVER_DELAY = 120.0
-WORTH_SECONDS, LONG_SECONDS = 2.0, 8.0
+WORTH_SECONDS, LONG_SECONDS = 2.0, 4.0
 """What takes no longer needs no further connection; what takes longer gets all at once."""
 DOUBTFUL_SECONDS = 1.0
 LOOK_ABREAST, BUSY, MANY_A_SECOND = 0.1, 0.75, 40

@@ -1,7 +1,7 @@
 """What to ask for next: a pure function of what is here, what is on its way, and the limits.
 
 Few long segments: an idle worker takes the first gap that nobody fills, else half of the
-largest rest of another's segment.
+largest rest of another's segment; several take equal parts.
 """
 
 from __future__ import annotations
@@ -60,31 +60,40 @@ def next_step(
     min_split: int,
     within: ByteRange,
     most: int | None = None,
+    *,
+    idle: int = 1,
 ) -> Claim | Steal | None:
     """What one idle worker should do, or None when it is better left idle.
 
     `within` is what may be begun now; a gap that the window cuts short is left until at least
     `min_split` of it may be begun, unless nothing else is in flight. `most`: bytes of a claim.
+    `idle`: so many workers look for something to do.
     """
     for gap in gaps(missing, flows):
         part = gap.clip(within)
         if part and (part == gap or len(part) >= min_split or not flows):
             return Claim(part if most is None else part.clip(ByteRange(0, part.start + most)))
-    return _steal(flows, min_split, within)
+    return _steal(flows, min_split, within, idle)
 
 
-def _steal(flows: Sequence[Flow], min_split: int, within: ByteRange) -> Steal | None:
-    best: Steal | None = None
-    for flow in flows:
-        start = min(max(flow.upto, flow.reached), flow.stop)
-        rest = ByteRange(start, flow.stop).clip(within)
-        if len(rest) < 2 * min_split or (best and len(rest) < 2 * len(best.range)):
-            continue
-        middle = rest.start + len(rest) // 2
-        best = Steal(flow.segment, ByteRange(_aligned(middle, rest), rest.stop))
-    return best
+def _steal(flows: Sequence[Flow], min_split: int, within: ByteRange, idle: int) -> Steal | None:
+    """The end of the largest rest: half of it, or less where several idle workers will come to
+    it. So many of them, that all parts end up alike."""
+    rests = [(_rest(flow).clip(within), flow.segment) for flow in flows]
+    rest, segment = max(rests, key=lambda one: len(one[0]), default=(ByteRange(0, 0), 0))
+    if len(rest) < 2 * min_split:
+        return None
+    total = sum(len(one) for one, _ in rests)
+    parts = max(1, min(len(flows) + idle, total // min_split))
+    takers = max(1, min(idle, round(len(rest) * parts / total) - 1))
+    size = max(min_split, len(rest) // (takers + 1))
+    return Steal(segment, ByteRange(_aligned(rest.stop - size, rest), rest.stop))
+
+
+def _rest(flow: Flow) -> ByteRange:
+    return ByteRange(min(max(flow.upto, flow.reached), flow.stop), flow.stop)
 
 
 def _aligned(middle: int, rest: ByteRange) -> int:
-    """The middle on a 64 KiB boundary where the rest is long enough for that not to matter."""
+    """The place on a 64 KiB boundary where the rest is long enough for that not to matter."""
     return middle & ~0xFFFF if len(rest) >= 1 << 20 else middle

@@ -76,12 +76,13 @@ def next_fetch(row: Row, lanes: Lanes, manner: Manner) -> Claim | Steal | None:
     hashed, first what is near its head: the digest should be ready with the last byte; what is
     further only when that is taken."""
     flows, least, order = lanes.flows(), manner.least, manner.order
+    idle = max(1, manner.level - len(flows))
     if order is not None:
         tile = order.tile(manner.level)
         return next_step(row.missing(), flows, least, order.within(row), tile)
     if manner.hashed:
         near = ByteRange(row.span.start, min(row.span.stop, row.head() + HASH_WINDOW))
-        step = next_step(row.missing(), flows, least, near)
+        step = next_step(row.missing(), flows, least, near, idle=idle)
         if step is not None:
             return step
-    return next_step(row.missing(), flows, least, row.span)
+    return next_step(row.missing(), flows, least, row.span, idle=idle)
