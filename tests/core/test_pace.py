@@ -110,6 +110,11 @@ def test_a_long_way_gets_all_connections_at_once_and_a_short_one_none():
     assert grow(lambda level: 1e6 * level, 8.0, 1_900_000)[-1] == 1
 
 
+@pytest.mark.parametrize(("mib", "level"), [(700, 1), (300, 8)])
+def test_beside_a_connection_as_fast_as_the_program_there_is_no_other(mib, level):
+    assert grow(lambda level: mib * (1 << 20) * level, 3.0)[-1] == level
+
+
 def test_what_did_not_pay_is_tried_again_later_and_ever_more_rarely():
     levels = grow(lambda level: 1e6, 200.0)
     steps = [at for at, (one, next) in enumerate(pairwise(levels)) if next > one]

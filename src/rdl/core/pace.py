@@ -12,6 +12,8 @@ LONGEST_SERVER_DELAY = 120.0
 WORTH_SECONDS, LONG_SECONDS = 2.0, 4.0
 """What takes no longer needs no further connection; what takes longer gets all at once."""
 DOUBTFUL_SECONDS = 1.0
+FAST = 512 << 20
+"""Bytes a second of a connection beside which others bring nothing: the program is the limit."""
 LOOK_ABREAST, BUSY, MANY_A_SECOND = 0.1, 0.75, 40
 
 
@@ -122,7 +124,8 @@ class Growth(Struct):
     def tick(self, now: float, arrived: int, left: int = 2**62) -> None:
         """Look at the rate; `arrived`: bytes so far in this run, `left`: bytes still missing.
 
-        What arrives within a moment anyway is not worth another connection.
+        What arrives within a moment anyway, or as fast as it can be taken, is not worth another
+        connection.
         """
         if self.regrow_at is not None and now >= self.regrow_at:
             limit = self.asked or self.ceiling
@@ -141,7 +144,7 @@ class Growth(Struct):
         if self.settling:  # the first window after a step only lets new connections start
             self.settling = False
             self._measure(now, arrived)
-        elif left < rate * WORTH_SECONDS:
+        elif left < rate * WORTH_SECONDS or rate >= self.level * FAST:
             pass
         elif rate >= 1.1 * self.rate:
             self.rate, self.paying = rate, self.level
