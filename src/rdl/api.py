@@ -118,8 +118,8 @@ class Session:
         with ThreadPoolExecutor(most, "download") as pool:
             futures: list[Future[None]] = [pool.submit(work) for _ in range(most)]
             try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-                for future in futures:
+                ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in ended:
                     future.result()
             except BaseException:  # KeyboardInterrupt: what was not begun ends at once
                 self.interrupt("SIGINT")

@@ -110,6 +110,21 @@ def test_a_long_way_gets_all_connections_at_once_and_a_short_one_none():
     assert grow(lambda level: 1e6 * level, 8.0, 1_900_000)[-1] == 1
 
 
+def test_a_pause_of_the_reader_says_nothing_of_the_rate():
+    growth, now, arrived = Growth(8), 0.0, 0
+    growth.proven(now, 0.01, 0)
+    while growth.level < 8:
+        now, arrived = now + 0.05, arrived + int(growth.level * 5e5)
+        growth.tick(now, arrived)
+    for _ in range(60):
+        now += 0.05
+        growth.pause()
+    for _ in range(60):
+        now, arrived = now + 0.05, arrived + int(growth.level * 5e5)
+        growth.tick(now, arrived)
+    assert growth.level == 8
+
+
 @pytest.mark.parametrize(("mib", "level"), [(700, 1), (300, 8)])
 def test_beside_a_connection_as_fast_as_the_program_there_is_no_other(mib, level):
     assert grow(lambda level: mib * (1 << 20) * level, 3.0)[-1] == level
@@ -218,6 +233,17 @@ def ended(abreast, seconds, *, files, busy):
 )
 def test_only_small_files_that_keep_the_process_busy_go_one_by_one(files, busy, limit):
     assert ended(Abreast(8), 1.0, files=files, busy=busy) == limit
+
+
+def test_what_made_a_list_slower_is_taken_back_and_not_soon_tried_again():
+    """Another thread of the program is busy all the time; the files wait for the network."""
+    abreast, now, limits = Abreast(16), 0.0, []
+    while now < 5.0:
+        now += 1 / (30 * abreast.limit)
+        abreast.finished(now, now)
+        limits.append((now, abreast.limit))
+    assert sum(limit == 16 for _, limit in limits) > 0.8 * len(limits)
+    assert min(limit for now, limit in limits if now > 1.5) == 16
 
 
 def test_a_list_begins_with_two_at_a_time_or_what_is_allowed():

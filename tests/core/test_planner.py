@@ -145,6 +145,12 @@ def test_a_rest_is_not_split_below_the_least_size():
     assert next_step([ByteRange(0, 20)], [Flow(1, 0, 20)], 10, ALL) == Steal(1, ByteRange(10, 20))
 
 
+def test_no_least_size_is_one_byte():
+    assert next_step([], [], 0, ALL) is None
+    assert next_step([ByteRange(0, 2)], [Flow(1, 0, 2)], 0, ALL) == Steal(1, ByteRange(1, 2))
+    assert next_step([ByteRange(0, 1)], [Flow(1, 0, 1)], 0, ALL) is None
+
+
 def test_what_is_written_but_not_reported_is_left_where_it_is():
     flow = Flow(1, 0, 100, reached=60)
     assert list(gaps([ByteRange(0, 100)], [flow])) == []

@@ -114,14 +114,46 @@ def test_every_target_of_a_list_has_one_result_in_its_place(origin: Origin, tmp_
     assert len(told) == 120
 
 
-def test_what_done_raises_ends_the_list(origin: Origin, tmp_path: Path) -> None:
-    def broken(result: Result) -> None:
-        raise BrokenPipeError
+def test_what_done_raises_ends_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
 
-    targets = [Target(origin.url, tmp_path / str(number)) for number in range(200)]
+    def slowly(session: Session, target: Target, tell: object) -> Result:
+        if session._interrupted is None:
+            begun.append(target)
+            time.sleep(0.02)
+        return Result(target.url, str(target.path))
+
+    def broken(result: Result) -> None:
+        if result.path.endswith("/1"):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(Session, "_outcome", slowly)
+    targets = [Target("http://h/f", tmp_path / str(number)) for number in range(80)]
     with Session(SessionOptions(parallel=4)) as session, pytest.raises(BrokenPipeError):
         session.get_all(targets, done=broken)
-    assert len(list(tmp_path.iterdir())) < 200
+    assert len(begun) < 40
+
+
+def test_workers_of_a_burst_end_though_one_is_used_on(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 0.2)
+    before = workers()
+    with Session(SessionOptions(parallel=6)) as session:
+        threads = [
+            threading.Thread(target=session.get, args=(Target(origin.url, tmp_path / f"a{n}"),))
+            for n in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(workers() - before) > 1
+        deadline = time.monotonic() + 5
+        while len(workers() - before) > 1 and time.monotonic() < deadline:
+            session.get(Target(origin.url, tmp_path / "b"))
+            (tmp_path / "b").unlink()
+        assert len(workers() - before) == 1
 
 
 def test_a_stalled_target_lets_the_others_pass(origin: Origin, tmp_path: Path) -> None:

@@ -277,6 +277,21 @@ def test_reports_are_a_tenth_of_a_second_or_some_mib_apart():
     assert count == 10
 
 
+def test_an_end_that_moves_while_the_rate_is_waited_for_is_seen():
+    stage = Stage([b"x" * 1000] * 5, step_bytes=1000)
+    reception = stage.reception
+    waits = []
+
+    def pause(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:  # the first is before the request
+            reception.trim(3000)
+
+    reception._pause = pause
+    stage.run(ByteRange(0, 1000))
+    assert sorted(stage.slate.data)[-1] == 2999
+
+
 @pytest.mark.parametrize("rate", [1_000, 1_000_000])
 def test_a_throttle_grants_no_more_than_rate_and_burst(rate):
     now = 0.0

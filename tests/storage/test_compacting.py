@@ -69,6 +69,19 @@ def test_it_gets_shorter_and_says_the_same() -> None:
     assert disk.names(PATH.parent) == ["a.bin.part", "a.bin.part.index"]
 
 
+def test_it_keeps_the_room_that_was_reserved() -> None:
+    disk = MemoryDisk(capacity=1 << 20)
+    store = begun(disk)
+    store.reserve(SIZE)
+    here = put(store, *range(12))
+    store.checkpoint()
+    disk.capacity = (1 << 20) - disk.free(0)  # others have filled it
+    here += put(store, *range(20, 29))
+    store.checkpoint()
+    store.close()
+    assert list(decoded(disk).durable) == here
+
+
 def test_few_records_stay_as_they_are() -> None:
     disk = MemoryDisk()
     store = begun(disk)
@@ -134,7 +147,7 @@ def test_one_whose_name_is_lost_ends_the_run() -> None:
             raise OSError(errno.EIO, "input/output error")
 
     disk.fault = folder
-    with pytest.raises(LocalFileError, match="replaced"):
+    with pytest.raises(LocalFileError, match="input/output error"):
         store.checkpoint()
     disk.fault = None
     with pytest.raises(LocalFileError, match="earlier"):

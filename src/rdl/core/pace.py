@@ -15,6 +15,7 @@ DOUBTFUL_SECONDS = 1.0
 FAST = 512 << 20
 """Bytes a second of a connection beside which others bring nothing: the program is the limit."""
 LOOK_ABREAST, BUSY, MANY_A_SECOND = 0.1, 0.75, 40
+SLOWER, ABREAST_SECONDS = 0.75, 5.0
 
 
 def jitter(seed: int, attempt: int) -> float:
@@ -98,6 +99,7 @@ class Growth(Struct):
     starting: bool = False
     settling: bool = False
     settled: bool = False
+    paused: bool = False
     regrow_at: float | None = None
     again_at: float | None = None
     again_after: float = 8.0
@@ -121,12 +123,19 @@ class Growth(Struct):
         """So many are served at one time: answers to a volley come in any order."""
         self.level = max(self.level, active)
 
+    def pause(self) -> None:
+        """Something else is waited for: this time says nothing of the rate."""
+        self.paused = True
+
     def tick(self, now: float, arrived: int, left: int = 2**62) -> None:
         """Look at the rate; `arrived`: bytes so far in this run, `left`: bytes still missing.
 
         What arrives within a moment anyway, or as fast as it can be taken, is not worth another
         connection.
         """
+        if self.paused and self.step_at is not None:
+            self._measure(now, arrived)
+        self.paused = False
         if self.regrow_at is not None and now >= self.regrow_at:
             limit = self.asked or self.ceiling
             self.level = min(limit, self.level + 1)
@@ -181,13 +190,17 @@ class Growth(Struct):
 class Abreast(Struct):
     """How many targets of a list at a time: two, `most` after a tenth of a second or so, and half
     of them after each in which small files kept this process busy all the time. Its threads only
-    take turns then, and each turn costs."""
+    take turns then, and each turn costs. Where that made it slower, it was something else that was
+    busy."""
 
     most: int
     limit: int = 2
     done: int = 0
     at: float | None = None
     cpu: float = 0.0
+    before: float = 0.0
+    """Ends a second with twice as many; 0: that is not known, or long ago."""
+    not_before: float = 0.0
 
     def __post_init__(self) -> None:
         self.limit = min(self.limit, self.most)
@@ -198,14 +211,23 @@ class Abreast(Struct):
         if self.at is None:
             self.done, self.at, self.cpu = 0, now, cpu
         elif (spent := now - self.at) >= LOOK_ABREAST:
-            small = self.done >= MANY_A_SECOND * spent
-            busy = cpu - self.cpu >= BUSY * spent
-            self.limit = max(1, self.limit // 2) if small and busy else self.most
+            self._look(now, self.done / spent, (cpu - self.cpu) / spent)
             self.done, self.at, self.cpu = 0, now, cpu
+
+    def _look(self, now: float, rate: float, busy: float) -> None:
+        slower = rate < SLOWER * self.before
+        if slower:
+            self.not_before = now + ABREAST_SECONDS
+        if slower or rate < MANY_A_SECOND or busy < BUSY:
+            self.limit, self.before = self.most, 0.0
+        elif now >= self.not_before and self.limit > 1:
+            self.limit, self.before = self.limit // 2, rate
+        else:
+            self.before = 0.0
 
     def stalled(self) -> None:
         """None has ended for so long, though one waits for its turn."""
-        self.limit, self.at = self.most, None
+        self.limit, self.at, self.before = self.most, None, 0.0
 
 
 class Grants(Struct):

@@ -69,6 +69,7 @@ def next_step(
     `min_split` of it may be begun, unless nothing else is in flight. `most`: bytes of a claim.
     `idle`: so many workers look for something to do.
     """
+    min_split = max(1, min_split)
     for gap in gaps(missing, flows):
         part = gap.clip(within)
         if part and (part == gap or len(part) >= min_split or not flows):

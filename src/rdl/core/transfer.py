@@ -137,6 +137,8 @@ class Transfer:
         if fill.growing:
             left = (fill.row.size or 0) - fill.row.present_bytes if fill.row else 0
             fill.growth.tick(fill.now, fill.arrived, left)
+        else:
+            fill.growth.pause()
         while self._take_step():
             pass
         if self.phase is not Phase.DONE:

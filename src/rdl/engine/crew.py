@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 
@@ -25,7 +24,7 @@ class Crew:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: deque[Inbox] = deque()
+        self._idle: list[Inbox] = []
         self._process = os.getpid()
         self._closed = False
 
@@ -45,14 +44,14 @@ class Crew:
         with self._lock:
             self._closed = True
             while self._idle:
-                self._idle.popleft().put(None)
+                self._idle.pop().put(None)
 
     def _free(self) -> Inbox | None:
         with self._lock:
             if self._process != os.getpid():  # threads stay behind at a fork
                 self._process = os.getpid()
                 self._idle.clear()
-            return self._idle.popleft() if self._idle else None
+            return self._idle.pop() if self._idle else None  # so that others end
 
     def _hire(self) -> Inbox:
         inbox, view = Inbox(), memoryview(bytearray(BUFFER))
@@ -68,14 +67,14 @@ class Crew:
                 post(event)
 
     def _next(self, inbox: Inbox) -> tuple[Reception, Post] | None:
-        try:
-            return inbox.get(timeout=IDLE_SECONDS)
-        except Empty:
-            with self._lock:
-                if inbox in self._idle:
-                    self._idle.remove(inbox)
-                    return None
-            return inbox.get()  # it was taken at this moment
+        while True:
+            try:
+                return inbox.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if inbox in self._idle:
+                        self._idle.remove(inbox)
+                        return None  # else it was taken at this moment
 
     def _rest(self, inbox: Inbox) -> None:
         with self._lock:

@@ -233,7 +233,7 @@ class Reception:
             return (m.LocalFailed(error), *self._end())
         if (self._at, False) == self._edge:  # one wake of the driver instead of two
             self._pause(wait)  # this body was more than the rate allows so far: the next one waits
-            return self._end()
+            return self._end() if (self._at, False) == self._edge else self._report(now)
         events = self._report(now) if due else ()
         self._pause(wait)
         return events

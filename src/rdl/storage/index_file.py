@@ -17,7 +17,7 @@ from rdl.core.extents import Extents
 from rdl.core.index import MAGIC, MAX_EXTENT, Decoded, Encoder, Stat, decode
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
-from rdl.storage.disk import Disk, FileStat, told, write_all
+from rdl.storage.disk import UNSUPPORTED, Disk, FileStat, told, write_all
 
 LOOSE_SIZE, PACKED_SIZE = 33, 12
 """Bytes of the index for an extent that has a record of its own, and for one in a run."""
@@ -112,7 +112,7 @@ class IndexFile:
         must be synced. Raises LocalFileError, NoSpaceError."""
         self._place, self._header, self._session = place, header, session
         self._lock = threading.Lock()
-        self._file, self._loose = -1, 0
+        self._file, self._loose, self._room = -1, 0, 0
         self._broken = False
         self._held: list[Extent | ByteRange] | None = None
         self.dirty = False
@@ -128,6 +128,7 @@ class IndexFile:
         encoder, end = Encoder(), 0
         file = disk.open(folder, fresh, create=True)
         try:
+            self._allocate(file)
             for data in _together(self._records(encoder, known)):
                 write_all(disk, file, memoryview(data), end)
                 end += len(data)
@@ -161,14 +162,20 @@ class IndexFile:
             if self._loose < MANY_LOOSE or self._broken:
                 return
             self._loose = 0  # a next try is as far away
-            with suppress(OSError, LocalFileError, NoSpaceError):
+            failed: Exception | None = None
+            try:
                 decoded = decode(_read_all(self._place.disk, self._file, self._end))
                 if decoded.consumed == self._end and self.is_in_place():
                     self._begin(decoded.durable, decoded.soft)
+            except (OSError, LocalFileError, NoSpaceError) as error:
+                failed = error
             with told(self._place.name):
-                if not self.is_in_place():
-                    self._broken = True
-                    raise LocalFileError(self._place.name, "was replaced under us")
+                if self.is_in_place():
+                    return
+                self._broken = True
+                if isinstance(failed, OSError):  # the new one has the name, and is not safe yet
+                    raise failed
+                raise LocalFileError(self._place.name, "was replaced under us") from failed
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this file: else another writer has taken over."""
@@ -179,8 +186,17 @@ class IndexFile:
     def allocate_for(self, size: int) -> None:
         """Reserve room for the records of so many bytes; raises OSError."""
         count = size // MAX_EXTENT + 1
-        room = 4096 + 2 * (count * PACKED_SIZE + min(count, MANY_LOOSE) * LOOSE_SIZE)
-        self._place.disk.allocate(self._file, room)
+        self._room = 4096 + 2 * (count * PACKED_SIZE + min(count, MANY_LOOSE) * LOOSE_SIZE)
+        self._place.disk.allocate(self._file, self._room)
+
+    def _allocate(self, file: int) -> None:
+        """A file that takes the place of this one needs as much room."""
+        if self._room:
+            try:
+                self._place.disk.allocate(file, self._room)
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
 
     def append(self, changes: Iterable[Extent | ByteRange]) -> None:
         """Append extents, and ranges to forget."""
