@@ -457,6 +457,9 @@ def test_a_record_that_no_reader_would_take_is_not_written() -> None:
         session_bytes(SessionRecord("b" * MAX_JSON, "aa", 1, 1, True))
 
 
-@pytest.mark.parametrize(("span", "size"), [(None, 5000), (ByteRange(10, 30), 20)])
-def test_a_header_says_how_much_the_part_file_is_to_hold(span: ByteRange | None, size: int) -> None:
-    assert Header("http://h/a", Representation(5000, None), 1 << 18, span).size == size
+@pytest.mark.parametrize(("span", "start", "size"), [(None, 0, 5000), (ByteRange(10, 30), 10, 20)])
+def test_a_header_says_what_the_part_file_is_to_hold(
+    span: ByteRange | None, start: int, size: int
+) -> None:
+    header = Header("http://h/a", Representation(5000, None), 1 << 18, span)
+    assert (header.start, header.size) == (start, size)
