@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -31,14 +32,21 @@ class Mortal(MemoryDisk):
             raise Killed
 
 
-def killed_after(operations: int) -> MemoryDisk:
-    disk = Mortal()
-    disk.left = operations
-    with pytest.raises(Killed):
-        download(disk, Run([DATA], connections=3))
-    disk.left = 1 << 30
-    disk.kill()
-    return disk
+def killed() -> MemoryDisk:
+    """At the last moment at which several extents are durable, and several are not yet."""
+    for operations in range(100, 10, -1):
+        disk = Mortal()
+        disk.left = operations
+        with suppress(Killed):
+            download(disk, Run([DATA], connections=3))
+        disk.left = 1 << 30
+        disk.kill()
+        index = disk.read(INDEX)
+        if disk.read(PART) and index:
+            decoded = decode(index)
+            if len(decoded.durable) >= 3 and len(decoded.soft) >= 3:
+                return disk
+    raise AssertionError("there is no such moment")
 
 
 def stopped() -> MemoryDisk:
@@ -54,7 +62,7 @@ def left(request: pytest.FixtureRequest) -> tuple[bytes, bytes]:
     """Index and data as a run left them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saving, "CHECKPOINT_SECONDS", 0.1)
-        disk = killed_after(62) if request.param == "killed" else stopped()
+        disk = killed() if request.param == "killed" else stopped()
     index, part = disk.read(INDEX), disk.read(PART)
     assert index is not None
     assert part is not None
