@@ -81,7 +81,6 @@ def test_a_closed_session_still_downloads_and_leaves_no_worker(
     assert until_none_is_left(before)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system knows no fork")
 def test_a_session_goes_on_in_a_forked_process(origin: Origin, tmp_path: Path) -> None:
     with Session() as session:
         session.get(Target(origin.url, tmp_path / "a"))

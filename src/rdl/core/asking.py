@@ -99,7 +99,7 @@ class Asking:
         return self._ranges and self._joinable() and steady and not self.plain
 
     @property
-    def growing(self) -> bool:
+    def may_grow(self) -> bool:
         """Whether more lanes may help: not while a reader in order has enough to take."""
         return self.confirmed and self.parallel and not (self.order and self.order.ahead)
 

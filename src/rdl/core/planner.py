@@ -95,6 +95,6 @@ def _rest(flow: Flow) -> ByteRange:
     return ByteRange(min(max(flow.upto, flow.reached), flow.stop), flow.stop)
 
 
-def _aligned(middle: int, rest: ByteRange) -> int:
+def _aligned(place: int, rest: ByteRange) -> int:
     """The place on a 64 KiB boundary where the rest is long enough for that not to matter."""
-    return middle & ~0xFFFF if len(rest) >= 1 << 20 else middle
+    return place & ~0xFFFF if len(rest) >= 1 << 20 else place

@@ -134,7 +134,7 @@ class Transfer:
     def _proceed(self) -> None:
         """After every event: take the step that waited, else fill; then look after the rest."""
         fill = self._fill
-        if fill.growing:
+        if fill.may_grow:
             left = (fill.row.size or 0) - fill.row.present_bytes if fill.row else 0
             fill.growth.tick(fill.now, fill.arrived, left)
         else:
@@ -196,7 +196,7 @@ class Transfer:
             times.append(self._fill.patience.not_before)
         if self.options.max_time is not None:
             times.append((self._started_at or 0.0) + self.options.max_time)
-        if self._fill.growing:
+        if self._fill.may_grow:
             times.append(self._fill.growth.wake())
         if self._fill.confirmed and self._fill.parallel:
             times.append(self._fill.hurry_at)

@@ -51,7 +51,7 @@ class Crew:
             if self._process != os.getpid():  # threads stay behind at a fork
                 self._process = os.getpid()
                 self._idle.clear()
-            return self._idle.pop() if self._idle else None  # so that others end
+            return self._idle.pop() if self._idle else None  # the newest: so others end
 
     def _hire(self) -> Inbox:
         inbox, view = Inbox(), memoryview(bytearray(BUFFER))
