@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from bench import plot
+from bench.memory import kept
 from bench.place import SCHEMES, Bench
 from bench.rows import ROWS, Row
 from tests.support.content import MiB
@@ -81,9 +82,9 @@ def options() -> argparse.Namespace:
 
 
 def room(rows: Sequence[Row], chosen: argparse.Namespace) -> int:
-    """Bytes of memory that these rows take: every content once, and the largest output."""
+    """Bytes of memory that these rows take: each content once, the largest output, programs."""
     sizes = {size for row in rows for size in row.sizes(chosen)}
-    return sum(sizes) + max(sizes, default=0) + 64 * MiB
+    return sum(sizes) + max(sizes, default=0) + 512 * MiB
 
 
 def available() -> int:
@@ -125,7 +126,10 @@ def main() -> int:
     if not chosen.json:
         print(f"{chosen.size} MiB, medians of {chosen.rounds} rounds", flush=True)
     try:
-        with tempfile.TemporaryDirectory(prefix="rdl-bench-", dir=MEMORY) as folder:
+        with (
+            kept(room(rows, chosen)),
+            tempfile.TemporaryDirectory(prefix="rdl-bench-", dir=MEMORY) as folder,
+        ):
             found = measured(Bench(Path(folder), chosen.size * MiB), rows, chosen)
     except KeyboardInterrupt:
         return 130

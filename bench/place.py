@@ -69,10 +69,8 @@ class Bench:
         ) as server:
             yield server
 
-    def fetch(self, client: Client, url: str, content: Content, *, warm: bool = False) -> Cost:
+    def fetch(self, client: Client, url: str, content: Content) -> Cost:
         """One measured download, compared with the content and removed."""
-        if warm:
-            self._warm(content.size)
         cost = run(client.build(url, self.output, self.certificates.authority))
         self.take(client.name, content)
         return cost
@@ -80,15 +78,6 @@ class Bench:
     def take(self, name: str, content: Content) -> None:
         """Remove the output. RuntimeError when it is not the content."""
         compare(name, self.output, content.path)
-        self.output.unlink()
-
-    def _warm(self, size: int) -> None:
-        """Touch as much memory as the output will need: a virtual machine gets pages from its
-        host when they are first used, and whoever comes first would pay for that."""
-        block = bytes(MiB)
-        with self.output.open("wb") as file:
-            for _ in range(size // MiB):
-                file.write(block)
         self.output.unlink()
 
 

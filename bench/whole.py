@@ -31,7 +31,7 @@ def beside_others(bench: Bench, schemes: Sequence[str], rounds: int) -> dict[str
 
 
 def _fetched(bench: Bench, client: Client, url: str, content: Content, _round: int) -> Cost:
-    return bench.fetch(client, url, content, warm=True)
+    return bench.fetch(client, url, content)
 
 
 def again(bench: Bench, rounds: int) -> Cost:

@@ -12,7 +12,7 @@ from typing import Protocol
 from rdl.core.byterange import ByteRange
 from rdl.errors import LocalFileError
 
-STEP = 1 << 20
+STEP = 1 << 18
 
 
 class Readable(Protocol):
@@ -29,6 +29,7 @@ class Follower:
     def __init__(self, store: Readable) -> None:
         self._store, self._next = store, -1
         self._hashes: dict[str, hashlib._Hash] = {}
+        self._buffer = bytearray()
         self.stopped = False
         """Set by another thread to give up; feed then returns at once."""
 
@@ -36,7 +37,9 @@ class Follower:
         """Hash the bytes of `range`; LocalFileError when they cannot be read."""
         if range.start != self._next:
             self._hashes = {name: hashlib.new(name) for name in algorithms}
-        view, at = memoryview(bytearray(STEP)), range.start
+        if not self._buffer:
+            self._buffer = bytearray(STEP)
+        view, at = memoryview(self._buffer), range.start
         while at < range.stop and not self.stopped:
             count = self._store.read_into(at, view[: min(STEP, range.stop - at)])
             if count == 0:
