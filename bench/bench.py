@@ -67,7 +67,7 @@ def options() -> argparse.Namespace:
     add("--row", choices=ROWS, action="append", metavar="ROW", help="only these rows (all)")
     add("--rate", type=int, default=10, help="MiB/s a connection where `cat` meets a slow one (10)")
     add("--seconds", type=int, default=10, help="how long the slow reader is slow (10)")
-    add("--tail-seconds", type=float, default=30, help="least length of `tail` (30)")
+    add("--tail-seconds", type=float, default=30, help="least length of `tail` and `links` (30)")
     add("--files", type=int, default=500, help="files of `small` (500)")
     add("--starts", type=int, default=20, help="runs of each program in `start` (20)")
     add("--scale", type=float, default=1024, help="GiB of the file that is made up (1024)")

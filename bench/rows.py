@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import reading, scale, starting, uneven, whole
+from bench import reading, scale, sources, starting, uneven, whole
 from bench.place import SCHEMES, Bench
 from bench.whole import table
 from tests.support.content import MiB
@@ -149,6 +149,13 @@ ROWS = {
             "how long the last hundredth of the bytes takes there",
             lambda bench, chosen: uneven.tail(bench, chosen.tail_seconds),
             uneven.told_tail,
+        ),
+        Row(
+            "links",
+            "links that live two seconds, in a download of half a minute",
+            lambda bench, chosen: sources.links(bench, chosen.tail_seconds),
+            sources.told_links,
+            lambda chosen: [int(sources.CONNECTIONS * sources.RATE * chosen.tail_seconds)],
         ),
         Row(
             "latency",

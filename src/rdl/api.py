@@ -33,6 +33,7 @@ from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
+from rdl.renewing import renewal
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
 from rdl.storage.window import WindowStore
@@ -158,6 +159,7 @@ class Session:
                 page_name=bool(digests) or names_page(url),
                 window=window_for(own.transfer.connections),
                 pinned=known,
+                renewable=options.renew is not None,
             )
             return self._pass(url, own, spec, tell)
 
@@ -175,6 +177,7 @@ class Session:
             deliver=passage.deliver,
             report=REPORT,
             awaited=passage.awaited,
+            renew=renewal(url, options),
         )
         driver = Driver(transfer, edges, options.file, tell, self._crew)
         self._drivers.add(driver)
@@ -258,9 +261,17 @@ class Session:
                     existing=landing.existing,
                     dry_run=options.dry_run,
                     adopted=landing.adopted,
+                    renewable=options.renew is not None,
                 )
             )
-            edges = Edges(url, self._transport(network), store, self._rate, self._requests.of(url))
+            edges = Edges(
+                url,
+                self._transport(network),
+                store,
+                self._rate,
+                self._requests.of(url),
+                renew=renewal(url, options),
+            )
             try:
                 result, error = self._drive(Driver(transfer, edges, options.file, tell, self._crew))
             finally:

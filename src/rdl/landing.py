@@ -18,7 +18,7 @@ from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
 from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
 from rdl.options import Options
-from rdl.storage.base import Saved
+from rdl.storage.base import Header, Saved
 from rdl.storage.copying import copy_to_part
 from rdl.storage.disk import Disk, as_ours
 from rdl.storage.inspecting import read_partial
@@ -110,7 +110,7 @@ class Landing:
             self.warn(f"the index was not usable ({store.damage}); starting again", tell)
         if saved is None or self._options.file.restart:
             return None
-        if not self._same_place(saved.header.url) and not self._options.transfer.digests:
+        if not self._continues(saved.header) and not self._options.transfer.digests:
             self.warn("the partial is of another URL, and will be replaced", tell)
             return None
         if saved.header.representation.trust is Trust.T0 and not self._options.transfer.digests:
@@ -134,14 +134,17 @@ class Landing:
             raise as_ours(error, str(self._path)) from error
         finally:
             self._disk.close(folder)
-        if partial is None or not self._same_place(partial.header.url):
+        if partial is None or not self._continues(partial.header):
             return None
         header = partial.header
         return Remembered(header.representation, header.span, partial.present, header.adopted)
 
-    def _same_place(self, url: str) -> bool:
-        """Validators speak for one URL. A query may be new: it is where signatures stand."""
-        return url.partition("?")[0] == self._url.partition("?")[0]
+    def _continues(self, header: Header) -> bool:
+        """Whether what was begun there may be continued from our URL. Validators speak for one
+        URL, but for those that are made of the bytes. A query may be new: it is where signatures
+        stand."""
+        same = header.url.partition("?")[0] == self._url.partition("?")[0]
+        return same or header.representation.distinctive
 
     def _copy_partial(self) -> bool:
         """With --continue FILE itself may be a partial: it is copied to where partials stand.

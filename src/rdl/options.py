@@ -5,6 +5,7 @@ Sizes are bytes, times seconds. Defaults are those of the command line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +94,9 @@ class Options(Struct, frozen=True):
     transfer: TransferOptions = field(default_factory=TransferOptions)
     file: FileOptions = field(default_factory=FileOptions)
     dry_run: bool = False
+    renew: Callable[[str], str] | None = None
+    """Given the URL as it was given, returns a new one of the same file when that has had its
+    time. Called in a thread of its own; it may raise an RdlError, which ends the download."""
 
 
 class SessionOptions(Struct, frozen=True):

@@ -129,7 +129,6 @@ WRONG = [
 
 ABSENT = [
     *("-J", "-b", "-N", "--mirror", "--join", "--exec", "--engine"),
-    *("--on-complete", "--url-command", "--if-changed", "--remote-header-name", "--cookies"),
     *("--base-url", "--member", "-e", "--silent"),
 ]
 

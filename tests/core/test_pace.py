@@ -255,3 +255,13 @@ def test_where_none_ends_all_that_are_allowed_go_on():
     assert ended(abreast, 1.0, files=500, busy=0.95) == 1
     abreast.stalled()
     assert abreast.limit == 8
+
+
+def test_growing_is_tried_again_at_the_moment_at_which_a_pause_ends():
+    growth = Growth(8)
+    growth.proven(0.0, 0.1, 0)
+    growth.tick(0.1, 1)
+    growth.again_at = 5.0
+    growth.pause()
+    growth.tick(5.0, 1000)
+    assert growth.level == 2

@@ -259,19 +259,6 @@ def test_a_412_without_condition_is_a_strike_also_when_confirmed():
     assert play.ever(m.Finish) == []
 
 
-def test_a_dead_link_behind_a_redirect_is_asked_for_again_where_it_came_from():
-    play = Play(connections=1)
-    play.head(part())
-    play.arrive(1, 0, MiB)
-    play.reset(1)
-    play.on(m.Head(play.fetch.segment, status(403), True))
-    assert play.ever(m.Finish) == []
-    play.next_fetch()
-    play.head(status(403))
-    play.sync()
-    assert exit_code_of(play.error) is ExitCode.AUTH
-
-
 def test_a_final_refusal_of_one_ends_nothing_while_others_wait_for_their_answers():
     play = Play(connections=4)
     play.head(part())

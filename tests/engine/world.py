@@ -9,6 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
+from msgspec.structs import replace
+
 from rdl.core.fields import ResponseHead
 from rdl.errors import NetworkError, RdlError
 from rdl.storage.memory import MemoryDisk
@@ -52,6 +54,12 @@ class World:
         self.most = random.choice([1, 2, 4, 100])
         self.trouble = random.choice([0.0, 0.05, 0.2, 0.5])
         self.changes = random.choice([0.0, 0.0, 0.02, 0.1])
+        self.chance = Random(f"links of {seed}")
+        self.life = self.chance.choice([None, None, None, 0.5, 2.0, 10.0])
+        """Seconds that a link lives to which the URL leads; None: it leads nowhere."""
+        self.cuts = self.chance.random() < 0.5
+        self.links: list[float] = []
+        """When each of them dies."""
         self.open_bodies: set[object] = set()
         self.calm = False
         self.disk = MemoryDisk()
@@ -102,6 +110,33 @@ class World:
     # The server
 
     def answer(self, request: Request) -> Answer:
+        """One response; by a link where the URL leads to one, as long as it lives."""
+        if self.life is None:
+            return self._answer(request)
+        path, _, number = request.url.partition("?link=")
+        if not number:
+            self.links.append(self.now + (60.0 if self.calm else self.life))
+            number = str(len(self.links) - 1)
+            self.say(f"link {number}")
+        link, until = f"{path}?link={number}", self.links[int(number)]
+        dead = self.now >= until or (not self.calm and self.chance.random() < self.trouble / 8)
+        if dead:
+            self.say(f"link {number} is dead")
+        head = ResponseHead(403, (), content_length=0)
+        answer = Answer(head) if dead else self._answer(request)
+        body = self._mortal(answer.body, until) if self.cuts else answer.body
+        return Answer(replace(answer.head, url=link), body)
+
+    def _mortal(self, body: Iterator[bytes | RdlError], until: float) -> Iterator[bytes | RdlError]:
+        """A body that ends with its link."""
+        for step in body:
+            if self.now >= until:
+                self.say("body: its link died")
+                yield NetworkError("server", "the body was cut")
+                return
+            yield step
+
+    def _answer(self, request: Request) -> Answer:
         """One response, honest unless trouble strikes."""
         random, version = self.random, self.versions[-1]
         if not self.calm and random.random() < self.changes:

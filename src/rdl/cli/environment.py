@@ -34,6 +34,8 @@ _GIVES_WAY = {
 }
 """Contradictions: such a variable says nothing beside these options."""
 
+TOLD = frozenset(("RDL_URL",))
+"""What commands of the user's are told; they may run rdl in their turn."""
 VARIABLES = frozenset(f"RDL_{name.upper()}" for name in PREFERENCES)
 
 
@@ -42,7 +44,7 @@ def warn_of_unknown(messages: Messages, given: Mapping[str, Any]) -> None:
     and of an empty one."""
     if given.get("quiet") or given.get("progress") == "json":
         return
-    for name in sorted(os.environ.keys() - VARIABLES):
+    for name in sorted(os.environ.keys() - VARIABLES - TOLD):
         if name.startswith("RDL_") and os.environ[name]:
             near = get_close_matches(name[4:], (one[4:] for one in VARIABLES), 1, 0.75)
             hint = f"; did you mean RDL_{near[0]}?" if near else ""

@@ -169,6 +169,11 @@ def _request() -> list[click.Parameter]:
             type=v.Value("U[:P]", v.parse_user, secret=True),
             help="User and password; asks when there is no password.",
         ),
+        _option(
+            "--url-command",
+            type=_text("CMD"),
+            help="Prints a fresh URL when the one given (RDL_URL) has had its time.",
+        ),
         _option("--netrc-file", type=_text("F"), help="Use this instead of ~/.netrc."),
         _flag("--no-netrc", help="Use no netrc file."),
         _option("-A", "--user-agent", type=v.Value("TEXT", v.parse_agent), help="User-Agent."),

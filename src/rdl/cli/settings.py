@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,18 @@ def options_from(given: Mapping[str, Any]) -> Options:
         file=_file(given),
         network=_network(given),
         dry_run=given["dry_run"],
+        renew=_renew(given["url_command"]),
     )
+
+
+def _renew(command: str | None) -> Callable[[str], str] | None:
+    if command is None:
+        return None
+    if not command.strip():
+        raise UsageError("--url-command", "it is empty")
+    from rdl.cli.url_command import UrlCommand
+
+    return UrlCommand(command)
 
 
 def options_as_in_get(given: Mapping[str, Any]) -> Options:

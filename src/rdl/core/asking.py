@@ -13,7 +13,7 @@ from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Retrying
 from rdl.core.gate import Ask
-from rdl.core.identity import Dislikes, worker_headers
+from rdl.core.identity import Dislikes, Headers, worker_headers
 from rdl.core.lanes import Lane, Lanes
 from rdl.core.order import JOINT, Order
 from rdl.core.pace import Growth, Patience
@@ -23,6 +23,7 @@ from rdl.core.receiving import Manner, next_fetch
 from rdl.core.representation import Trust
 from rdl.core.row import ENDLESS, Row
 from rdl.core.saving import Saving
+from rdl.core.source import DYING, Source
 from rdl.core.spec import Spec, first_ask, lone_headers
 
 ENOUGH_GAIN = 4096
@@ -47,7 +48,8 @@ class Asking:
         self.failure: e.RdlError | None = None
         self.settled = ""
         self.after_drain: Callable[[], None] | None = None
-        self.lanes, self.saving, self.digests = Lanes(), Saving(), Digests(options.digests)
+        self.lanes, self.source = Lanes(), Source()
+        self.saving, self.digests = Saving(), Digests(options.digests)
         self.patience = Patience(options.retry, options.retry_max_time, spec.seed)
         self.growth = Growth(MOST_CONNECTIONS, options.connections)
         self.confirmed = self.plain = self.unconfirmed_end = False
@@ -55,6 +57,8 @@ class Asking:
         self.hurry_at: float | None = None
         """When to look again whether a lane is slow that all wait for, or gets no answer."""
         self._dislikes = Dislikes()
+        self._erratic = False
+        """Each answer has other validators: what was asked for is told by the digest alone."""
         self._exhausted: e.RdlError | None = None
         self._strikes = self._restarts = self._cut_early = 0
         self._joint = JOINT
@@ -86,6 +90,7 @@ class Asking:
 
     def drop(self, lane: Lane) -> None:
         """Stop a lane."""
+        self.source.over(lane)
         if self.lanes.drop(lane):
             self.emit(m.Drop(lane.segment))
 
@@ -95,7 +100,7 @@ class Asking:
     @property
     def parallel(self) -> bool:
         """Whether several lanes may fill this row."""
-        steady = self._restarts < RESTARTS_OF_MANY
+        steady = self._restarts < RESTARTS_OF_MANY or self._erratic
         return self._ranges and self._joinable() and steady and not self.plain
 
     @property
@@ -107,6 +112,8 @@ class Asking:
 
     def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
+        if not lane.gained:
+            self.source.suspect(lane)
         self._joint = min(JOINT, lane.gained // 16)  # of bodies that are cut it is to be little
         others = len(self.lanes.others(lane))
         gained = lane.gained >= ENOUGH_GAIN and self._joinable()
@@ -123,10 +130,39 @@ class Asking:
         elif not self.patience.failure(self.now, delay, gained):
             self._exhausted = error
             return
-        wait = max(0.0, self.patience.not_before - self.now)
-        fact = Retrying(self.spec.path, str(error), self.patience.failures, wait)
-        self.emit(m.Tell(fact))
+        self._retry(error, self.patience.failures)
+
+    def _retry(self, error: e.RdlError, attempt: int) -> None:
+        """What is missing will be asked for again. `attempt`: 0 where none was in vain."""
+        wait = max(0.0, max(self.patience.not_before, self.source.not_before()) - self.now)
+        self.emit(m.Tell(Retrying(self.spec.path, str(error), attempt, wait)))
         self._forget_unless_joinable()
+
+    def _outlived(self, lane: Lane, error: e.RdlError, status: int) -> bool:
+        """Whether a refusal means that the link, or the URL, has had its time, so that a new one
+        is asked for. One that was never good has not."""
+        if lane.elsewhere and not lane.fresh:
+            flowing = sum(one.link == lane.link for one in self.lanes.others(lane))
+            if flowing and self.source.young(lane, self.now):  # it is about their number
+                self.growth.refused(self.now, flowing)
+            elif not self.source.suspect(lane):  # others have said so
+                self._forget_unless_joinable()
+                return True
+            self.patience.total += 1
+            self._retry(error, 0)
+            return True
+        another = self.spec.renewable and status in DYING
+        if self.lanes.alive(lane) or self._stuck() or not (another or self._led_on(lane)):
+            return False
+        if not self.source.refuse(another=another):
+            return False
+        self.patience.total += 1
+        self._retry(error, self.source.refused)
+        return True
+
+    def _led_on(self, lane: Lane) -> bool:
+        """Whether it asked for a new link after others were good in this run."""
+        return lane.elsewhere and self.confirmed
 
     def _strike(self, lane: Lane, why: str) -> None:
         """A response broke the rules; after three, a plain single stream is the last resort."""
@@ -148,6 +184,7 @@ class Asking:
 
     def _precondition_failed(self, lane: Lane) -> None:
         """A 412 has no body to tell the new version by: ask alone, before anything is dropped."""
+        self.source.suspect(lane)
         if self.confirmed and not self._dislikes.if_match:
             self.confirmed, self._doubted = False, True
             self.drain(self._forget_unless_joinable)
@@ -167,21 +204,41 @@ class Asking:
         if self.now < self.patience.not_before:
             return
         if self.row is None or not self.confirmed or not self.parallel:
-            if not self.lanes:
+            if not self.lanes and self._may_ask():
                 self._ask_first()
             return
         self._drop_silent()
         fresh: list[Lane] = []
-        while len(self.lanes) < self._level():
+        while len(self.lanes) < self._level() and self._may_ask(len(fresh)):
             step = next_fetch(self.row, self.lanes, self._manner()) or self._share()
             if step is None:
                 break
             fresh.append(self._begin_step(step, fresh))
         headers = worker_headers(self.row.representation, self._dislikes) if fresh else ()
         for lane in fresh:  # after all trims: workers that flow run on while others are started
-            self.emit(m.Fetch(lane.segment, lane.ask, headers))
+            self._send(lane, headers)
         times = [time for time in (self.hurry_at, self.lanes.silent_at()) if time is not None]
         self.hurry_at = min(times, default=None)
+
+    def _may_ask(self, begun: int = 0) -> bool:
+        """Whether the source can take a request now, after the `begun` ones that are not sent yet.
+        A new link is asked for by one alone."""
+        if self.source.waits(self.now) or (self.source.dead and begun):
+            return False
+        if self.source.due:
+            self.source.due, self.source.renewing = False, True
+            self.emit(m.Renew())
+        return not self.source.renewing
+
+    def renewed(self, event: m.Renewed) -> None:
+        """There is a new URL, or none to be had."""
+        self.source.renewing = self._growing = False
+        if event.error is not None:
+            self._end(event.error)
+
+    def _send(self, lane: Lane, headers: Headers) -> None:
+        fresh = self.source.ask(lane, self.now)
+        self.emit(m.Fetch(lane.segment, lane.ask, headers, fresh))
 
     def _drop_silent(self) -> None:
         """What gets no answer while others do is left to those."""
@@ -240,10 +297,14 @@ class Asking:
         ask, overlap = Ask(ranged=False), 0
         if not self.plain:
             ask, overlap = first_ask(self.row, self.options.range, self.adopted)
-        headers = lone_headers(self.row, self.existing) if ask.ranged or not self.row else ()
+        headers = (
+            lone_headers(self.row, self.existing, self._dislikes)
+            if ask.ranged or not self.row
+            else ()
+        )
         stop = ENDLESS if ask.stop is None else ask.stop
         lane = self.lanes.add(ask, stop, self.now, overlap)
-        self.emit(m.Fetch(lane.segment, ask, headers))
+        self._send(lane, headers)
 
     @property
     def kept(self) -> bool:

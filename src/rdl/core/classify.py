@@ -66,6 +66,7 @@ class Refused(Struct, frozen=True):
     """The server will not give it, or we will not take it."""
 
     error: RdlError
+    status: int = 0
     delay: float | None = None
 
 
@@ -81,11 +82,12 @@ Verdict = Partial | Whole | Unchanged | Changed | Unsatisfiable | RetryLater | R
 class Context(Struct, frozen=True):
     """What a response is judged against. `known`: the version begun; `existing`: the version
     published earlier; `proved_later`: a digest will decide, so a missing validator is no
-    obstacle to joining."""
+    obstacle to joining; `erratic`: and other validators are none either."""
 
     known: Representation | None = None
     existing: Representation | None = None
     proved_later: bool = False
+    erratic: bool = False
 
 
 def classify(ask: Ask, head: ResponseHead, context: Context) -> Verdict:
@@ -115,6 +117,8 @@ def _judge(gate: Passed | Stopped, head: ResponseHead, context: Context) -> Verd
     if context.known is None:
         return body
     match = context.known.compare(offered)
+    if context.erratic and context.known.total == offered.total:
+        match = Match.UNKNOWN
     if match is Match.DIFFERENT:
         return Changed(body)
     if match is Match.UNKNOWN and not context.proved_later:
@@ -131,11 +135,12 @@ _LOGIN = {
 def _no_data(head: ResponseHead) -> Verdict:
     status = head.status
     if status in (401, 403, 407):
-        return Refused(AuthError(f"HTTP {status}", _meaning(status), hint=_LOGIN.get(status, "")))
+        login = AuthError(f"HTTP {status}", _meaning(status), hint=_LOGIN.get(status, ""))
+        return Refused(login, status)
     if status == 511:
         portal = NetworkError("HTTP 511", "the network wants a login")
         portal.permanent = True  # until somebody logs in
-        return Refused(portal)
+        return Refused(portal, status)
     if is_passing(status):
         delay = parse_retry_after(head.get("retry-after"), head.get("date"))
         hint = ""
@@ -144,9 +149,9 @@ def _no_data(head: ResponseHead) -> Verdict:
         error = HTTPStatusError(f"HTTP {status}", _meaning(status), status=status, hint=hint)
         return RetryLater(error, delay)
     if 400 <= status <= 599:
-        return Refused(HTTPStatusError(f"HTTP {status}", _meaning(status), status=status))
+        return Refused(HTTPStatusError(f"HTTP {status}", _meaning(status), status=status), status)
     if 300 <= status <= 399:
-        return Refused(ProtocolError(f"HTTP {status}", "a redirect that leads nowhere"))
+        return Refused(ProtocolError(f"HTTP {status}", "a redirect that leads nowhere"), status)
     return Malformed(f"HTTP {status} carries no file")
 
 

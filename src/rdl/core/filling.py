@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from rdl import errors as e
 from rdl.core import classify as c
 from rdl.core import messages as m
-from rdl.core.asking import ENOUGH_GAIN, MOST_RESTARTS, Asking
+from rdl.core.asking import ENOUGH_GAIN, MOST_RESTARTS, RESTARTS_OF_MANY, Asking
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Changed as ChangedFact
 from rdl.core.events import Warned
@@ -43,7 +43,7 @@ class Filling(Asking):
             return
         known = self.row.representation if self.row else None
         lane.framing, lane.elsewhere = event.head.framing, event.elsewhere
-        context = c.Context(known, self.existing, bool(self.digests.wanted))
+        context = c.Context(known, self.existing, bool(self.digests.wanted), self._erratic)
         verdict = c.classify(lane.ask, event.head, context)
         if isinstance(verdict, c.Changed | c.Partial | c.Whole):  # a 200 may answer `bytes=0-`
             offered = (event.head.get("accept-ranges") or "").strip().lower() == "bytes"
@@ -84,6 +84,7 @@ class Filling(Asking):
         fresh = ByteRange(lane.upto, upto)
         row.add([fresh])
         lane.upto, lane.gained = upto, lane.gained + len(fresh)
+        self.source.served(lane)
         self.arrived += len(fresh)
         if self.order is not None:
             self._deliver(self.order, fresh, row)
@@ -118,6 +119,8 @@ class Filling(Asking):
     def ended(self, event: m.Ended, filling: bool) -> None:
         """A lane is over; while `filling`, what it lacks goes back to the row."""
         lane = self.lanes.pop(event.segment, self.now)
+        if lane is not None:
+            self.source.over(lane)
         if lane is None or lane.dropped or not filling:
             return
         error = event.error
@@ -172,6 +175,8 @@ class Filling(Asking):
         if self.order is not None:
             self.order.frozen = True
         self._restarts += 1
+        if self.digests.wanted and self._restarts >= RESTARTS_OF_MANY:
+            self._erratic, self._dislikes = True, Dislikes(if_match=True, if_range=True)
         self._doubted = False
         self.emit(m.Tell(ChangedFact(self.spec.path, error.why)))
         self.adopted = ()
@@ -198,10 +203,11 @@ class Filling(Asking):
             self._strike(lane, "416 to a range that exists")
 
     def _refused(self, lane: Lane, verdict: c.Refused | c.RetryLater) -> None:
-        if lane.elsewhere:  # a link behind a redirect may have died: the URL as given is next
-            verdict.error.permanent = False
         self.drop(lane)
-        self._failed(lane, verdict.error, verdict.delay)
+        if not (
+            isinstance(verdict, c.Refused) and self._outlived(lane, verdict.error, verdict.status)
+        ):
+            self._failed(lane, verdict.error, verdict.delay)
 
     def _malformed(self, lane: Lane, verdict: c.Malformed) -> None:
         self.drop(lane)
@@ -291,6 +297,7 @@ class Filling(Asking):
                 self._strike(lane, "206 that ends before what is missing")
             return
         self.lanes.answered(lane, self.now)
+        self.source.accepted(lane)
         self.growth.served(self.lanes.flowing())
         lane.upto, lane.stop, lane.end = wanted.start, wanted.stop, wanted.stop
         if self.order is not None:

@@ -20,7 +20,8 @@ class Lane(Struct):
     """A segment in flight. Until `flowing` nothing of it may be written. `gained`: new bytes;
     `overlap`: so many bytes at the start of what was asked for are here, to be compared;
     `end`: where its body may be taken to, when `stop` is only the edge of a window; `passing`:
-    bytes that come before the first wanted one, and are here already."""
+    bytes that come before the first wanted one, and are here already; `fresh`: it asked the URL
+    as given, and where that led is the `link` of this number."""
 
     segment: int
     ask: Ask
@@ -37,6 +38,8 @@ class Lane(Struct):
     flowing_at: float = 0.0
     reached: int = 0
     passing: int = 0
+    link: int = 0
+    fresh: bool = True
 
     @property
     def at(self) -> int:

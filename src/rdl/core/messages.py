@@ -24,6 +24,13 @@ class Fetch(Struct, frozen=True):
     segment: int
     ask: Ask
     headers: tuple[tuple[str, str], ...] = ()
+    fresh: bool = True
+    """To the URL as given; else to the link that the last such request, when its body was let
+    in, had led to."""
+
+
+class Renew(Struct, frozen=True):
+    """Have a new URL made, to be used as if it had been given; answer Renewed."""
 
 
 class Receive(Struct, frozen=True):
@@ -120,6 +127,7 @@ class Finish(Struct, frozen=True):
 
 Command = (
     Fetch
+    | Renew
     | Receive
     | Trim
     | Drop
@@ -148,7 +156,7 @@ class Head(Struct, frozen=True):
     segment: int
     head: ResponseHead
     elsewhere: bool = False
-    """What was asked was not the URL as given, but where an earlier redirect had led."""
+    """The answer is not of the URL as given, but of a link that a redirect led to."""
 
 
 class Arrived(Struct, frozen=True):
@@ -182,6 +190,12 @@ class Ended(Struct, frozen=True):
     """The exchange is over: at its trimmed stop or the body's proper end, or with an error."""
 
     segment: int
+    error: RdlError | None = None
+
+
+class Renewed(Struct, frozen=True):
+    """There is a new URL, or no way to get one."""
+
     error: RdlError | None = None
 
 
@@ -227,6 +241,7 @@ Event = (
     | Consumed
     | Compared
     | Ended
+    | Renewed
     | Synced
     | Hashed
     | Published

@@ -178,7 +178,7 @@ class Growth(Struct):
 
     def _try_again(self, now: float, arrived: int) -> None:
         """What did not pay may pay now: beside what the settled level has brought since."""
-        if self.step_at is not None:
+        if self.step_at is not None and now > self.step_at:
             self.rate = (arrived - self.bytes_at) / (now - self.step_at)
         self.again_at = None
         self._step(now, arrived, 2)

@@ -5,11 +5,14 @@ RFC 9110 sections 3.2 and 8.8. Only a strong validator may join parts (section 1
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from msgspec import Struct
 
 from rdl.options import Digest
+
+_LONG = re.compile("[0-9A-Za-z+/_]{32}")
 
 
 class Trust(StrEnum):
@@ -57,6 +60,13 @@ class Representation(Struct, frozen=True):
         if self.strong_etag:
             return Trust.T2
         return Trust.T1 if self.last_modified and self.modified_strong else Trust.T0
+
+    @property
+    def distinctive(self) -> bool:
+        """Whether the strong ETag is long enough for a hash, as stores of objects send it: it
+        hardly belongs to other bytes at another URL, as one of size and date may."""
+        tag = self.strong_etag
+        return self.total is not None and bool(tag and _LONG.search(tag))
 
     def contradicts(self, published: tuple[Digest, ...]) -> bool:
         """Whether another answer published other digests of what should be the same."""

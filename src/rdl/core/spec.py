@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
-from rdl.core.identity import Headers, resume_headers, unchanged_headers
+from rdl.core.identity import Dislikes, Headers, resume_headers, unchanged_headers
 from rdl.core.representation import Match, Representation, Trust
 from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
 from rdl.errors import ChangedError, DigestMismatch, PolicyError, RdlError
@@ -38,6 +38,8 @@ class Spec(Struct, frozen=True):
     """The bytes go to a reader in order, and nothing is fetched further ahead of it."""
     pinned: Representation | None = None
     """Another part of this was read before; a representation that differs is a change."""
+    renewable: bool = False
+    """There is a way to get a new URL when this one has had its time."""
 
     @property
     def adoptable(self) -> tuple[ByteRange, ...]:
@@ -90,10 +92,10 @@ def first_ask(
     return Ask(gap.start - overlap, None if gap.stop == ENDLESS else gap.stop), overlap
 
 
-def lone_headers(row: Row | None, existing: Representation | None) -> Headers:
+def lone_headers(row: Row | None, existing: Representation | None, dislikes: Dislikes) -> Headers:
     """The preconditions of that request."""
     if row is not None:
-        return resume_headers(row.representation)
+        return resume_headers(row.representation, dislikes)
     return unchanged_headers(existing) if existing is not None else ()
 
 

@@ -19,6 +19,7 @@ from rdl.core.row import Row
 from rdl.core.spec import Spec, about_row, asked
 from rdl.core.telling import Teller
 from rdl.errors import (
+    AuthError,
     DigestMismatch,
     Interrupted,
     OutOfTime,
@@ -97,6 +98,9 @@ class Transfer:
 
     def _on_ended(self, event: m.Ended) -> None:
         self._fill.ended(event, self.phase is Phase.FILLING)
+
+    def _on_renewed(self, event: m.Renewed) -> None:
+        self._fill.renewed(event)
 
     def _on_synced(self, event: m.Synced) -> None:
         self._fill.saving.done()
@@ -192,8 +196,9 @@ class Transfer:
         times = [self._fill.saving.wake()]
         if self.row is not None and self._fill.confirmed:
             times.append(self._teller.wake())
-        if self._fill.patience.not_before > self._fill.now:
-            times.append(self._fill.patience.not_before)
+        for not_before in (self._fill.patience.not_before, self._fill.source.not_before()):
+            if not_before > self._fill.now:
+                times.append(not_before)
         if self.options.max_time is not None:
             times.append((self._started_at or 0.0) + self.options.max_time)
         if self._fill.may_grow:
@@ -255,6 +260,8 @@ class Transfer:
             range=asked(self.row, self.options.range),
         )
         result = about_row(result, self.row, self._fill.existing, error)
+        if isinstance(error, AuthError) and not error.hint and result.resumable:
+            error.hint = f"a new link continues what is here: rdl get NEW-URL -o {self.spec.path}"
         self._fill.emit(m.Finish(self._fill.digests.about(result, error), error))
 
     def _tell_progress(self, last: bool = False) -> None:
@@ -276,6 +283,7 @@ _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Consumed: Transfer._on_consumed,
     m.Compared: Transfer._on_compared,
     m.Ended: Transfer._on_ended,
+    m.Renewed: Transfer._on_renewed,
     m.Synced: Transfer._on_synced,
     m.Hashed: Transfer._on_hashed,
     m.Published: Transfer._on_published,

@@ -1,7 +1,7 @@
 """Runs one transfer with threads: performs commands in order, reports events, decides nothing.
 
-The thread that calls run() is the heart's; each flowing segment has a worker of the crew; syncing
-and hashing have a thread each, so that the heart waits for neither.
+The thread that calls run() is the heart's; each flowing segment has a worker of the crew; syncing,
+hashing and renewing have a thread each, so that the heart waits for none.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ class Backroom:
             self._thread.start()
         self._queue.put(work)
 
+    def leave(self) -> None:
+        """End after what is being done, without anybody who waits for it."""
+        if self._thread is not None:
+            self._queue.put(None)
+
     def close(self) -> None:
         """Finish what was asked for and end."""
         if self._thread is not None:
@@ -70,11 +75,12 @@ class Driver:
         self._options, self._tell = options or FileOptions(), tell
         self._events: SimpleQueue[m.Event] = SimpleQueue()
         self._receptions: dict[int, Reception] = {}
-        self._place = Place(edges.url)
-        """Where to ask: behind the redirects once an answer from there was accepted."""
+        self._given = self._link = Place(edges.url)
+        """The URL as given, or made since, and where it led."""
         self._crew, self._shared = crew or Crew(), crew is not None
         self._sync = Backroom("sync", self._broken)
         self._hash = Backroom("hash", self._broken)
+        self._renewal = Backroom("renew", self._broken)
         self._follower = Follower(edges.store)
         self._wake_at: float | None = None
         self._finish: m.Finish | None = None
@@ -98,6 +104,7 @@ class Driver:
             self._end_receptions()
             self._sync.close()
             self._hash.close()
+            self._renewal.leave()
         return self._finish.result, self._finish.error
 
     def _end_receptions(self) -> None:
@@ -132,8 +139,6 @@ class Driver:
     def _on(self, event: m.Event) -> None:
         if isinstance(event, m.Ended):
             self._receptions.pop(event.segment, None)
-            if event.error is not None:
-                self._place = Place(self._edges.url)
         self._wake_at = None
         for reception in self._receptions.values():
             if reception.ahead:
@@ -162,13 +167,15 @@ class Driver:
         _PERFORM[type(command)](self, command)
 
     def _do_fetch(self, command: m.Fetch) -> None:
-        reception = Reception(command, self._edges, self._place)
+        place = self._given if command.fresh else self._link
+        reception = Reception(command, self._edges, place)
         self._receptions[command.segment] = reception
         self._crew.start(reception, self._events.put)
 
     def _do_receive(self, command: m.Receive) -> None:
         reception = self._receptions[command.segment]
-        self._place = reception.place
+        if reception.fresh:
+            self._link = reception.place
         reception.receive(command)
 
     def _do_trim(self, command: m.Trim) -> None:
@@ -178,9 +185,19 @@ class Driver:
     def _do_drop(self, command: m.Drop) -> None:
         reception = self._receptions.get(command.segment)
         if reception is not None:
-            if not reception.decided:
-                self._place = Place(self._edges.url)
             reception.drop()
+
+    def _do_renew(self, command: m.Renew) -> None:
+        self._renewal.do(self._renew)
+
+    def _renew(self) -> None:
+        try:
+            assert self._edges.renew is not None
+            self._given = self._link = self._edges.renew()
+        except RdlError as error:
+            self._events.put(m.Renewed(error))
+        else:
+            self._events.put(m.Renewed())
 
     def _do_begin(self, command: m.Begin) -> None:
         self._follower.stopped = True  # what it reads is about to go
@@ -259,6 +276,7 @@ def finish_of(command: m.Publish, options: FileOptions) -> Finish:
 
 _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Fetch: Driver._do_fetch,
+    m.Renew: Driver._do_renew,
     m.Receive: Driver._do_receive,
     m.Trim: Driver._do_trim,
     m.Drop: Driver._do_drop,

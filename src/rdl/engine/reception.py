@@ -42,6 +42,8 @@ class Edges(Struct, frozen=True):
     awaited: Callable[[], int | None] | None = None
     """Of a stream: the offset that its reader has come to, when nothing is there for it. Whoever
     has that byte tells before it waits for more. Nothing is recorded for a later run."""
+    renew: Callable[[], Place] | None = None
+    """Makes a new URL; may take long, and raises RdlError."""
 
 
 class Place(Struct, frozen=True):
@@ -56,7 +58,7 @@ class Reception:
 
     def __init__(self, fetch: m.Fetch, edges: Edges, place: Place) -> None:
         self._fetch, self._edges, self._place = fetch, edges, place
-        self.segment = fetch.segment
+        self.segment, self.fresh = fetch.segment, fetch.fresh
         self._exchange: Exchange | None = None
         self._decided, self._dropped = threading.Event(), threading.Event()
         self._skip = self._compare = 0
@@ -152,7 +154,7 @@ class Reception:
             self._exchange = self._edges.transport.open(request)
         except RdlError as error:
             return m.Ended(self.segment, error)
-        elsewhere = self._place.lineage is not None
+        elsewhere = self.place.lineage is not None
         return m.Head(self.segment, self._exchange.head, elsewhere)
 
     def step(self, view: memoryview) -> tuple[m.Event, ...]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from msgspec import Struct, field
 
 from rdl.errors import NetworkError, RdlError
-from rdl.transport.base import Request, ResponseHead
+from rdl.transport.base import Lineage, Request, ResponseHead
 
 
 class Answer(Struct, frozen=True):
@@ -23,10 +23,12 @@ class Answer(Struct, frozen=True):
 
 
 class ScriptedExchange:
-    """One answered request."""
+    """One answered request. A head with another URL says that it was led there."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.head, self.lineage = answer.head, None
+    def __init__(self, request: Request, answer: Answer) -> None:
+        self.head, self.lineage = answer.head, request.lineage
+        if answer.head.url not in ("", request.url):
+            self.lineage = Lineage("scripted")
         self._body, self._rest = answer.body, b""
         self.closed = False
 
@@ -66,7 +68,7 @@ class ScriptedTransport:
 
     def open(self, request: Request) -> ScriptedExchange:
         self.requests.append(request)
-        return ScriptedExchange(self._answer(request))
+        return ScriptedExchange(request, self._answer(request))
 
     def close(self) -> None:
         """There is nothing to close."""

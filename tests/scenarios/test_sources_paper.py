@@ -1,0 +1,72 @@
+"""The shell lines of docs/sources.md, run as they stand there, against servers on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.engine.staging import content_of
+from tests.support.links import Links
+
+PAPER = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+KiB, MiB = 1 << 10, 1 << 20
+CONTENT = content_of(2 * MiB)
+NEW = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+
+
+def lines(section: str) -> list[str]:
+    """The commands of one section."""
+    text = PAPER.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", text, re.S)
+        for line in block.split("\n")
+        if line
+    ]
+
+
+def shell(line: str, folder: Path, **words: str) -> subprocess.CompletedProcess[str]:
+    """Run it; the words in capitals stand for what a reader would put there."""
+    for word, text in sorted(words.items(), key=lambda one: -len(one[0])):
+        line = re.sub(rf"(?<![\w-]){word.replace('_', '-')}(?![\w-])", shlex.quote(text), line)
+    command = re.sub(r"^rdl ", f"{sys.executable} -m rdl ", line)
+    path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_links_that_die(tmp_path: Path) -> None:
+    plain, command, later = lines("Links that die")
+    with Links(CONTENT, life=1.1, rate=512 * KiB) as links:
+        program = tmp_path / "bin" / "make-link"
+        program.parent.mkdir()
+        program.write_text(
+            f"#!{sys.executable}\n{NEW.replace('sys.argv[1]', repr(links.front.url('/new')))}\n"
+        )
+        program.chmod(0o755)
+        image = tmp_path / "image.iso"
+        for line, url in ((plain, links.url), (command, links.make())):
+            issued = len(links.issued)
+            done = shell(line, tmp_path, URL=url, LINK=url)
+            assert done.returncode == 0, done.stderr
+            assert image.read_bytes() == CONTENT
+            assert len(links.issued) > issued
+            image.unlink()
+        assert shell(plain, tmp_path, URL=links.make()).returncode == 6
+        links.life = 60
+        done = shell(later, tmp_path, NEW_LINK=links.make())
+        assert done.returncode == 0, done.stderr
+        assert image.read_bytes() == CONTENT
+        assert "reused" in done.stderr
