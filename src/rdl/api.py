@@ -33,13 +33,12 @@ from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
-from rdl.renewing import renewal
+from rdl.sources import as_given, renewal
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
 from rdl.storage.window import WindowStore
 from rdl.transport.base import Transport
 from rdl.transport.client import HttpTransport
-from rdl.transport.urls import parse_url, split_userinfo
 
 IDLE_TRANSPORTS = 8
 Teller = Callable[[Fact], None]
@@ -140,14 +139,13 @@ class Session:
         Digests of the options are those of all that is read. Of the options `file` says
         nothing here; `tell` hears facts from another thread.
         """
-        options = options or Options()
-        url, network = _without_userinfo(url, options.network)
+        url, options = as_given(url, options or Options())
         digests = options.transfer.digests
         wanted: list[RangeSpec | None] = [*ranges] or [options.transfer.range]
         for one in wanted:
             if one is not None and not _makes_sense(one):
                 raise UsageError("range", "it is empty, or begins before the file does")
-        plain = replace(options, network=network, transfer=replace(options.transfer, digests=()))
+        plain = replace(options, transfer=replace(options.transfer, digests=()))
 
         def opener(range: RangeSpec | None, known: Representation | None) -> Passage:
             own = replace(plain, transfer=replace(plain.transfer, range=range))
@@ -230,8 +228,8 @@ class Session:
         return result if error is None else failed(result, error, resumable=resumable)
 
     def _run(self, target: Target, tell: Teller | None) -> tuple[Result, RdlError | None]:
-        url, network = _without_userinfo(target.url, target.options.network)
-        options = replace(target.options, network=network)
+        url, options = as_given(target.url, target.options)
+        network = options.network
         if not target.path.name:
             raise UsageError(safe_text(str(target.path)) or "path", "names no file")
         check = self.checker(options.transfer.max_time, str(target.path))
@@ -335,15 +333,6 @@ def _makes_sense(range: RangeSpec) -> bool:
     if range.suffix is not None:
         return range.suffix > 0
     return range.start >= 0 and (range.stop is None or range.stop > range.start)
-
-
-def _without_userinfo(url: str, network: NetworkOptions) -> tuple[str, NetworkOptions]:
-    """Credentials in a URL belong to the request, and to no name, file or message."""
-    parse_url(url)  # raises UsageError
-    url, user, password = split_userinfo(url)
-    if user is not None and network.user is None:
-        network = replace(network, user=user, password=password)
-    return url, network
 
 
 def get(

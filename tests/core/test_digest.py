@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.core.digest import MAX_SUMS, Listed, parse_digest, parse_sums, published_digests, read_sums
+from rdl.core.digest import (
+    MAX_SUMS,
+    Listed,
+    digests_in_fragment,
+    parse_digest,
+    parse_sums,
+    read_sums,
+)
 from rdl.errors import UsageError
 from rdl.options import Digest
 
@@ -159,46 +166,25 @@ def test_everything_that_a_sums_file_names() -> None:
         read_sums("x" * (MAX_SUMS + 1))
 
 
-# Published by servers
+# In URLs
 
-TEXT = sri("sha256")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"sha-256=:{TEXT}:",
-        f"md5=:AAAA:, sha-256=:{TEXT}:;q=1 , unixsum=:AQ==:",
-        f"crc32c=:AAAAAA==:,sha-256=:{TEXT}:,sha-512=:{TEXT}:",
-    ],
-)
-def test_digests_that_can_verify_are_read(text: str) -> None:
-    assert published_digests([text]) == (Digest("sha256", SHA256),)
+HEX = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "sha-256",
-        f"sha-256={TEXT}",
-        f"sha-256=:{TEXT[:-4]}:",
-        "sha-256=:!!!!:",
-        f"sha-256=:{TEXT}=:",
-        f"sha-256=:{TEXT}:, sha-256=:{base64.b64encode(bytes(32)).decode()}:",
-        f"md5=:{TEXT}:",
-    ],
+    "fragment", [f"sha256={HEX}", f"egg=name&sha256={HEX}", f"sha-256={HEX.upper()}"]
 )
-def test_digests_that_make_no_sense_say_nothing(text: str) -> None:
-    assert published_digests([text]) == ()
+def test_a_fragment_may_say_a_digest(fragment: str) -> None:
+    assert digests_in_fragment(f"http://h/f#{fragment}") == (Digest("sha256", HEX),)
 
 
-def test_fields_that_come_twice_are_one_list() -> None:
-    again = f"sha-256=:{TEXT}:"
-    assert published_digests([again, again]) == (Digest("sha256", SHA256),)
+@pytest.mark.parametrize(
+    "url", ["http://h/f", "http://h/f#", "http://h/f#page=2", "http://h/#md5=x"]
+)
+def test_most_fragments_say_none(url: str) -> None:
+    assert digests_in_fragment(url) == ()
 
 
-def test_the_cheapest_of_several_comes_first() -> None:
-    long = base64.b64encode(hashlib.sha512(DATA).digest()).decode()
-    found = published_digests([f"sha-512=:{long}:, sha-256=:{TEXT}:"])
-    assert [one.algorithm for one in found] == ["sha256", "sha512"]
+def test_a_fragment_that_is_cut_is_refused() -> None:
+    with pytest.raises(UsageError, match="60 hex digits"):
+        digests_in_fragment(f"http://h/f#sha256={HEX[:60]}")

@@ -18,7 +18,7 @@ from rdl.cli import url_command
 from rdl.cli.url_command import UrlCommand
 from rdl.errors import AuthError, ExitCode
 from rdl.options import Digest, NetworkOptions, Options, TransferOptions
-from rdl.renewing import renewal
+from rdl.sources import renewal
 from tests.engine.staging import content_of
 from tests.support.links import Links
 

@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from tests.engine.staging import content_of
 from tests.support.links import Links
+from tests.support.origin import Origin, response
 
 PAPER = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
 KiB, MiB = 1 << 10, 1 << 20
@@ -70,3 +72,19 @@ def test_links_that_die(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert image.read_bytes() == CONTENT
         assert "reused" in done.stderr
+
+
+def test_digests_that_are_found(tmp_path: Path) -> None:
+    plain, info, fragment = lines("Digests that are found")
+    digest = sha256(CONTENT).hexdigest()
+    field = f'X-Linked-ETag: "{digest}"'
+    with Origin(lambda *_: [response(CONTENT, "200 OK", field)]) as origin:
+        image = tmp_path / "image.iso"
+        done = shell(plain, tmp_path, URL=origin.url())
+        assert "verified by x-linked-etag:sha256 (T3)" in done.stderr
+        assert image.read_bytes() == CONTENT
+        assert digest in shell(info, tmp_path, URL=origin.url()).stdout
+        image.unlink()
+        done = shell(fragment, tmp_path, URL=origin.url(), DIGEST=digest)
+        assert "verified by sha256 (T4)" in done.stderr
+        assert image.read_bytes() == CONTENT

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdl.core.classify import representation_of
 from rdl.core.describing import offered_name
-from rdl.core.digest import HEX_DIGITS, published_digests
+from rdl.core.digest import HEX_DIGITS, digests_in_fragment
 from rdl.core.fields import (
     MAX_TOTAL,
     ResponseHead,
@@ -25,10 +26,11 @@ from rdl.core.fields import (
     parse_http_date,
     parse_retry_after,
     parse_unsatisfied,
-    representation_of,
 )
 from rdl.core.names import name_fault
+from rdl.core.published import informing, published, quarrel
 from rdl.core.text import is_redacted, redact_text, redact_url, safe_text
+from rdl.errors import UsageError
 from rdl.options import Digest
 from tests.traps.fuzzing import ANY, MiB, bounded, mutated, seconds
 
@@ -148,18 +150,23 @@ def encoded(digest: Digest) -> str:
 @bounded
 @given(st.lists(digests, max_size=4), st.sampled_from([", ", ",", " ,\t", ";x=1, "]))
 def test_published_digests_are_read_back(some: list[Digest], between: str) -> None:
-    said = published_digests([between.join(map(encoded, some))])
+    said = publishes(between.join(map(encoded, some)))
     assert set(said) <= set(some)
     for digest in some:
         hexes = {one.hex for one in some if one.algorithm == digest.algorithm}
         assert (digest in said) == (len(hexes) == 1)
 
 
+def publishes(text: str, name: str = "repr-digest") -> list[Digest]:
+    found = published(ResponseHead(200, ((name, text),)), whole=True)
+    return [Digest(one.algorithm, one.hex) for one in found]
+
+
 @bounded
 @given(near(f"sha-256=:{SHA256}:", f"md5=:AAAA:, sha-256=:{SHA256}:;q=1"))
 def test_what_publishes_a_digest(text: str) -> None:
-    said = published_digests([text])
-    assert published_digests([", ".join(map(encoded, said))]) == said
+    said = publishes(text)
+    assert publishes(", ".join(map(encoded, said))) == said
     assert all(len(one.hex) == HEX_DIGITS[one.algorithm] for one in said)
 
 
@@ -186,7 +193,27 @@ def offered(text: str) -> str | None:
 
 def described(text: str) -> object:
     names = ("etag", "last-modified", "date", "content-type", "repr-digest")
-    return representation_of(ResponseHead(200, tuple((name, text) for name in names)), 1)
+    head = ResponseHead(200, tuple((name, text) for name in names))
+    return representation_of(head, 1, whole=True)
+
+
+SAYING = ("digest", "content-digest", "docker-content-digest", "x-linked-etag", "x-goog-hash")
+SAYING += ("x-amz-checksum-sha256", "x-amz-checksum-type", "content-md5", "etag")
+
+
+def in_fragment(text: str) -> object:
+    try:
+        return digests_in_fragment(f"http://h/f#md5={text}&{text}")
+    except UsageError as error:
+        return error
+
+
+def said(text: str) -> object:
+    """By all fields that may say what a file hashes to, as long together as one alone."""
+    share = text[: max(100, len(text) // len(SAYING))]
+    head = ResponseHead(200, tuple((name, share) for name in SAYING))
+    found = published(head, whole=True)
+    return found, informing(head, whole=True), quarrel(found)
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -195,7 +222,9 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "etag": parse_etag,
     "date": parse_http_date,
     "retry-after": lambda text: parse_retry_after(text, text),
-    "repr-digest": lambda text: published_digests([text]),
+    "repr-digest": publishes,
+    "other digests": said,
+    "fragment": in_fragment,
     "content-disposition": offered,
     "representation": described,
     "location": lambda text: redact_url(f"https://h/{text}"),

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
+from rdl.core.digest import digests_in_fragment
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import UsageError
 from rdl.options import RangeSpec
@@ -196,7 +197,7 @@ def parse_agent(text: str) -> str:
 
 
 class Address(Struct, frozen=True):
-    """A URL without userinfo and fragment, and what its userinfo said."""
+    """A URL without userinfo, and what that said; of the fragment only digests stay."""
 
     url: str
     user: str | None = None
@@ -225,7 +226,8 @@ def _address(text: str) -> Address:
         raise ValueError("not an http or https URL")
     if not text.isprintable() or " " in text:
         raise ValueError("a URL holds no spaces or control characters")
-    text = text.partition("#")[0]
+    text, _, fragment = text.partition("#")
+    fragment = f"#{fragment}" if digests_in_fragment(f"#{fragment}") else ""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -236,7 +238,7 @@ def _address(text: str) -> Address:
     if not _HOST.fullmatch(host) or port == 0 or "\\" in userinfo:
         raise ValueError("not a URL: the host or port makes no sense")
     start = text.index("://") + 3
-    url = text[:start] + text[start + len(parts.netloc) - len(place) :]
+    url = text[:start] + text[start + len(parts.netloc) - len(place) :] + fragment
     if not userinfo:
         return Address(url)
     user, _, password = userinfo.partition(":")

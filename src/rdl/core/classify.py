@@ -9,9 +9,16 @@ from __future__ import annotations
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
-from rdl.core.fields import ResponseHead, parse_retry_after, parse_unsatisfied, representation_of
+from rdl.core.fields import (
+    ResponseHead,
+    parse_etag,
+    parse_http_date,
+    parse_retry_after,
+    parse_unsatisfied,
+)
 from rdl.core.gate import Ask, Passed, Stopped, examine_partial, examine_whole
 from rdl.core.pace import LONGEST_SERVER_DELAY
+from rdl.core.published import published
 from rdl.core.representation import Match, Representation
 from rdl.core.text import format_time
 from rdl.errors import (
@@ -109,8 +116,8 @@ def classify(ask: Ask, head: ResponseHead, context: Context) -> Verdict:
 def _judge(gate: Passed | Stopped, head: ResponseHead, context: Context) -> Verdict:
     if isinstance(gate, Stopped):
         return Malformed(gate.why)
-    offered = representation_of(head, gate.total)
     whole = head.status == 200 or (gate.range.start == 0 and gate.range.stop == gate.total)
+    offered = representation_of(head, gate.total, whole=whole)
     body = Whole(offered) if whole else Partial(gate.range, offered)
     if context.existing is not None and context.existing.compare(offered) is Match.SAME:
         return Unchanged()
@@ -124,6 +131,28 @@ def _judge(gate: Passed | Stopped, head: ResponseHead, context: Context) -> Verd
     if match is Match.UNKNOWN and not context.proved_later:
         return Changed(body) if whole else Malformed("the validator is gone from the response")
     return body
+
+
+def representation_of(head: ResponseHead, total: int | None, *, whole: bool) -> Representation:
+    """The representation that a 200 or 206 head describes; `whole`: its body is all of it.
+
+    Last-Modified is strong when Date is at least a second later (RFC 9110 section 8.8.2.2).
+    Validators that are malformed or sent twice with different values count as absent.
+    """
+    etags, dates = set(head.all("etag")), set(head.all("last-modified"))
+    etag = parse_etag(etags.pop()) if len(etags) == 1 else None
+    modified = dates.pop() if len(dates) == 1 else None
+    at, now = parse_http_date(modified), parse_http_date(head.get("date"))
+    strong = at is not None and now is not None and now >= at + 1
+    media = (head.get("content-type") or "").split(";")[0].strip().lower()[:200]
+    return Representation(
+        total,
+        etag,
+        modified if at is not None else None,
+        strong,
+        media or None,
+        published(head, whole=whole),
+    )
 
 
 _LOGIN = {

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from rdl.core.classify import Partial, Verdict, Whole
 from rdl.core.fields import ResponseHead
 from rdl.core.names import name_fault, name_from_url
+from rdl.core.published import informing
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url
 from rdl.errors import UsageError
@@ -27,7 +28,7 @@ class Info(Struct, frozen=True):
 
     `length` in bytes; `ranges`: whether it serves ranges; None is "not known". `etag` and
     `last_modified` as sent; `trust`: T0 to T2, how well parts of it can be joined.
-    `digests`: algorithm to hex, of those that can verify. `filename`: what the URL suggests;
+    `digests`: algorithm to hex, those that can verify first. `filename`: what the URL suggests;
     `offered_filename`: what Content-Disposition does. A name that is not clean is None.
     """
 
@@ -56,7 +57,10 @@ def described(url: str, head: ResponseHead, about: Representation, ranges: bool 
         last_modified=about.last_modified,
         modified_strong=about.modified_strong,
         media_type=about.media_type,
-        digests={digest.algorithm: digest.hex for digest in about.digests},
+        digests={
+            one.algorithm: one.hex
+            for one in (*about.digests, *informing(head, whole=head.status == 200))
+        },
         filename=_clean_name(url),
         offered_filename=offered_name(head),
         trust=about.trust.value,

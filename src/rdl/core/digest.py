@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
@@ -30,7 +30,6 @@ _HEX = re.compile(r"[0-9A-Fa-f]+")
 _DIGITS = "[0-9A-Fa-f]{32,128}|[0-9A-Za-z+/]{43}=|[0-9A-Za-z+/]{64}|[0-9A-Za-z+/]{86}=="
 _GNU = re.compile(rf"(\\?)({_DIGITS}) [ *](.+)")
 _BSD = re.compile(rf"(\\?)([A-Za-z0-9-]+) ?\((.+)\) ?= ?({_DIGITS})")
-_MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)\s*=\s*:([A-Za-z0-9+/]*={0,2}):\s*(?:;.*)?", re.A)
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
@@ -92,29 +91,11 @@ def read_sums(text: str, *, bare: str | None = None) -> Listed:
     return Listed({name: _strongest(some, name) for name, some in found.items()}, strange)
 
 
-def published_digests(fields: Iterable[str]) -> tuple[Digest, ...]:
-    """The digests in the values of Repr-Digest (RFC 9530, RFC 8941 section 3.2) that can verify,
-    the cheapest first. What is unknown, malformed or contradicts itself says nothing."""
-    found: dict[str, set[str]] = {}
-    for text in fields:
-        for member in text.split(","):
-            parts = _MEMBER.fullmatch(member)
-            name = algorithm_of(parts[1]) if parts else None
-            raw = _lenient_base64(parts[2]) if parts else b""
-            if name is not None and len(raw) * 2 == HEX_DIGITS[name]:
-                found.setdefault(name, set()).add(raw.hex())
-    return tuple(
-        Digest(name, found[name].pop())
-        for name in reversed(HEX_DIGITS)
-        if len(found.get(name, ())) == 1
-    )
-
-
-def _lenient_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):  # not what it claims to be: it says nothing
-        return b""
+def digests_in_fragment(url: str) -> tuple[Digest, ...]:
+    """Those that the fragment of a URL says (`#sha256=HEX`, as package indexes do). Raises
+    UsageError where one is named and malformed."""
+    pairs = (part.partition("=") for part in url.partition("#")[2].split("&"))
+    return tuple(parse_digest(f"{name}:{text}") for name, _, text in pairs if algorithm_of(name))
 
 
 def disagreement(

@@ -13,8 +13,6 @@ from functools import lru_cache
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
-from rdl.core.digest import published_digests
-from rdl.core.representation import Representation
 
 MAX_TOTAL = 2**63 - 2
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.I | re.A)
@@ -135,25 +133,3 @@ def parse_retry_after(text: str | None, date: str | None) -> float | None:
         return min(float(text), _LONGEST_DELAY)
     at, base = parse_http_date(text), parse_http_date(date)
     return max(0.0, at - base) if at is not None and base is not None else None
-
-
-def representation_of(head: ResponseHead, total: int | None) -> Representation:
-    """The representation that a 200 or 206 head describes.
-
-    Last-Modified is strong when Date is at least a second later (RFC 9110 section 8.8.2.2).
-    Validators that are malformed or sent twice with different values count as absent.
-    """
-    etags, dates = set(head.all("etag")), set(head.all("last-modified"))
-    etag = parse_etag(etags.pop()) if len(etags) == 1 else None
-    modified = dates.pop() if len(dates) == 1 else None
-    at, now = parse_http_date(modified), parse_http_date(head.get("date"))
-    strong = at is not None and now is not None and now >= at + 1
-    media = (head.get("content-type") or "").split(";")[0].strip().lower()[:200]
-    return Representation(
-        total,
-        etag,
-        modified if at is not None else None,
-        strong,
-        media or None,
-        published_digests(head.all("repr-digest")),
-    )

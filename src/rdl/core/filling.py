@@ -17,11 +17,11 @@ from rdl.core.events import Warned
 from rdl.core.identity import Dislikes
 from rdl.core.lanes import Lane
 from rdl.core.order import Order
+from rdl.core.published import Published
 from rdl.core.receiving import begins_anew, clipped, keep_adopted, portion, range_ignored
 from rdl.core.representation import Representation
 from rdl.core.row import Row, lies_outside, span_of
 from rdl.core.spec import objection, plan, started
-from rdl.options import Digest
 
 MUCH = 1 << 20
 
@@ -306,7 +306,7 @@ class Filling(Asking):
         hold = lane.stop < lane.end
         self.emit(m.Receive(lane.segment, wanted, before - compare, compare, hold))
 
-    def _note_digests(self, row: Row, published: tuple[Digest, ...]) -> None:
+    def _note_digests(self, row: Row, published: tuple[Published, ...]) -> None:
         """What the server says the whole hashes to. Where its answers contradict each other, none
         is believed: some hash the part that they send."""
         if self.digests.disbelieved:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement
 from rdl.core.events import Result
+from rdl.core.published import Published
 from rdl.core.representation import Trust
 from rdl.core.row import Row
 from rdl.errors import RdlError
@@ -29,6 +30,8 @@ class Digests:
         self.disbelieved = False
         """What the server publishes contradicts itself."""
         self._hashed, self._found = 0, dict[str, str]()
+        self._source = ""
+        """Which field published what is checked."""
 
     def restart(self) -> None:
         """Another version: nothing of it is hashed, and nothing is published of it yet."""
@@ -38,10 +41,11 @@ class Digests:
         """Check nothing that the server published."""
         self.disbelieved, self.checked = True, dict(self.wanted)
 
-    def publish(self, digests: Sequence[Digest]) -> None:
+    def publish(self, digests: Sequence[Published]) -> None:
         """The server says what the whole row hashes to; one algorithm is enough."""
         if not self.checked and digests:
             self.checked = {digests[0].algorithm: digests[0].hex}
+            self._source = digests[0].source
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -72,5 +76,7 @@ class Digests:
         if error is not None:
             return replace(result, digests=self._found)
         trust = Trust.T4 if self.wanted else Trust.T3
-        proof = tuple(self.checked if self.wanted else (f"repr-digest:{n}" for n in self.checked))
+        proof = tuple(
+            self.checked if self.wanted else (f"{self._source}:{n}" for n in self.checked)
+        )
         return replace(result, digests=self._found, verified_by=proof, trust=trust.value)

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from rdl.options import Digest
+from rdl.core.published import Published
 
 _LONG = re.compile("[0-9A-Za-z+/_]{32}")
 
@@ -38,7 +38,7 @@ class Representation(Struct, frozen=True):
 
     `etag` is kept exactly as sent, with quotes and W/; `last_modified` likewise.
     `modified_strong`: Last-Modified is strong by RFC 9110 section 8.8.2.2. `digests`: what the
-    server says the whole hashes to (Repr-Digest, RFC 9530), of each algorithm at most one.
+    server says the whole hashes to.
     """
 
     total: int | None = None
@@ -46,7 +46,7 @@ class Representation(Struct, frozen=True):
     last_modified: str | None = None
     modified_strong: bool = False
     media_type: str | None = None
-    digests: tuple[Digest, ...] = ()
+    digests: tuple[Published, ...] = ()
 
     @property
     def strong_etag(self) -> str | None:
@@ -68,7 +68,7 @@ class Representation(Struct, frozen=True):
         tag = self.strong_etag
         return self.total is not None and bool(tag and _LONG.search(tag))
 
-    def contradicts(self, published: tuple[Digest, ...]) -> bool:
+    def contradicts(self, published: tuple[Published, ...]) -> bool:
         """Whether another answer published other digests of what should be the same."""
         hexes = {digest.algorithm: digest.hex for digest in self.digests}
         return any(hexes.get(one.algorithm, one.hex) != one.hex for one in published)

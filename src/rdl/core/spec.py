@@ -11,6 +11,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, Headers, resume_headers, unchanged_headers
+from rdl.core.published import quarrel
 from rdl.core.representation import Match, Representation, Trust
 from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
 from rdl.errors import ChangedError, DigestMismatch, PolicyError, RdlError
@@ -63,6 +64,10 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
         return ChangedError(spec.path, f"the remote file has {size}, not {expected}")
     if limit is not None and total is not None and total > limit:
         return PolicyError(spec.path, f"{total} bytes are over --max-filesize")
+    asked = spec.options.digests or spec.options.verify == "off" or spec.options.range is not None
+    if not asked and (why := quarrel(representation.digests)):
+        hint = "--verify off, or a digest of yours, takes it without theirs"
+        return DigestMismatch(spec.url, why, hint=hint)
     wanted = spec.options.allow_html or spec.page_name or spec.options.digests
     if representation.media_type in PAGES and not wanted:
         why = "the server sent a web page instead of a file"

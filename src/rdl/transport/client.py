@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from threading import Lock
 
 import httpx
+from msgspec.structs import replace
 
 from rdl import __version__
 from rdl.options import NetworkOptions
@@ -20,6 +21,9 @@ from rdl.transport.credentials import Logins, basic, load_netrc
 from rdl.transport.http1 import Http1Transport
 from rdl.transport.policy import Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
+
+OF_THE_TARGET = ("x-linked-etag", "docker-content-digest")
+"""What a redirect says of the file that it leads to."""
 
 
 class HttpExchange:
@@ -63,6 +67,7 @@ class HttpTransport:
         url = parse_url(request.url)
         lineage = request.lineage or Lineage(origin(url))
         redirects = Redirects(url, self._options)
+        said: list[tuple[str, str]] = []
         while True:
             response = self._send(request, url, lineage)
             head: ResponseHead = response.extensions["rdl_head"]
@@ -73,7 +78,8 @@ class HttpTransport:
                 body.close()
                 raise
             if target is None:
-                return HttpExchange(head, body, lineage)
+                return HttpExchange(replace(head, headers=(*head.headers, *said)), body, lineage)
+            said += [field for field in head.headers if field[0] in OF_THE_TARGET]
             body.close()
             public = lineage.public or bool(response.extensions["rdl_public"])
             lineage, url = Lineage(lineage.origin, public), target

@@ -1,0 +1,61 @@
+"""What a URL says besides where: its login, its digest; and how a new one is made of it.
+
+What was sent to the origin of the URL as given (logins, private fields) goes to no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from rdl.core.digest import digests_in_fragment
+from rdl.engine.reception import Place
+from rdl.errors import AuthError, UsageError
+from rdl.options import Digest, Options
+from rdl.transport.base import Lineage
+from rdl.transport.urls import origin, parse_url, split_userinfo
+
+WHAT = "the renewed URL"
+
+
+def as_given(url: str, options: Options) -> tuple[str, Options]:
+    """The URL without its login, which belongs to the request and to no name, file or message;
+    and with the digests of its fragment. Raises UsageError."""
+    parse_url(url)
+    url, user, password = split_userinfo(url)
+    network, transfer = options.network, options.transfer
+    if user is not None and network.user is None:
+        network = replace(network, user=user, password=password)
+    if transfer.verify != "off" and transfer.range is None:
+        digests = _agreeing(digests_in_fragment(url), transfer.digests)
+        transfer = replace(transfer, digests=digests)
+    return url, replace(options, network=network, transfer=transfer)
+
+
+def _agreeing(said: tuple[Digest, ...], given: tuple[Digest, ...]) -> tuple[Digest, ...]:
+    known = {digest.algorithm: digest for digest in given}
+    for digest in said:
+        if known.setdefault(digest.algorithm, digest) != digest:
+            why = f"its fragment says another {digest.algorithm} than was given"
+            raise UsageError("the URL", why)
+    return tuple(known.values())
+
+
+def renewal(given: str, options: Options) -> Callable[[], Place] | None:
+    """What the engine calls to have one made; None where there is no way."""
+    renew = options.renew
+    if renew is None:
+        return None
+
+    def renewed() -> Place:
+        try:
+            url, user, _ = split_userinfo(renew(given))
+            parse_url(url)
+        except UsageError as error:
+            raise AuthError(WHAT, error.why) from error
+        if user is not None:
+            raise AuthError(WHAT, "it contains a login, which is not taken from there")
+        return Place(url, Lineage(origin(parse_url(given))))
+
+    return renewed

@@ -1,0 +1,177 @@
+"""Digests that servers publish, in the fields in which real ones do (row P85): what was believed
+is said, a wrong one is found, two that disagree end the download, and none is asked for."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from hashlib import md5, sha256
+from pathlib import Path
+
+import pytest
+
+from rdl.api import Session, Target, stream
+from rdl.core.events import Result
+from rdl.errors import DigestMismatch, UsageError
+from rdl.options import Digest, Options, RangeSpec, TransferOptions
+from tests.engine.staging import content_of
+from tests.support.origin import Answer, Origin, Seen, response
+
+CONTENT = content_of(300_000)
+HEX, OTHER = sha256(CONTENT).hexdigest(), sha256(b"other").hexdigest()
+
+
+def text(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()
+
+
+def file(*fields: str, led: tuple[str, ...] = ()):
+    """A server of the file; with `led` its URL leads there and says that of it."""
+
+    def answer(connection: int, turn: int, seen: Seen) -> Answer:
+        if led and seen.line.startswith("GET /file "):
+            return [response(b"", "302 Found", "Location: /object", *led)]
+        first, _, last = seen.fields.get("range", "bytes=0-").removeprefix("bytes=").partition("-")
+        start, stop = int(first), int(last) + 1 if last else len(CONTENT)
+        said = f"Content-Range: bytes {start}-{stop - 1}/{len(CONTENT)}"
+        body = CONTENT[start:stop]
+        return [response(body, "206 Partial Content", said, 'ETag: "v0"', *fields)]
+
+    return Origin(answer)
+
+
+def fetched(origin: Origin, folder: Path, url: str = "", **transfer: object) -> Result:
+    options = Options(transfer=TransferOptions(**transfer))
+    with Session() as session:
+        result = session.get(Target(url or origin.url(), folder / "f", options))
+    assert (folder / "f").read_bytes() == CONTENT
+    return result
+
+
+FIELDS = [
+    ("Repr-Digest: sha-256=:{text}:", "repr-digest"),
+    ("Content-Digest: sha-256=:{text}:", "content-digest"),
+    ("Digest: SHA-256={text}", "digest"),
+    ("x-amz-checksum-sha256: {text}", "x-amz-checksum-sha256"),
+    ("Docker-Content-Digest: sha256:{hex}", "docker-content-digest"),
+    ('X-Linked-ETag: "{hex}"', "x-linked-etag"),
+]
+
+
+@pytest.mark.parametrize(("field", "source"), FIELDS)
+def test_p85_a_published_digest_is_checked(tmp_path: Path, field: str, source: str) -> None:
+    with file(field.format(text=text(HEX), hex=HEX)) as origin:
+        result = fetched(origin, tmp_path)
+        assert (result.trust, result.verified_by) == ("T3", (f"{source}:sha256",))
+        assert len(origin.seen) == 1, "nothing more was asked"
+
+
+@pytest.mark.parametrize(("field", "source"), FIELDS)
+def test_p85_a_wrong_one_is_found(tmp_path: Path, field: str, source: str) -> None:
+    with file(field.format(text=text(OTHER), hex=OTHER)) as origin:
+        with pytest.raises(DigestMismatch, match="the server says"):
+            fetched(origin, tmp_path)
+        assert not (tmp_path / "f").exists()
+        assert fetched(origin, tmp_path, verify="off").trust == "T2"
+
+
+@pytest.mark.parametrize("field", ["Docker-Content-Digest: sha256:{hex}", 'X-Linked-ETag: "{hex}"'])
+def test_a_redirect_says_it_of_what_it_leads_to(tmp_path: Path, field: str) -> None:
+    with file(led=(field.format(hex=HEX),)) as origin:
+        assert fetched(origin, tmp_path).trust == "T3"
+    (tmp_path / "f").unlink()
+    with file(led=(field.format(hex=OTHER),)) as origin, pytest.raises(DigestMismatch):
+        fetched(origin, tmp_path)
+
+
+def test_a_redirect_says_nothing_of_others_by_the_digest_of_its_own(tmp_path: Path) -> None:
+    with file(led=(f"Digest: SHA-256={text(OTHER)}", f"Repr-Digest: sha-256=:{text(OTHER)}:")) as (
+        origin
+    ):
+        assert fetched(origin, tmp_path).trust == "T2"
+
+
+def test_p85_what_hashes_a_part_says_nothing_of_the_whole(tmp_path: Path) -> None:
+    field = f"Content-Digest: sha-256=:{text(OTHER)}:"
+    with file(field) as origin:
+        path = tmp_path / "f"
+        options = Options(transfer=TransferOptions(range=RangeSpec(1000, 2000)))
+        with Session() as session:
+            assert session.get(Target(origin.url(), path, options)).trust == "T2"
+        assert path.read_bytes() == CONTENT[1000:2000]
+
+
+BOTH = (f"Repr-Digest: sha-256=:{text(HEX)}:", f'X-Linked-ETag: "{OTHER}"')
+
+
+def test_two_that_disagree_end_the_download_before_it_begins(tmp_path: Path) -> None:
+    why = "repr-digest and x-linked-etag publish different sha256"
+    with file(*BOTH) as origin:
+        with pytest.raises(DigestMismatch, match=why) as error:
+            fetched(origin, tmp_path)
+        assert "--verify off" in error.value.hint
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(DigestMismatch, match=why), stream(origin.url()) as reading:
+            reading.read(10)
+
+
+def test_a_digest_of_the_users_decides_between_them(tmp_path: Path) -> None:
+    with file(*BOTH) as origin:
+        assert fetched(origin, tmp_path, digests=(Digest("sha256", HEX),)).trust == "T4"
+
+
+def test_what_can_be_forged_is_not_checked(tmp_path: Path) -> None:
+    wrong = base64.b64encode(md5(b"other").digest()).decode()
+    with file(f"x-goog-hash: md5={wrong}", f"Content-MD5: {wrong}") as origin:
+        assert fetched(origin, tmp_path).trust == "T2"
+
+
+# In the URL
+
+
+def test_a_fragment_is_a_digest_of_the_users(tmp_path: Path) -> None:
+    with file() as origin:
+        result = fetched(origin, tmp_path, f"{origin.url()}#sha256={HEX}")
+        assert (result.trust, result.verified_by) == ("T4", ("sha256",))
+        assert b"#" not in origin.seen[0].head
+        with pytest.raises(DigestMismatch):
+            fetched(origin, tmp_path, f"{origin.url()}#egg=f&sha256={OTHER}")
+        assert (tmp_path / "f").read_bytes() == CONTENT, "what stood there stays"
+        with stream(f"{origin.url()}#sha256={HEX}") as reading:
+            assert reading.read() == CONTENT
+
+
+def test_a_fragment_that_contradicts_what_was_given_asks_for_nothing(tmp_path: Path) -> None:
+    with file() as origin:
+        with pytest.raises(UsageError, match="its fragment says another sha256"):
+            fetched(
+                origin, tmp_path, f"{origin.url()}#sha256={OTHER}", digests=(Digest("sha256", HEX),)
+            )
+        assert origin.seen == []
+
+
+def test_the_command_says_what_was_believed(tmp_path: Path) -> None:
+    with file(FIELDS[-1][0].format(hex=HEX)) as origin:
+        done = subprocess.run(
+            [sys.executable, "-m", "rdl", "get", origin.url(), "-o", "f"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "verified by x-linked-etag:sha256 (T3)" in done.stderr
+
+
+def test_info_tells_what_only_informs(tmp_path: Path) -> None:
+    goog = base64.b64encode(md5(CONTENT).digest()).decode()
+    with file(f"x-goog-hash: crc32c=AAAAAA==,md5={goog}") as origin:
+        done = subprocess.run(
+            [sys.executable, "-m", "rdl", "info", origin.url()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert md5(CONTENT).hexdigest() in done.stdout
