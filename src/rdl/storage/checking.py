@@ -3,6 +3,7 @@ of a file without index what is more than zeros."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 
 from xxhash import xxh3_64_intdigest
@@ -16,6 +17,12 @@ from rdl.storage.disk import Disk, FileStat
 STEP, PAGE = 1 << 20, 4096
 NEAR = 256 << 10
 """Unwritten places closer than this count as one: a request costs more than so many bytes."""
+
+
+def session_of(disk: Disk, file: int) -> SessionRecord:
+    """Who writes to this part file from now on. Raises OSError."""
+    stat, owner = disk.fstat(file), secrets.token_hex(8)
+    return SessionRecord(disk.boot_id(), owner, stat.device, stat.inode, disk.is_local(file))
 
 
 def believable(decoded: Decoded, now: SessionRecord) -> Extents:

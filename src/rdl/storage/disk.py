@@ -7,8 +7,6 @@ a folder that is moved or replaced under us changes nothing. Methods raise OSErr
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -157,13 +155,18 @@ def write_all(disk: Disk, file: int, data: memoryview, offset: int) -> None:
         offset, data = offset + count, data[count:]
 
 
-@contextmanager
-def told(what: str, hint: str = "") -> Iterator[None]:
+class told:
     """Turn an OSError inside into our own: `what` failed, and why."""
-    try:
-        yield
-    except OSError as error:
-        raise as_ours(error, what, hint) from error
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        self._what, self._hint = what, hint
+
+    def __enter__(self) -> None:
+        """Nothing fails yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise as_ours(error, self._what, self._hint) from error
 
 
 def as_ours(error: OSError, what: str, hint: str = "") -> LocalFileError | NoSpaceError:

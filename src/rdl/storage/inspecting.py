@@ -16,7 +16,7 @@ from rdl.core.extents import Extents
 from rdl.core.index import Decoded, IndexDamaged, IndexNewer, Stat
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import BusyError, LocalFileError
-from rdl.storage.checking import believable
+from rdl.storage.checking import believable, session_of
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.index_file import Place, check_ours, load
 from rdl.storage.names import Names
@@ -95,7 +95,7 @@ def _read(disk: Disk, folder: int, file: int, names: Names) -> Partial | None:
             return None
         if file < 0:
             return Partial(decoded.header, (), None, running=False, settled=False)
-        stat, now = disk.fstat(file), _session(disk, file)
+        stat, now = disk.fstat(file), session_of(disk, file)
     present = believed(decoded, now, stat).ranges()
     return Partial(decoded.header, present, stat, running, is_settled(decoded, stat))
 
@@ -116,11 +116,6 @@ def _unknown(part: str, *, running: bool) -> BusyError | LocalFileError:
         return BusyError(part, "another rdl has just begun it, and nothing of it is here yet")
     hint = "it may be another program's; rdl get --continue adopts one"
     return LocalFileError(part, "no index says what it holds", hint=hint)
-
-
-def _session(disk: Disk, file: int) -> SessionRecord:
-    stat = disk.fstat(file)
-    return SessionRecord(disk.boot_id(), "", stat.device, stat.inode, disk.is_local(file))
 
 
 def believed(decoded: Decoded, now: SessionRecord, stat: FileStat) -> Extents:

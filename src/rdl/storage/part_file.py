@@ -6,7 +6,6 @@ lead to the files that are open. Nothing foreign is written to, replaced or remo
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +15,10 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.extents import Extents
 from rdl.core.index import Decoded, IndexDamaged, Stat
-from rdl.core.index_json import Header, SessionRecord
+from rdl.core.index_json import Header
 from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.base import Finish, Saved
-from rdl.storage.checking import believable, extents_on_disk, written_runs
+from rdl.storage.checking import believable, extents_on_disk, session_of, written_runs
 from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told, write_all
 from rdl.storage.index_file import IndexFile, Place, check_ours, load, remove_left_over
 from rdl.storage.locking import locked
@@ -53,7 +52,8 @@ class PartStore:
         index was begun."""
         self._disk: Disk = disk or PosixDisk()
         self._names = Names.of(path)
-        self._part = str(path.parent / self._names.part)
+        self._home = path.parent
+        self._part = str(self._home / self._names.part)
         """What errors call the part file: its folder is said as the user said it."""
         self._adopt, self._preallocate = adopt, preallocate
         self._warn, self._check = warn or (lambda message: None), check
@@ -62,7 +62,6 @@ class PartStore:
         self._index: IndexFile | None = None
         self._header: Header | None = None
         self._target: FileStat | None = None
-        self._session = SessionRecord("", "", 0, 0, False)
 
     def open(self) -> Saved | None:
         """Lock the part file and read the index; None when nothing usable is there.
@@ -82,6 +81,11 @@ class PartStore:
     def alone(self) -> bool:
         """Whether neither the target nor a part file stood there when it was opened."""
         return self._created and self._target is None
+
+    @property
+    def folder(self) -> int:
+        """The folder that was opened; it closes with the store."""
+        return self._folder
 
     def withdraw(self) -> None:
         """Remove the empty part file. One that comes back after a power cut is void."""
@@ -222,8 +226,8 @@ class PartStore:
             self._index, self._file, self._folder = None, -1, -1
 
     def _open(self) -> Saved | None:
-        with told(f"cannot use the folder {self.path.parent}"):
-            self._folder = self._disk.open_folder(self.path.parent)
+        with told(f"cannot use the folder {self._home}"):
+            self._folder = self._disk.open_folder(self._home)
         with told(str(self.path)):
             self._target = check_target(self._disk, self._folder, self._names.target)
         return self._resume(self._lock())
@@ -232,13 +236,8 @@ class PartStore:
         """Open or create the part file and lock it."""
         with told(f"cannot open {self._part}"):
             place = Place(self._disk, self._folder, self._names.part)
-            self._file, self._created = locked(place, self.path, self._target)
-            stat = self._disk.fstat(self._file)
-            local = self._disk.is_local(self._file)
-        self._session = SessionRecord(
-            self._disk.boot_id(), secrets.token_hex(8), stat.device, stat.inode, local
-        )
-        return stat
+            self._file, self._created = locked(place, self._part, self.path, self._target)
+            return self._disk.fstat(self._file)
 
     def _renew(self) -> None:
         """An empty file in the place of the part file, not the same one cut: where locks lie,
@@ -277,8 +276,8 @@ class PartStore:
 
     def _take_known(self, decoded: Decoded, stat: FileStat) -> Saved:
         """Believe what the index may claim and the data confirms; start a clean index."""
-        claimed = believable(decoded, self._session)
         with told(self._part):
+            claimed = believable(decoded, session_of(self._disk, self._file))
             sound = extents_on_disk(
                 self._disk, self._file, stat, decoded, claimed, check=self._check
             )
@@ -296,7 +295,9 @@ class PartStore:
         return Saved(header, sound, len(claimed) - len(sound))
 
     def _start_index(self, header: Header, known: Extents) -> None:
-        index = IndexFile(self._index_place(), header, self._session, known)
+        with told(self._part):
+            session = session_of(self._disk, self._file)
+        index = IndexFile(self._index_place(), header, session, known)
         if self._index is not None:
             self._index.close()
         self._index, self._header = index, header

@@ -209,8 +209,9 @@ class PosixDisk:
 
     def umask(self) -> int:
         try:
-            status = Path("/proc/self/status").read_text()
-            return int(status.partition("\nUmask:")[2].split()[0], 8)
+            with open("/proc/self/status", "rb", buffering=0) as file:
+                status = file.read(1 << 12)
+            return int(status.partition(b"\nUmask:")[2].split()[0], 8)
         except (OSError, IndexError, ValueError):  # not Linux: only a change tells the old one
             mask = os.umask(0o077)
             os.umask(mask)

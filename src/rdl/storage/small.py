@@ -33,7 +33,7 @@ class SmallStore:
     def __init__(self, store: PartStore, disk: Disk | None = None) -> None:
         self._store, self._names = store, Names.of(store.path)
         self._disk: Disk = disk or PosixDisk()
-        self._folder = self._file = -1
+        self._file = -1
         self._header: Header | None = None
         self._body: bytearray | None = None
         self._top = 0
@@ -148,12 +148,11 @@ class SmallStore:
 
     def _make_unnamed(self) -> None:
         try:
-            self._folder = self._disk.open_folder(self._store.path.parent)
-            index = Place(self._disk, self._folder, self._names.index)
+            index = Place(self._disk, self._store.folder, self._names.index)
             for name in (index.name, index.fresh_name):
-                if self._disk.stat(self._folder, name) is not None:
+                if self._disk.stat(index.folder, name) is not None:
                     raise FileExistsError  # an index without its part file
-            self._file = self._disk.open_unnamed(self._folder)
+            self._file = self._disk.open_unnamed(index.folder)
         except OSError:  # then it is a part file
             self._let_go()
 
@@ -173,7 +172,7 @@ class SmallStore:
         url = self._header.url if self._header else ""
         mode = mode_of(finish, self._disk)
         publication = Publication(
-            self._disk, self._folder, self._file, names, None, finish, url, mode
+            self._disk, self._store.folder, self._file, names, None, finish, url, mode
         )
         publication.prepare(finish.size)
         publication.name()
@@ -197,7 +196,6 @@ class SmallStore:
             self._store.record(self._extents)
 
     def _let_go(self) -> None:
-        for handle in (self._file, self._folder):
-            if handle >= 0:
-                self._disk.close(handle)
-        self._file = self._folder = -1
+        if self._file >= 0:
+            self._disk.close(self._file)
+        self._file = -1
