@@ -48,15 +48,16 @@ class HttpTransport:
         self._environment = os.environ if environment is None else environment
         self._fields = user_fields(options.headers)
         self._wire = Http1Transport(options, self._environment)
-        self._client = httpx.Client(
-            transport=self._wire,  # without one it would make a TLS context
-            trust_env=False,
-            headers={
+        ours = httpx.Headers(
+            {
+                "Connection": "keep-alive",
                 "Accept": "*/*",
                 "Accept-Encoding": "identity",
                 "User-Agent": options.user_agent or user_agent,
-            },
+            }
         )
+        theirs = {name.lower() for name, _ in self._fields}
+        self._ours = [field for field in ours.raw if field[0].lower() not in theirs]
         self._jars: dict[str, httpx.Cookies] = {}
         """Cookies of each origin: they do not cross to another port or scheme either."""
         self._logins: Logins | None = None
@@ -89,38 +90,39 @@ class HttpTransport:
         self._wire.close()
 
     def _send(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Response:
-        private = not self._options.allow_private_redirect and lineage.public
-        prepared = self._client.build_request(
+        here, private = origin(url), not self._options.allow_private_redirect and lineage.public
+        # Not by a Client: merging its fields and its own jar costs as much as all else here.
+        prepared = httpx.Request(
             request.method,
             url,
-            headers=self._fields_for(request, url, lineage),
+            headers=self._ours + self._fields_for(request, url, abroad=here != lineage.origin),
             extensions={"rdl_public_only": private},
         )
-        self._add_cookies(prepared)
-        # Not by Client.send: its own jar costs as much as all else that it does here.
+        self._add_cookies(prepared, here)
         response = self._wire.handle_request(prepared)
         response.request = prepared
-        self._keep_cookies(response)
+        self._keep_cookies(response, here)
         return response
 
-    def _add_cookies(self, request: httpx.Request) -> None:
+    def _add_cookies(self, request: httpx.Request, here: str) -> None:
         with self._lock:
-            jar = self._jars.get(origin(request.url))
+            jar = self._jars.get(here)
         if jar is not None:
             request.headers.encoding = "latin-1"  # a cookie goes back as the bytes it came in
             jar.set_cookie_header(request)
 
-    def _keep_cookies(self, response: httpx.Response) -> None:
+    def _keep_cookies(self, response: httpx.Response, here: str) -> None:
         if "set-cookie" in response.headers:
             with self._lock:
-                jar = self._jars.setdefault(origin(response.request.url), httpx.Cookies())
+                jar = self._jars.setdefault(here, httpx.Cookies())
             response.headers.encoding = "latin-1"
             jar.extract_cookies(response)
 
-    def _fields_for(self, request: Request, url: httpx.URL, lineage: Lineage) -> list[Field]:
+    def _fields_for(self, request: Request, url: httpx.URL, *, abroad: bool) -> list[Field]:
+        """`abroad`: this is another origin than the one where the redirects began."""
         own = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers]
         given = list(self._fields)
-        if origin(url) != lineage.origin:
+        if abroad:
             return [field for field in given + own if crosses(field)]
         if not any(name.lower() == b"authorization" for name, _ in given):
             given += self._authorization(url)
