@@ -54,8 +54,10 @@ class Digests:
 
     def follow(self, row: Row) -> ByteRange | None:
         """What to hash now: the fresh part of the contiguous head, when it is worth it."""
+        if not self.checked:
+            return None
         start, head = max(self._hashed, row.span.start), row.head()
-        if not self.checked or head - start < HASH_STEP:
+        if head - start < HASH_STEP:
             return None
         self._hashed = head
         return ByteRange(start, head)
