@@ -48,16 +48,12 @@ class HttpTransport:
         self._environment = os.environ if environment is None else environment
         self._fields = user_fields(options.headers)
         self._wire = Http1Transport(options, self._environment)
-        ours = httpx.Headers(
-            {
-                "Connection": "keep-alive",
-                "Accept": "*/*",
-                "Accept-Encoding": "identity",
-                "User-Agent": options.user_agent or user_agent,
-            }
+        self._ours = (
+            (b"Connection", b"keep-alive"),
+            (b"Accept", b"*/*"),
+            (b"Accept-Encoding", b"identity"),
+            (b"User-Agent", (options.user_agent or user_agent).encode("ascii")),
         )
-        theirs = {name.lower() for name, _ in self._fields}
-        self._ours = [field for field in ours.raw if field[0].lower() not in theirs]
         self._jars: dict[str, httpx.Cookies] = {}
         """Cookies of each origin: they do not cross to another port or scheme either."""
         self._logins: Logins | None = None
@@ -91,11 +87,13 @@ class HttpTransport:
 
     def _send(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Response:
         here, private = origin(url), not self._options.allow_private_redirect and lineage.public
-        # Not by a Client: merging its fields and its own jar costs as much as all else here.
+        # Not by a Client, and with a stream, so that httpx adds no fields: each of them, and its
+        # own jar, cost as much as all else here.
         prepared = httpx.Request(
             request.method,
             url,
-            headers=self._ours + self._fields_for(request, url, abroad=here != lineage.origin),
+            headers=self._fields_for(request, url, abroad=here != lineage.origin),
+            stream=httpx.ByteStream(b""),
             extensions={"rdl_public_only": private},
         )
         self._add_cookies(prepared, here)
@@ -119,14 +117,17 @@ class HttpTransport:
             jar.extract_cookies(response)
 
     def _fields_for(self, request: Request, url: httpx.URL, *, abroad: bool) -> list[Field]:
-        """`abroad`: this is another origin than the one where the redirects began."""
+        """The user's fields replace ours. `abroad`: this is another origin than the one where the
+        redirects began."""
         own = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers]
-        given = list(self._fields)
+        given = [field for field in self._fields if not abroad or crosses(field)]
+        names = {name.lower() for name, _ in given}
         if abroad:
-            return [field for field in given + own if crosses(field)]
-        if not any(name.lower() == b"authorization" for name, _ in given):
+            own = [field for field in own if crosses(field)]
+        elif b"authorization" not in names:
             given += self._authorization(url)
-        return given + own
+        ours = [(b"Host", url.netloc), *self._ours]
+        return [field for field in ours if field[0].lower() not in names] + given + own
 
     def _authorization(self, url: httpx.URL) -> list[Field]:
         user, password = self._options.user, self._options.password
