@@ -268,10 +268,7 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
 
 
 def _next_bit(bits: BitMap, start: int) -> int | None:
-    try:
-        return int(bits.next_set_bit(start))
-    except ValueError:  # pyroaring's way to say that there is none
-        return None
+    return int(bits.next_set_bit(start)) if bits and start <= bits.max() else None
 
 
 def _union(spans: list[Span], start: int, stop: int) -> list[Span]:
