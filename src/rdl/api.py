@@ -233,7 +233,8 @@ class Session:
         if not target.path.name:
             raise UsageError(safe_text(str(target.path)) or "path", "names no file")
         check = self.checker(options.transfer.max_time, str(target.path))
-        landing = Landing(target.path, redact_url(url), options, check=check)
+        shown = redact_url(url)
+        landing = Landing(target.path, shown, options, check=check)
         if (early := landing.already_there()) is not None:
             landing.sweep()
             return early, None
@@ -250,7 +251,7 @@ class Session:
             remembered = landing.open(store, tell)
             transfer = Transfer(
                 Spec(
-                    redact_url(url),
+                    shown,
                     str(target.path),
                     options.transfer,
                     secrets.randbits(32),

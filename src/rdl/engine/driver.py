@@ -30,7 +30,7 @@ class Backroom:
 
     def __init__(self, name: str, failed: Callable[[Exception], None]) -> None:
         self._name, self._failed = name, failed
-        self._queue = SimpleQueue[Callable[[], None] | None]()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def do(self, work: Callable[[], None]) -> None:

@@ -60,9 +60,11 @@ class Reception:
         self._fetch, self._edges, self._place = fetch, edges, place
         self.segment, self.fresh = fetch.segment, fetch.fresh
         self._exchange: Exchange | None = None
-        self._decided, self._dropped = threading.Event(), threading.Event()
+        self.decided = False
+        """Whether the heart has said what becomes of it."""
+        self._said, self._dropped = threading.Event(), threading.Event()
         self._skip = self._compare = 0
-        self._edge, self._moved = (0, False), threading.Event()
+        self._edge = (0, False)
         self._at = self._from = self._told = self._every = 0
         self._checksum, self._told_at = xxh3_64(), 0.0
 
@@ -78,11 +80,6 @@ class Reception:
     def answered(self) -> bool:
         """Whether there is a body, so that something may be written."""
         return self._exchange is not None
-
-    @property
-    def decided(self) -> bool:
-        """Whether the heart has said what becomes of it."""
-        return self._decided.is_set()
 
     @property
     def reached(self) -> int:
@@ -110,18 +107,19 @@ class Reception:
         self._every = self._edges.report
         if self._edges.awaited is None:  # what a reader waits for is told at once
             self._every = min(self._every, max(EXTENT, len(command.range) // 16))
-        self._decided.set()
+        self.decided = True
+        self._said.set()
 
     def trim(self, stop: int, hold: bool = False) -> None:
         """End at `stop`. A read under way may pass it; these bytes are right all the same."""
         self._edge = stop, hold
-        self._moved.set()
+        self._said.set()
 
     def drop(self) -> None:
         """End now; wakes a blocked read."""
         self._dropped.set()
-        self._decided.set()
-        self._moved.set()
+        self.decided = True
+        self._said.set()
         exchange = self._exchange
         if exchange is not None:
             exchange.close()
@@ -134,7 +132,8 @@ class Reception:
         yield head
         if isinstance(head, m.Ended):
             return
-        self._decided.wait()
+        while not self.decided:
+            self._listen()
         ended = False
         while not ended:
             for event in self.step(view):
@@ -170,7 +169,7 @@ class Reception:
                 return self._compare_some(exchange, view)
             stop, hold = self._edge  # one value: the driver may move it at any moment
             if stop <= self._at:
-                return self._wait() if hold else self._end()
+                return self._listen() if hold else self._end()  # until the window moves on
             room = min(stop, self._from + EXTENT) - self._at
             if self._starves_reader(exchange):
                 self._record()
@@ -188,10 +187,10 @@ class Reception:
         at = self._edges.awaited()
         return at is not None and self._told <= at < self._at and not exchange.ready()
 
-    def _wait(self) -> tuple[m.Event, ...]:
-        """Until the window moves on. What the server sends meanwhile waits in the network."""
-        self._moved.wait()
-        self._moved.clear()
+    def _listen(self) -> tuple[()]:
+        """Until the heart says something. What the server sends meanwhile waits in the network."""
+        self._said.wait()
+        self._said.clear()
         return ()
 
     def _skip_some(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:

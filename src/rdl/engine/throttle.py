@@ -42,9 +42,12 @@ class RequestLimit:
     def __init__(self, rate: float | None) -> None:
         self._rate, self._lock = rate, threading.Lock()
         self._origins: dict[str, Throttle] = {}
+        self._unlimited = Throttle(None)
 
     def of(self, url: str) -> Throttle:
         """The throttle of this URL's origin."""
+        if self._rate is None:
+            return self._unlimited
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.hostname}:{parts.port}"
         with self._lock:
