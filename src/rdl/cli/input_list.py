@@ -40,11 +40,12 @@ class Entry(Struct, frozen=True):
 
 def parse_list(data: bytes, name: str) -> list[Entry]:
     """The entries of a list called `name`. Raises UsageError."""
+    shown = safe_text(name)
     if len(data) > MAX_LIST:
-        raise UsageError(safe_text(name), f"longer than {MAX_LIST >> 20} MiB")
+        raise UsageError(shown, f"longer than {MAX_LIST >> 20} MiB")
     entries: list[Entry] = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        where = f"{safe_text(name)}:{number}"
+        where = f"{shown}:{number}"
         line = _decode(raw, where).removesuffix("\r")
         if not line.strip() or line.lstrip().startswith("#"):
             continue

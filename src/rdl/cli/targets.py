@@ -166,8 +166,10 @@ def _look_up(sums: Sums, entry: Entry, path: Path) -> Digest:
 def _refuse_same(targets: Sequence[Download], entries: Sequence[Entry]) -> None:
     """Two downloads must share neither their target nor the files beside it."""
     taken: dict[str, tuple[Path, Entry]] = {}
+    folders = {target.path.parent for target in targets}
+    real = {folder: os.path.realpath(folder) for folder in folders}
     for target, entry in zip(targets, entries, strict=True):
-        place = os.path.join(os.path.realpath(target.path.parent), target.path.name)
+        place = os.path.join(real[target.path.parent], target.path.name)
         where = f"{entry.where}: " if entry.where else ""
         for name in (place, *(place + ending for ending in _BESIDE)):
             if name in taken:
