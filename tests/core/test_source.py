@@ -11,7 +11,7 @@ from rdl.core import messages as m
 from rdl.core.events import Retrying
 from rdl.core.source import MOST_REFUSED
 from rdl.errors import AuthError, ExitCode
-from tests.core.playing import TOTAL, MiB, Play, part, remembered, spec, status
+from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, spec, status
 
 
 def led(play: Play, stop: int = TOTAL) -> None:
@@ -225,3 +225,20 @@ def test_what_is_no_matter_of_time_is_not_made_anew():
     play.sync()
     assert not play.ever(m.Renew)
     assert play.error.exit_code is ExitCode.HTTP_STATUS
+
+
+def test_nodes_that_never_agree_are_told_apart_by_a_digest_of_the_users():
+    play = Play(connections=1, digests=SUM)
+    play.head(part(etag='"0"'))
+    begun = []
+    for number in range(1, 4):
+        play.arrive(play.fetch.segment, 0, MiB)
+        play.reset(play.fetch.segment)
+        begun.append(len(play.ever(m.Begin)))
+        play.head(part(play.fetch.ask.start, TOTAL, etag=f'"{number}"'))
+        if play.of(m.Fetch):
+            play.head(part(etag=f'"{number}"'))
+    assert begun == [1, 2, 3]
+    assert len(play.ever(m.Begin)) == 3, "the third change is none"
+    assert not {"If-Match", "If-Range"} & dict(play.fetch.headers).keys()
+    assert not play.ever(m.Finish)
