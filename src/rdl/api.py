@@ -24,6 +24,7 @@ from rdl.core.names import name_from_url
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url, safe_text
 from rdl.core.transfer import Spec, Transfer
+from rdl.discovering import with_discovered
 from rdl.engine.crew import Crew
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
@@ -139,7 +140,8 @@ class Session:
         Digests of the options are those of all that is read. Of the options `file` says
         nothing here; `tell` hears facts from another thread.
         """
-        url, options = as_given(url, options or Options())
+        options = options or Options()
+        url, options = self._as_given(url, options, whole=not ranges)
         digests = options.transfer.digests
         wanted: list[RangeSpec | None] = [*ranges] or [options.transfer.range]
         for one in wanted:
@@ -161,7 +163,7 @@ class Session:
             )
             return self._pass(url, own, spec, tell)
 
-        return Stream(opener, wanted, digests, published=options.transfer.verify != "off")
+        return Stream(opener, wanted, digests, verify=options.transfer.verify)
 
     def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
         store = WindowStore(spec.window or 0)
@@ -188,6 +190,16 @@ class Session:
         if self._interrupted is not None:
             driver.signal(self._interrupted)
         return passage
+
+    def _as_given(self, url: str, options: Options, *, whole: bool = True) -> tuple[str, Options]:
+        """With the digests that are to be found; none is of a part."""
+        whole = whole and options.transfer.range is None
+        url, options = as_given(url, options, whole=whole)
+        return url, with_discovered(url, options, self._read) if whole else options
+
+    def _read(self, url: str, options: Options) -> bytes:
+        with self.stream(url, options) as stream:
+            return stream.read()
 
     def interrupt(self, signal: str) -> None:
         """Ask every running download to save its state and end ("SIGINT", "SIGTERM",
@@ -228,7 +240,7 @@ class Session:
         return result if error is None else failed(result, error, resumable=resumable)
 
     def _run(self, target: Target, tell: Teller | None) -> tuple[Result, RdlError | None]:
-        url, options = as_given(target.url, target.options)
+        url, options = self._as_given(target.url, target.options)
         network = options.network
         if not target.path.name:
             raise UsageError(safe_text(str(target.path)) or "path", "names no file")

@@ -133,6 +133,10 @@ class DigestMissing(RdlError):
     exit_code, reason = ExitCode.UNVERIFIED, "no-digest"
 
 
+NO_DIGEST = "verification is required, and no digest was found"
+NO_DIGEST_HINT = "--sha256 gives one; --verify auto takes it without"
+
+
 class NoSpaceError(RdlError):
     """Not enough space or quota."""
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result, Warned
 from rdl.core.fields import parse_etag, parse_http_date
+from rdl.core.proving import proof_of
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
 from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
@@ -194,10 +195,12 @@ class Landing:
 
     def _by_digest(self) -> Result | None:
         """The digest decides whether an existing file is the wanted one."""
-        wanted = {digest.algorithm: digest.hex for digest in self._options.transfer.digests}
+        digests = self._options.transfer.digests
+        wanted = {digest.algorithm: digest.hex for digest in digests}
         found, size = self._hashed(wanted)
         if found != wanted:
             return None
+        proof, trust = proof_of(digests)
         return Result(
             self._url,
             str(self._path),
@@ -206,8 +209,8 @@ class Landing:
             bytes_present=size,
             bytes_reused=size,
             digests=wanted,
-            verified_by=tuple(wanted),
-            trust=Trust.T4.value,
+            verified_by=proof,
+            trust=trust.value,
         )
 
     def _hashed(self, algorithms: Iterable[str]) -> tuple[dict[str, str], int]:

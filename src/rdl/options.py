@@ -67,8 +67,9 @@ class TransferOptions(Struct, frozen=True):
     max_filesize: int | None = None
     range: RangeSpec | None = None
     digests: tuple[Digest, ...] = ()
-    verify: Literal["auto", "off"] = "auto"
-    """auto: without a digest of the user's, one that the server publishes is checked."""
+    verify: Literal["auto", "discover", "require", "off"] = "auto"
+    """auto: without a digest of the user's, one that the server publishes is checked; discover:
+    it is looked for in sums files beside the file first; require: there must be one."""
     allow_html: bool = False
     block_size: int | None = None
     expected_size: int | None = None

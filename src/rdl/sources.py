@@ -19,15 +19,15 @@ from rdl.transport.urls import origin, parse_url, split_userinfo
 WHAT = "the renewed URL"
 
 
-def as_given(url: str, options: Options) -> tuple[str, Options]:
+def as_given(url: str, options: Options, *, whole: bool) -> tuple[str, Options]:
     """The URL without its login, which belongs to the request and to no name, file or message;
-    and with the digests of its fragment. Raises UsageError."""
+    and, where the `whole` file is wanted, the digests of its fragment. Raises UsageError."""
     parse_url(url)
     url, user, password = split_userinfo(url)
     network, transfer = options.network, options.transfer
     if user is not None and network.user is None:
         network = replace(network, user=user, password=password)
-    if transfer.verify != "off" and transfer.range is None:
+    if transfer.verify != "off" and whole:
         digests = _agreeing(digests_in_fragment(url), transfer.digests)
         transfer = replace(transfer, digests=digests)
     return url, replace(options, network=network, transfer=transfer)

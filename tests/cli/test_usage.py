@@ -123,7 +123,7 @@ WRONG = [
     (["http://ok/f.iso.part.index", U], "collides with the files beside"),
     ([], "get: no URL given"),
     (["-i", "gone.txt"], "-i gone.txt: No such file"),
-    (["--verify", "discover", U], "is not one of"),
+    (["--verify", "always", U], "is not one of"),
     (["--resume", "f", "-o", "g"], "contradict each other"),
 ]
 

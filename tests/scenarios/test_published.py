@@ -140,6 +140,8 @@ def test_a_fragment_is_a_digest_of_the_users(tmp_path: Path) -> None:
         assert (tmp_path / "f").read_bytes() == CONTENT, "what stood there stays"
         with stream(f"{origin.url()}#sha256={HEX}") as reading:
             assert reading.read() == CONTENT
+        with stream(f"{origin.url()}#sha256={OTHER}", (0, 10)) as reading:
+            assert reading.read() == CONTENT[:10], "of a part it says nothing"
 
 
 def test_a_fragment_that_contradicts_what_was_given_asks_for_nothing(tmp_path: Path) -> None:

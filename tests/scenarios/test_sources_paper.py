@@ -17,6 +17,7 @@ from tests.support.origin import Origin, response
 PAPER = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
 KiB, MiB = 1 << 10, 1 << 20
 CONTENT = content_of(2 * MiB)
+FILE = "GET /file HTTP/1.1"
 NEW = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
 
 
@@ -75,7 +76,7 @@ def test_links_that_die(tmp_path: Path) -> None:
 
 
 def test_digests_that_are_found(tmp_path: Path) -> None:
-    plain, info, fragment = lines("Digests that are found")
+    plain, info, fragment, discover, require = lines("Digests that are found")
     digest = sha256(CONTENT).hexdigest()
     field = f'X-Linked-ETag: "{digest}"'
     with Origin(lambda *_: [response(CONTENT, "200 OK", field)]) as origin:
@@ -88,3 +89,16 @@ def test_digests_that_are_found(tmp_path: Path) -> None:
         done = shell(fragment, tmp_path, URL=origin.url(), DIGEST=digest)
         assert "verified by sha256 (T4)" in done.stderr
         assert image.read_bytes() == CONTENT
+    sums = {"/file": response(CONTENT), "/SHA256SUMS": response(f"{digest}  file".encode())}
+    missing = response(b"", "404 Not Found")
+    for line, code in ((discover, 0), (require, 11)):
+        with Origin(lambda _c, _t, seen: [sums.get(seen.line.split()[1], missing)]) as origin:
+            image.unlink()
+            done = shell(line, tmp_path, URL=origin.url())
+            assert "verified by SHA256SUMS:sha256 (T3)" in done.stderr
+        with Origin(
+            lambda _c, _t, seen: [sums["/file"] if seen.line == FILE else missing]
+        ) as origin:
+            image.unlink()
+            assert shell(line, tmp_path, URL=origin.url()).returncode == code
+            image.touch()

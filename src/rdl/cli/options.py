@@ -121,9 +121,10 @@ def _verification() -> list[click.Parameter]:
         _option("--sha256", type=_text("HEX"), help="Short for --checksum sha256:HEX."),
         _choice(
             "--verify",
-            of="auto off",
+            of="auto discover require off",
             default="auto",
-            help="auto: when no digest is given, check one that the server publishes.",
+            help="auto: when no digest is given, check one that the server publishes; discover: "
+            "also look for sums files; require: exit 11 when there is none.",
         ),
     ]
 

@@ -266,6 +266,10 @@ class Filling(Asking):
         """Let the body in, from the first byte of it that is wanted."""
         assert self.row is not None
         self._note_digests(self.row, body.representation.digests)
+        if self.options.verify == "require" and not self.digests.checked and not self.order:
+            self.drop(lane)
+            self._end(e.DigestMissing(self.spec.path, e.NO_DIGEST, hint=e.NO_DIGEST_HINT))
+            return
         ignored = range_ignored(body, lane, self.row)
         self._ignored = self._ignored or (ignored and self.confirmed)
         if ignored and self.lanes.others(lane):

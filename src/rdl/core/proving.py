@@ -30,8 +30,7 @@ class Digests:
         self.disbelieved = False
         """What the server publishes contradicts itself."""
         self._hashed, self._found = 0, dict[str, str]()
-        self._source = ""
-        """Which field published what is checked."""
+        self._believed: tuple[Digest, ...] = tuple(wanted)
 
     def restart(self) -> None:
         """Another version: nothing of it is hashed, and nothing is published of it yet."""
@@ -45,7 +44,7 @@ class Digests:
         """The server says what the whole row hashes to; one algorithm is enough."""
         if not self.checked and digests:
             self.checked = {digests[0].algorithm: digests[0].hex}
-            self._source = digests[0].source
+            self._believed = (digests[0],)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -77,8 +76,16 @@ class Digests:
             return result
         if error is not None:
             return replace(result, digests=self._found)
-        trust = Trust.T4 if self.wanted else Trust.T3
-        proof = tuple(
-            self.checked if self.wanted else (f"{self._source}:{n}" for n in self.checked)
-        )
+        proof, trust = proof_of(self._believed)
         return replace(result, digests=self._found, verified_by=proof, trust=trust.value)
+
+
+def proof_of(digests: Sequence[Digest]) -> tuple[tuple[str, ...], Trust]:
+    """How these are told, with where those were found that the user did not give, and how far
+    that can be trusted."""
+    found = [digest for digest in digests if isinstance(digest, Published)]
+    names = (
+        f"{one.source}:{one.algorithm}" if isinstance(one, Published) else one.algorithm
+        for one in digests
+    )
+    return tuple(dict.fromkeys(names)), Trust.T3 if len(found) == len(digests) else Trust.T4

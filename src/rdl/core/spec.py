@@ -11,7 +11,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.identity import Dislikes, Headers, resume_headers, unchanged_headers
-from rdl.core.published import quarrel
+from rdl.core.published import Published, quarrel
 from rdl.core.representation import Match, Representation, Trust
 from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
 from rdl.errors import ChangedError, DigestMismatch, PolicyError, RdlError
@@ -64,8 +64,10 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
         return ChangedError(spec.path, f"the remote file has {size}, not {expected}")
     if limit is not None and total is not None and total > limit:
         return PolicyError(spec.path, f"{total} bytes are over --max-filesize")
-    asked = spec.options.digests or spec.options.verify == "off" or spec.options.range is not None
-    if not asked and (why := quarrel(representation.digests)):
+    found = tuple(one for one in spec.options.digests if isinstance(one, Published))
+    decided = len(found) < len(spec.options.digests) or spec.options.verify == "off"
+    whole = spec.options.range is None
+    if whole and not decided and (why := quarrel((*found, *representation.digests))):
         hint = "--verify off, or a digest of yours, takes it without theirs"
         return DigestMismatch(spec.url, why, hint=hint)
     wanted = spec.options.allow_html or spec.page_name or spec.options.digests

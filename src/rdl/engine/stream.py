@@ -20,7 +20,14 @@ from rdl.core.events import Result
 from rdl.core.representation import Representation
 from rdl.core.transfer import Transfer
 from rdl.engine.driver import Driver
-from rdl.errors import DigestMismatch, RdlError, UsageError
+from rdl.errors import (
+    NO_DIGEST,
+    NO_DIGEST_HINT,
+    DigestMismatch,
+    DigestMissing,
+    RdlError,
+    UsageError,
+)
 from rdl.options import Digest, RangeSpec
 from rdl.storage.base import Store
 
@@ -179,7 +186,7 @@ class Stream(io.RawIOBase):
 
     readinto(), read(), readall() and chunks() raise RdlError where the source fails, and
     DigestMismatch at the end. One thread reads at a time. Close it, or use it in a `with`.
-    `published`: without `digests`, one that the server publishes of the whole is checked.
+    `verify`: without `digests`, one that the server publishes of the whole is checked, or must be.
     """
 
     def __init__(
@@ -188,11 +195,14 @@ class Stream(io.RawIOBase):
         ranges: Sequence[RangeSpec | None],
         digests: Sequence[Digest],
         *,
-        published: bool = False,
+        verify: str = "off",
     ) -> None:
         super().__init__()
+        if verify == "require" and not digests and list(ranges) != [None]:
+            raise DigestMissing("stream", NO_DIGEST, hint=NO_DIGEST_HINT)
+        self._required = verify == "require"
         self._open, self._rest = opener, list(ranges)
-        self._published = published and not digests and self._rest == [None]
+        self._published = verify != "off" and not digests and self._rest == [None]
         self._hashes: dict[Digest, hashlib._Hash] = {}
         self._expect(digests)
         self._passages = [opener(self._rest.pop(0), None)]
@@ -269,6 +279,8 @@ class Stream(io.RawIOBase):
         first = self._passages[0].representation
         if self._published and first is not None:
             self._published = False
+            if self._required and not first.digests:
+                raise DigestMissing("stream", NO_DIGEST, hint=NO_DIGEST_HINT)
             self._expect(first.digests[:1])
 
     def _check(self) -> None:

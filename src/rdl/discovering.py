@@ -1,0 +1,137 @@
+"""Digests beside a file: its own sums file, that of its folder, a release's on GitHub.
+
+Asked for with `--verify discover` only. A page is never read as sums, and what was given for the
+file's origin goes to no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from rdl.core.digest import HEX_DIGITS, parse_digest, parse_sums
+from rdl.core.names import last_segment
+from rdl.core.published import Published
+from rdl.errors import (
+    AuthError,
+    DigestMismatch,
+    HTTPStatusError,
+    PolicyError,
+    ProtocolError,
+    UsageError,
+)
+from rdl.options import Digest, NetworkOptions, Options, TransferOptions
+
+Read = Callable[[str, Options], bytes]
+"""Fetches a small file, all of it. Raises RdlError."""
+
+MOST = 8 << 20
+"""Bytes of a sums file, and of what GitHub says of a release."""
+OWN = ("sha256", "sha512", "sha256sum", "sha512sum")
+FOLDERS = ("SHA256SUMS", "SHA512SUMS", "checksums.txt")
+GITHUB, GITHUB_API = "https://github.com", "https://api.github.com"
+_RELEASE = re.compile(r"/([^/]+)/([^/]+)/releases/(?:download/([^/]+)|latest/download)/([^/]+)")
+
+
+class _Asset(Struct):
+    name: str = ""
+    digest: str | None = None
+
+
+class _Release(Struct):
+    assets: list[_Asset] = field(default_factory=list)
+
+
+def with_discovered(url: str, options: Options, read: Read) -> Options:
+    """The options with a digest of the whole file that is found, where one is looked for and none
+    was given."""
+    transfer = options.transfer
+    looks = transfer.verify in ("discover", "require") and not options.dry_run
+    if not looks or transfer.digests:
+        return options
+    found = discover(url, options, read)
+    return replace(options, transfer=replace(transfer, digests=(found,))) if found else options
+
+
+def discover(url: str, options: Options, read: Read) -> Published | None:
+    """The first digest that is found for the file at `url`: what it is, and where that was said.
+    Raises DigestMismatch where a sums file contradicts itself, and what ends a download."""
+    if (found := _of_release(url, options, read)) is not None:
+        return found
+    name = unquote(last_segment(url))
+    for beside, address in _beside(url, name) if name else ():
+        text = _sums(address, options, read)
+        digest = _bare(text) if beside not in FOLDERS else None
+        try:
+            digest = digest or (parse_sums(text, name) if len(text.split()) > 1 else None)
+        except UsageError as error:
+            raise DigestMismatch(beside, error.why) from error
+        if digest is not None:
+            return Published(digest.algorithm, digest.hex, beside)
+    return None
+
+
+def _beside(url: str, name: str) -> list[tuple[str, str]]:
+    """Names of files that may say it, and their URLs. A query is the file's own."""
+    parts = urlsplit(url)
+    folder = parts.path.rpartition("/")[0]
+    paths = [(f"{name}.{end}", f"{parts.path}.{end}") for end in OWN]
+    paths += [(sums, f"{folder}/{sums}") for sums in FOLDERS]
+    return [(shown, urlunsplit((*parts[:2], path, "", ""))) for shown, path in paths]
+
+
+def _sums(url: str, options: Options, read: Read) -> str:
+    """The text of a sums file; empty where there is none, or a page in its place."""
+    data = _small(url, options.network, options, read)
+    text = data.decode("utf-8", "replace")
+    return "" if text.lstrip("\ufeff \t\r\n")[:1] in ("<", "{") else text
+
+
+def _small(url: str, network: NetworkOptions, options: Options, read: Read) -> bytes:
+    transfer = TransferOptions(
+        connections=1,
+        max_filesize=MOST,
+        verify="off",
+        retry=options.transfer.retry,
+        retry_max_time=options.transfer.retry_max_time,
+        max_time=options.transfer.max_time,
+    )
+    try:
+        return read(url, Options(network=network, transfer=transfer))
+    except (HTTPStatusError, AuthError, PolicyError, ProtocolError):
+        return b""
+
+
+def _bare(text: str) -> Digest | None:
+    """A digest and no name: it is of the file that the sums file is called after."""
+    try:
+        return parse_digest(text.strip())
+    except UsageError:
+        return None
+
+
+def _of_release(url: str, options: Options, read: Read) -> Published | None:
+    """What GitHub's interface says of the assets of a release."""
+    parts = urlsplit(url)
+    found = _RELEASE.fullmatch(parts.path)
+    if found is None or f"{parts.scheme}://{parts.netloc}".lower() != GITHUB:
+        return None
+    owner, repository, tag, name = found.groups()
+    which = f"tags/{quote(unquote(tag), safe='')}" if tag else "latest"
+    address = f"{GITHUB_API}/repos/{owner}/{repository}/releases/{which}"
+    network = replace(options.network, headers=(), user=None, password=None, netrc=False)
+    try:
+        release = msgspec.json.decode(_small(address, network, options, read), type=_Release)
+        texts = [one.digest for one in release.assets if one.name == unquote(name) and one.digest]
+        digests = [parse_digest(text) for text in texts]
+    except (msgspec.DecodeError, UsageError):
+        return None
+    strongest = min(digests, key=lambda one: [*HEX_DIGITS].index(one.algorithm), default=None)
+    if strongest is None:
+        return None
+    return Published(strongest.algorithm, strongest.hex, "github-release")

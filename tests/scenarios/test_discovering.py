@@ -1,0 +1,224 @@
+"""`--verify discover` and `require`: sums files beside the file, and releases on GitHub. What is
+no sums file is not read as one; what was given for one origin goes to no other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from hashlib import sha256, sha512
+from pathlib import Path
+
+import pytest
+
+from rdl import discovering
+from rdl.api import Session, Target, stream
+from rdl.core.events import Result
+from rdl.errors import DigestMismatch, DigestMissing, ExitCode
+from rdl.options import Digest, NetworkOptions, Options, RangeSpec, TransferOptions
+from tests.engine.staging import content_of
+from tests.support.origin import Answer, Origin, Seen, response
+
+CONTENT = content_of(100_000)
+HEX, LONG = sha256(CONTENT).hexdigest(), sha512(CONTENT).hexdigest()
+OTHER = "0" * 64
+NETWORK = NetworkOptions(user="me", password="secret", headers=(("X-Token", "private"),))
+
+
+def site(files: dict[str, str], *fields: str, page: str = "") -> Origin:
+    """The file at /v1/my%20file.bin, and these; instead of a 404 `page`, with status 200."""
+
+    def answer(connection: int, turn: int, seen: Seen) -> Answer:
+        path = seen.line.split()[1].partition("?")[0]
+        if path == "/v1/my%20file.bin":
+            return [response(CONTENT, "200 OK", 'ETag: "v"', *fields)]
+        if path in files:
+            return [response(files[path].encode())]
+        if page:
+            return [response(page.encode(), "200 OK", "Content-Type: text/html")]
+        return [response(b"<html>none</html>", "404 Not Found")]
+
+    return Origin(answer)
+
+
+def fetched(origin: Origin, folder: Path, verify: str = "discover", **more: object) -> Result:
+    options = Options(network=NETWORK, transfer=TransferOptions(verify=verify, **more))
+    with Session() as session:
+        target = Target(origin.url("/v1/my%20file.bin?token=x"), folder / "f", options)
+        result = session.get(target)
+    assert (folder / "f").read_bytes() == CONTENT
+    return result
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "proof"),
+    [
+        ("/v1/my%20file.bin.sha256", HEX, "my file.bin.sha256:sha256"),
+        ("/v1/my%20file.bin.sha256", f"{HEX}  my file.bin\n", "my file.bin.sha256:sha256"),
+        ("/v1/my%20file.bin.sha512", LONG, "my file.bin.sha512:sha512"),
+        ("/v1/my%20file.bin.sha256sum", f"{HEX} *./my file.bin\n", "my file.bin.sha256sum:sha256"),
+        ("/v1/SHA256SUMS", f"{OTHER}  other\n{HEX}  my file.bin\n", "SHA256SUMS:sha256"),
+        ("/v1/SHA512SUMS", f"{LONG}  my file.bin\n", "SHA512SUMS:sha512"),
+        ("/v1/checksums.txt", f"SHA256 (my file.bin) = {HEX}\n", "checksums.txt:sha256"),
+    ],
+)
+def test_sums_beside_the_file(tmp_path: Path, path: str, text: str, proof: str) -> None:
+    with site({path: text}) as origin:
+        result = fetched(origin, tmp_path)
+        assert (result.trust, result.verified_by) == ("T3", (proof,))
+        assert all(b"token" not in seen.head for seen in origin.seen[:-1]), (
+            "the query is the file's"
+        )
+        again = fetched(origin, tmp_path)
+        assert (again.reason, again.trust, again.verified_by) == ("unchanged", "T3", (proof,))
+    with site({path: text.replace(HEX, OTHER).replace(LONG, "0" * 128)}) as origin:
+        (tmp_path / "f").unlink()
+        with pytest.raises(DigestMismatch):
+            fetched(origin, tmp_path)
+        assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"/v1/my%20file.bin.sha256": f"<p>{HEX}</p>"},
+        {"/v1/my%20file.bin.sha256": f"\ufeff \n<!DOCTYPE html>\n{HEX}  my file.bin\n"},
+        {"/v1/my%20file.bin.sha256": f'{{"sha256": "{HEX}"}}'},
+        {"/v1/my%20file.bin.sha256": "d41d8cd98f00b204e9800998ecf8427e"},
+        {"/v1/SHA256SUMS": OTHER},
+        {"/v1/SHA256SUMS": f"{OTHER}  another.bin\n"},
+        {"/SHA256SUMS": f"{OTHER}  my file.bin\n"},
+    ],
+)
+@pytest.mark.parametrize("page", ["", f"<html><pre>\n{OTHER}  my file.bin\n</pre></html>"])
+def test_what_is_no_digest_of_the_file(tmp_path: Path, files: dict[str, str], page: str) -> None:
+    with site(files, page=page) as origin:
+        assert fetched(origin, tmp_path).trust == "T2"
+        assert len(origin.seen) == 8, "a request for each place, and one for the file"
+        (tmp_path / "f").unlink()
+        with pytest.raises(DigestMissing) as error:
+            fetched(origin, tmp_path, "require")
+        assert error.value.exit_code is ExitCode.UNVERIFIED
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_sums_that_are_too_long_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovering, "MOST", 1000)
+    with site({"/v1/SHA256SUMS": f"{OTHER}  my file.bin\n" * 100}) as origin:
+        assert fetched(origin, tmp_path).trust == "T2"
+
+
+def test_sums_that_contradict_themselves(tmp_path: Path) -> None:
+    sums = f"{OTHER}  my file.bin\n{HEX}  my file.bin\n"
+    with site({"/v1/SHA256SUMS": sums}) as origin:
+        with pytest.raises(DigestMismatch, match="SHA256SUMS: two different digests"):
+            fetched(origin, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_sums_and_a_field_that_disagree(tmp_path: Path) -> None:
+    with (
+        site({"/v1/SHA256SUMS": f"{HEX}  my file.bin"}, f'X-Linked-ETag: "{OTHER}"') as origin,
+        pytest.raises(DigestMismatch, match="SHA256SUMS and x-linked-etag publish different"),
+    ):
+        fetched(origin, tmp_path)
+
+
+def test_a_field_is_enough_where_one_is_required(tmp_path: Path) -> None:
+    with site({}, f'X-Linked-ETag: "{HEX}"') as origin:
+        assert fetched(origin, tmp_path, "require").verified_by == ("x-linked-etag:sha256",)
+
+
+def test_a_digest_of_the_users_is_enough_and_nothing_is_looked_for(tmp_path: Path) -> None:
+    with site({}) as origin:
+        own = (Digest("sha256", HEX),)
+        assert fetched(origin, tmp_path, "require", digests=own).trust == "T4"
+        assert len(origin.seen) == 1
+
+
+def test_streams_look_and_require_too() -> None:
+    def options(verify: str) -> Options:
+        return Options(transfer=TransferOptions(verify=verify))
+
+    with site({"/v1/SHA256SUMS": f"{HEX}  my file.bin"}) as origin:
+        url = origin.url("/v1/my%20file.bin")
+        with stream(url, options=options("require")) as reading:
+            assert reading.read() == CONTENT
+        with (
+            pytest.raises(DigestMissing),
+            stream(url, RangeSpec(0, 10), options=options("require")) as reading,
+        ):
+            reading.read()
+    with site({"/v1/SHA256SUMS": f"{OTHER}  my file.bin"}) as origin:
+        url = origin.url("/v1/my%20file.bin")
+        with pytest.raises(DigestMismatch), stream(url, options=options("discover")) as reading:
+            reading.read()
+    with site({}) as origin:
+        url = origin.url("/v1/my%20file.bin")
+        with pytest.raises(DigestMissing), stream(url, options=options("require")) as reading:
+            reading.read()
+
+
+RELEASE = (
+    '{"tag_name": "v1", "assets": [{"name": "other", "digest": "sha256:%s"}, {"name": "%s", %s}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        ("/me/tool/releases/download/v1/my%20file.bin", "/repos/me/tool/releases/tags/v1"),
+        ("/me/tool/releases/latest/download/my%20file.bin", "/repos/me/tool/releases/latest"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("fact", "trust"),
+    [
+        (f'"digest": "sha256:{HEX}"', "T3"),
+        ('"digest": null', "T2"),
+        ('"size": 3', "T2"),
+        ('"digest": "md5:00"', "T2"),
+        ('"digest": 7', "T2"),
+        ("", "T2"),
+    ],
+)
+def test_releases_on_github(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, api: str, *, fact: str, trust: str
+) -> None:
+    def file(connection: int, turn: int, seen: Seen) -> Answer:
+        right = seen.line.startswith(f"GET {path} ")
+        return [response(CONTENT, "200 OK", 'ETag: "v"') if right else response(b"", "404 No")]
+
+    said = (RELEASE % (OTHER, "my file.bin", fact)).encode()
+    with Origin(file) as origin, Origin(lambda *_: [response(said)]) as interface:
+        monkeypatch.setattr(discovering, "GITHUB", origin.url(""))
+        monkeypatch.setattr(discovering, "GITHUB_API", interface.url(""))
+        options = Options(network=NETWORK, transfer=TransferOptions(verify="discover"))
+        with Session() as session:
+            result = session.get(Target(origin.url(path), tmp_path / "f", options))
+        assert result.trust == trust
+        (seen,) = interface.seen
+        assert seen.line == f"GET {api} HTTP/1.1"
+        assert not {"authorization", "x-token"} & seen.fields.keys()
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    def rdl(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "rdl", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    with site({"/v1/SHA256SUMS": f"{HEX}  my file.bin"}) as origin:
+        url = origin.url("/v1/my%20file.bin")
+        done = rdl("get", url, "-o", "f", "--verify", "discover")
+        assert "verified by SHA256SUMS:sha256 (T3)" in done.stderr
+        assert rdl("get", url, "-o", "/dev/null", "--verify", "require").returncode == 0
+    with site({}) as origin:
+        done = rdl("get", origin.url("/v1/my%20file.bin"), "-o", "g", "--verify", "require")
+        assert done.returncode == 11
+        assert "verification is required, and no digest was found" in done.stderr
