@@ -232,7 +232,7 @@ class Sockets:
         return Counted
 
 
-CONTENT = content_of(300_000)
+CONTENT = content_of(900_000)
 
 
 def answer(connection: int, number: int, seen: Seen) -> Answer:
