@@ -33,6 +33,10 @@ EXAMPLES = {
     "info": [("rdl info --json URL", "for a script")],
     "status": [("rdl status downloads", "the unfinished downloads of a folder")],
     "clean": [("rdl clean --yes downloads", "remove them without asking")],
+    "lock": [
+        ("rdl lock files.txt", "read every file once, and write files.txt.lock"),
+        ("rdl get --locked files.txt.lock -d downloads", "exactly these, or an error"),
+    ],
     "completion": [("source <(rdl completion bash)", "in ~/.bashrc")],
 }
 FILES = [

@@ -102,3 +102,13 @@ def test_digests_that_are_found(tmp_path: Path) -> None:
             image.unlink()
             assert shell(line, tmp_path, URL=origin.url()).returncode == code
             image.touch()
+
+
+def test_files_that_stay_the_same(tmp_path: Path) -> None:
+    lock, get = lines("Files that stay the same")
+    with Origin(lambda *_: [response(CONTENT, "200 OK", 'ETag: "v"')]) as origin:
+        (tmp_path / "files.txt").write_text(f"{origin.url('/a')}\n{origin.url('/b')}\n")
+        for line in (lock, get):
+            done = shell(line, tmp_path)
+            assert done.returncode == 0, done.stderr
+    assert (tmp_path / "downloads" / "b").read_bytes() == CONTENT

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 import click
 
-from rdl.cli.commands import cat, clean, completion, get, info, status, verify
+from rdl.cli.commands import cat, clean, completion, get, info, lock, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
 from rdl.cli.values import named
@@ -79,6 +79,7 @@ def group() -> click.Group:
     tree.add_command(status.command())
     tree.add_command(clean.command())
     tree.add_command(verify.command())
+    tree.add_command(lock.command())
     tree.params.append(_version_option())
     return tree
 

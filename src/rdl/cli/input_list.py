@@ -33,6 +33,8 @@ class Entry(Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     range: RangeSpec | None = None
     """Of --resume: the part that was begun."""
+    size: int | None = None
+    """Of --locked: its bytes."""
 
     def __repr__(self) -> str:  # headers may hold secrets
         return f"Entry({redact_url(self.url)!r}, {self.where!r})"

@@ -57,6 +57,11 @@ def _where() -> list[click.Parameter]:
         ),
         _option(*("-i", "--input-file"), type=_text("LIST"), help="URLs from a file; - is stdin."),
         _option(
+            "--locked",
+            type=_text("LOCK"),
+            help="The files of a lock file, each with its size and digest (see 'rdl lock').",
+        ),
+        _option(
             "--resume",
             type=_text("FILE"),
             multiple=True,

@@ -32,6 +32,13 @@ _ALONE = (
     ("resume", "directory", "--resume", "-d"),
     ("resume", "ranges", "--resume", "-r"),
     ("resume", "restart", "--resume", "--restart"),
+    ("locked", "urls", "--locked", "a URL"),
+    ("locked", "input_file", "--locked", "-i"),
+    ("locked", "resume", "--locked", "--resume"),
+    ("locked", "output", "--locked", "-o"),
+    ("locked", "ranges", "--locked", "-r"),
+    ("locked", "checksum", "--locked", "--checksum"),
+    ("locked", "sha256", "--locked", "--sha256"),
     ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
 )
 

@@ -20,6 +20,7 @@ from rdl.cli.settings import read_small
 from rdl.cli.sums import Sums, digest_or_sums
 from rdl.cli.values import Address, parse_url
 from rdl.core.digest import parse_digest, parse_sums
+from rdl.core.lock import decode_lock
 from rdl.core.names import last_segment, name_from_url
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
@@ -46,8 +47,36 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
         if not found:
             raise UsageError(safe_text(name), "no URL in this list")
         entries += found
+    if given["locked"] is not None:
+        entries += _locked_entries(given)
     if not entries and not given["resume"]:
         raise UsageError("get", "no URL given", hint="rdl get URL; rdl get --help tells more")
+    return entries
+
+
+def _locked_entries(given: Mapping[str, Any]) -> list[Entry]:
+    name = given["locked"]
+    found = decode_lock(read_small(name, MAX_LIST, f"--locked {name}"), name)
+    if not found:
+        raise UsageError(safe_text(name), "no file in this lock")
+    entries = []
+    for number, one in enumerate(found, 1):
+        where = f"{safe_text(name)}: file {number}"
+        folder, _, out = one.path.rpartition("/")
+        try:
+            parse_url(one.url)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error.what}", error.why) from None
+        entries.append(
+            Entry(
+                one.url,
+                where,
+                out,
+                str(Path(given["directory"] or "", folder)) if folder else None,
+                (f"sha256:{one.sha256}",),
+                size=one.size,
+            )
+        )
     return entries
 
 
@@ -100,6 +129,8 @@ def _target(
         what = f"{entry.where}: {error.what}" if entry.where else error.what
         raise type(error)(what, error.why, hint=error.hint) from None
     transfer = replace(options.transfer, digests=digests)
+    if entry.size is not None:
+        transfer = replace(transfer, expected_size=entry.size)
     if entry.range is not None:  # in another version these bytes may be others
         transfer = replace(transfer, range=entry.range, on_change="fail")
     own = replace(with_credentials(options, address, entry.headers), transfer=transfer)
