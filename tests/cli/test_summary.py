@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from rdl.cli.display.plain import again
-from rdl.cli.display.summary import closing_lines, counted, located, took, total_line
+from rdl.cli.display.summary import closing_lines, counted, failed_lines, located, took, total_line
 from rdl.core.events import Result, Retrying
 from rdl.errors import AuthError, DigestMismatch, HTTPStatusError
 from rdl.options import RangeSpec
@@ -97,3 +97,19 @@ def test_an_interruption_says_whether_what_came_is_of_use() -> None:
     assert text == "interrupted: what came of f cannot be continued; the same command starts anew"
     (text,) = closing_lines(replace(result, resumable=True))
     assert text == "interrupted: 1.0 MiB of f kept; the same command continues"
+
+
+def test_what_failed_of_many_is_told_once_more() -> None:
+    good = [Result("u", f"f{number}") for number in range(15)]
+    bad = [
+        replace(one, path=f"bad\x1b{one.path}", exit_code=8, reason="http-status", error="HTTP 404")
+        for one in good
+    ]
+    assert failed_lines(good) == []
+    assert failed_lines([*good[:8], bad[0]]) == [], "that is still to be seen"
+    (line,) = failed_lines([*good, bad[0]])
+    assert line.startswith("not complete: bad")
+    assert line.endswith("f0: HTTP 404")
+    assert "\x1b" not in line
+    assert failed_lines([*good, *bad])[-1] == "and 5 more"
+    assert len(failed_lines([*good, *bad])) == 11

@@ -129,7 +129,7 @@ WRONG = [
 
 ABSENT = [
     *("-J", "-b", "-N", "--mirror", "--join", "--exec", "--engine"),
-    *("--base-url", "--member", "-e", "--silent"),
+    *("--member", "-e", "--silent"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -112,3 +113,16 @@ def test_files_that_stay_the_same(tmp_path: Path) -> None:
             done = shell(line, tmp_path)
             assert done.returncode == 0, done.stderr
     assert (tmp_path / "downloads" / "b").read_bytes() == CONTENT
+
+
+def test_lists(tmp_path: Path) -> None:
+    listed, summed = lines("Lists")
+    digest = sha256(CONTENT).hexdigest()
+    with Origin(lambda *_: [response(CONTENT, "200 OK", 'ETag: "v"')]) as origin:
+        (tmp_path / "list.txt").write_text(f"{origin.url('/a')}\n  out=b\n")
+        (tmp_path / "SHA256SUMS").write_text(f"{digest}  c\n")
+        done = shell(listed, tmp_path)
+        assert json.loads(done.stdout)["path"] == "downloads/b"
+        assert shell(summed, tmp_path, BASE=origin.url("/")).returncode == 0
+    assert (tmp_path / "downloads" / "b").read_bytes() == CONTENT
+    assert (tmp_path / "downloads" / "c").read_bytes() == CONTENT

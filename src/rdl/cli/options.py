@@ -57,6 +57,11 @@ def _where() -> list[click.Parameter]:
         ),
         _option(*("-i", "--input-file"), type=_text("LIST"), help="URLs from a file; - is stdin."),
         _option(
+            "--base-url",
+            type=v.Value("URL", v.parse_base),
+            help="LIST is a sums file: its names, below this URL, with their digests.",
+        ),
+        _option(
             "--locked",
             type=_text("LOCK"),
             help="The files of a lock file, each with its size and digest (see 'rdl lock').",

@@ -82,6 +82,8 @@ def session_options_from(given: Mapping[str, Any]) -> SessionOptions:
 
 
 def _check(given: Mapping[str, Any]) -> None:
+    if given["base_url"] and not given["input_file"]:
+        raise UsageError("--base-url", "useless without -i")
     for one, other, name, other_name in _ALONE:
         if given[one] and given[other]:
             raise UsageError(f"{name} with {other_name}", "these two contradict each other")

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.cli.input_list import MAX_LIST, Entry, parse_list
 from rdl.cli.settings import read_small
-from rdl.cli.sums import Sums, digest_or_sums
+from rdl.cli.sums import Sums, digest_or_sums, sums_from
 from rdl.cli.values import Address, parse_url
-from rdl.core.digest import parse_digest, parse_sums
-from rdl.core.lock import decode_lock
+from rdl.core.digest import parse_digest, parse_sums, read_sums
+from rdl.core.lock import decode_lock, path_fault
 from rdl.core.names import last_segment, name_from_url
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
@@ -43,7 +44,9 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
     entries = [Entry(url) for url in given["urls"]]
     name = given["input_file"]
     if name is not None:
-        found = parse_list(_list_data(name), "stdin" if name == "-" else name)
+        data, shown = _list_data(name), "stdin" if name == "-" else name
+        base = given["base_url"]
+        found = _summed_entries(given, data, shown) if base else parse_list(data, shown)
         if not found:
             raise UsageError(safe_text(name), "no URL in this list")
         entries += found
@@ -54,6 +57,35 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
     return entries
 
 
+def _summed_entries(given: Mapping[str, Any], data: bytes, name: str) -> list[Entry]:
+    """The names of a sums file, below the URL of --base-url."""
+    shown = safe_text(name)
+    file = sums_from(given["input_file"], data)
+    try:
+        sums = read_sums(file.text, bare=file.bare)
+    except UsageError as error:
+        raise UsageError(shown, error.why) from None
+    if sums.strange:
+        raise UsageError(shown, f"lines that are no digest and name: {sums.strange}")
+    entries = []
+    for listed, digest in sums.digests.items():
+        path, where = listed.removeprefix("./"), f"{shown}: '{safe_text(listed)}'"
+        if fault := path_fault(path):
+            raise UsageError(where, fault)
+        if digest is None:
+            raise DigestMissing(where, "its digest can be forged and verifies nothing")
+        checksum = f"{digest.algorithm}:{digest.hex}"
+        entries.append(_below(given, f"{given['base_url']}{quote(path)}", where, path, checksum))
+    return entries
+
+
+def _below(given: Mapping[str, Any], url: str, where: str, path: str, checksum: str) -> Entry:
+    """An entry whose path is below the folder of -d."""
+    folder, _, out = path.rpartition("/")
+    place = str(Path(given["directory"] or "", folder)) if folder else None
+    return Entry(url, where, out, place, (checksum,))
+
+
 def _locked_entries(given: Mapping[str, Any]) -> list[Entry]:
     name = given["locked"]
     found = decode_lock(read_small(name, MAX_LIST, f"--locked {name}"), name)
@@ -62,21 +94,12 @@ def _locked_entries(given: Mapping[str, Any]) -> list[Entry]:
     entries = []
     for number, one in enumerate(found, 1):
         where = f"{safe_text(name)}: file {number}"
-        folder, _, out = one.path.rpartition("/")
         try:
             parse_url(one.url)
         except UsageError as error:
             raise UsageError(f"{where}: {error.what}", error.why) from None
-        entries.append(
-            Entry(
-                one.url,
-                where,
-                out,
-                str(Path(given["directory"] or "", folder)) if folder else None,
-                (f"sha256:{one.sha256}",),
-                size=one.size,
-            )
-        )
+        entry = _below(given, one.url, where, one.path, f"sha256:{one.sha256}")
+        entries.append(replace(entry, size=one.size))
     return entries
 
 

@@ -221,6 +221,14 @@ def parse_url(text: str) -> Address:
         raise UsageError(safe_text(redact_url(text)) or "''", str(error), hint=hint) from None
 
 
+def parse_base(text: str) -> str:
+    """A URL of a folder: without query and fragment, and with a slash at its end."""
+    _address(text)
+    if "?" in text or "#" in text:
+        raise ValueError("a folder's URL has neither query nor fragment")
+    return text if text.endswith("/") else f"{text}/"
+
+
 def _address(text: str) -> Address:
     if not re.match(r"https?://", text, re.IGNORECASE):
         raise ValueError("not an http or https URL")

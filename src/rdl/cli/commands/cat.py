@@ -35,7 +35,7 @@ _NOT_HERE = frozenset(
     (
         *("urls", "output", "directory", "input_file", "parallel", "min_split_size", "adopt"),
         *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate"),
-        *("keep_time", "json", "dry_run", "resume", "locked"),
+        *("keep_time", "json", "dry_run", "resume", "locked", "base_url"),
     )
 )
 

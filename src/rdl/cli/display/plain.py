@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from rdl.cli.display.summary import closing_lines, name_of, remote_text, total_line
+from rdl.cli.display.summary import closing_lines, failed_lines, name_of, remote_text, total_line
 from rdl.cli.streams import Messages
 from rdl.core.events import (
     Changed,
@@ -130,6 +130,8 @@ class Plain:
 
     def end(self, results: Sequence[Result], seconds: float) -> None:
         if self._style.several and not self._style.quiet:
+            for line in failed_lines(results):
+                self.line(line)
             self.line(total_line(results, seconds))
 
     def aside(self, write: Callable[[], None]) -> None:

@@ -146,6 +146,23 @@ def _failure(result: Result, several: bool) -> list[str]:
     return lines
 
 
+MANY = 10
+"""After so many results, errors have scrolled away; no more are told again."""
+
+
+def failed_lines(results: Sequence[Result]) -> list[str]:
+    """What did not become complete, where so much was said that it has scrolled away."""
+    failed = [one for one in results if one.exit_code not in (0, *SIGNALS)]
+    if len(results) <= MANY:
+        return []
+    lines = [
+        f"not complete: {safe_text(one.path, 200)}: {safe_text(one.error or one.reason, 300)}"
+        for one in failed[:MANY]
+    ]
+    more = len(failed) - len(lines)
+    return [*lines, f"and {more} more"] if more else lines
+
+
 def total_line(results: Sequence[Result], seconds: float) -> str:
     """The last line on several downloads."""
     good = sum(result.exit_code == 0 for result in results)

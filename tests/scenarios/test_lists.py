@@ -1,0 +1,111 @@
+"""Long lists run again (scenario 38 of the seeds): unchanged files cost a small request each and
+no body, files with a digest not even that, and an interrupted list goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from tests.support.origin import Answer, Origin, Seen, response
+
+COUNT = 1000
+
+
+def content(number: int) -> bytes:
+    return f"file {number} ".encode() * 20
+
+
+class Many:
+    """A thousand files; `bodies`: bytes that were sent of them."""
+
+    def __init__(self) -> None:
+        self.bodies = 0
+        self.missing: set[int] = set()
+
+    def answer(self, connection: int, turn: int, seen: Seen) -> Answer:
+        number = int(seen.line.split()[1].removeprefix("/"))
+        tag = f'"{number}"'
+        if number in self.missing:
+            return [response(b"", "503 Busy", "Retry-After: 0")]
+        if seen.fields.get("if-none-match") == tag:
+            return [f"HTTP/1.1 304 Not Modified\r\nETag: {tag}\r\n\r\n".encode()]
+        self.bodies += len(content(number))
+        return [response(content(number), "200 OK", f"ETag: {tag}")]
+
+
+def listed(origin: Origin, folder: Path) -> list[str]:
+    urls = [origin.url(f"/{number}") for number in range(COUNT)]
+    (folder / "list").write_text("\n".join(urls))
+    return ["get", "-i", "list", "-d", "out", "--json", "-q", "--retry", "0"]
+
+
+def rdl(folder: Path, *words: str) -> tuple[int, list[dict[str, object]]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "rdl", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_thousand_files_twice(tmp_path: Path) -> None:
+    many = Many()
+    with Origin(many.answer) as origin:
+        words = listed(origin, tmp_path)
+        many.missing = {17, 400, 999}
+        code, results = rdl(tmp_path, *words)
+        assert code == 8, "one code for all that failed"
+        assert sorted(
+            int(str(one["path"]).rpartition("/")[2]) for one in results if one["exit_code"]
+        ) == [17, 400, 999]
+        many.missing, many.bodies = set(), 0
+        asked = len(origin.seen)
+        code, results = rdl(tmp_path, *words)
+        assert code == 0
+        assert len(origin.seen) - asked <= COUNT
+        assert many.bodies == sum(len(content(number)) for number in (17, 400, 999))
+        reasons = [one["reason"] for one in results]
+        assert (reasons.count("unchanged"), reasons.count("complete")) == (COUNT - 3, 3)
+        for number in range(COUNT):
+            assert (tmp_path / "out" / str(number)).read_bytes() == content(number)
+        assert origin.connections <= 12, "connections are shared"
+
+
+def test_a_thousand_files_with_digests_ask_for_nothing(tmp_path: Path) -> None:
+    many = Many()
+    with Origin(many.answer) as origin:
+        sums = [f"{sha256(content(number)).hexdigest()}  {number}\n" for number in range(COUNT)]
+        (tmp_path / "SHA256SUMS").write_text("".join(sums))
+        words = ["get", "-i", "SHA256SUMS", "--base-url", origin.url("/"), "-d", "out", "-q"]
+        assert rdl(tmp_path, *words)[0] == 0
+        asked = len(origin.seen)
+        assert asked == COUNT
+        assert rdl(tmp_path, *words)[0] == 0
+        assert len(origin.seen) == asked
+
+
+def test_row_38_one_of_twenty_is_missing(tmp_path: Path) -> None:
+    many = Many()
+    with Origin(many.answer) as origin:
+        many.missing = {7}
+        urls = [origin.url(f"/{number}") for number in range(20)]
+        done = subprocess.run(
+            [sys.executable, "-m", "rdl", "get", *urls, "-j", "3", "--retry", "0"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 8
+        assert done.stdout == ""
+        *_, failed, total = done.stderr.splitlines()
+        assert failed == "rdl: not complete: 7: HTTP 503: the server is busy"
+        assert total.startswith("rdl: 19 of 20 files complete, ")
+        assert len(list(tmp_path.iterdir())) == 19
