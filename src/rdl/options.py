@@ -22,6 +22,8 @@ class NetworkOptions(Struct, frozen=True):
     password: str | None = None
     netrc: bool = True
     netrc_file: Path | None = None
+    cookies: Path | None = None
+    """A file of cookies, as browsers and curl write them; each goes where it says itself."""
     user_agent: str | None = None
     proxy: str | None = None
     """None: from the environment; an empty string: none at all."""

@@ -128,7 +128,7 @@ WRONG = [
 ]
 
 ABSENT = [
-    *("-J", "-b", "-N", "--mirror", "--join", "--exec", "--engine"),
+    *("-J", "-N", "--mirror", "--join", "--exec", "--engine"),
     *("--member", "-e", "--silent"),
 ]
 

@@ -126,3 +126,12 @@ def test_lists(tmp_path: Path) -> None:
         assert shell(summed, tmp_path, BASE=origin.url("/")).returncode == 0
     assert (tmp_path / "downloads" / "b").read_bytes() == CONTENT
     assert (tmp_path / "downloads" / "c").read_bytes() == CONTENT
+
+
+def test_cookies(tmp_path: Path) -> None:
+    (line,) = lines("Cookies")
+    cookie = "\t".join(["127.0.0.1", "FALSE", "/", "FALSE", "0", "sid", "s"])
+    (tmp_path / "cookies.txt").write_text(f"# Netscape HTTP Cookie File\n{cookie}\n")
+    with Origin(lambda *_: [response(CONTENT)]) as origin:
+        assert shell(line, tmp_path, URL=origin.url()).returncode == 0
+        assert origin.seen[0].fields["cookie"] == "sid=s"

@@ -119,3 +119,58 @@ def test_fields_of_the_user(connect):
         fields = origin.seen[0].fields
         assert (fields["host"], fields["user-agent"]) == ("other.example", "mine")
         assert fields["accept-encoding"] == "identity"
+
+
+def cookies(path, *lines):
+    """A cookie file: domain, path, whether only by https, end, name, value."""
+    text = ["# Netscape HTTP Cookie File"]
+    text += ["\t".join([one[0], "FALSE", *one[1:]]) for one in lines]
+    path.write_text("\n".join(text) + "\n")
+    return path
+
+
+LATE = "9999999999"
+
+
+def test_cookies_of_a_file_go_where_they_say(connect, tmp_path):
+    path = cookies(
+        tmp_path / "c",
+        ("127.0.0.1", "/", "FALSE", LATE, "sid", "secret"),
+        ("127.0.0.1", "/", "FALSE", "0", "session", "1"),
+        ("127.0.0.1", "/other", "FALSE", LATE, "path", "2"),
+        ("127.0.0.1", "/", "TRUE", LATE, "secure", "3"),
+        ("127.0.0.1", "/", "FALSE", "1", "old", "4"),
+        ("example.org", "/", "FALSE", LATE, "foreign", "5"),
+    )
+    with Origin(ok) as origin:
+        fetch(connect(cookies=path), origin.url())
+        sent = origin.seen[0].fields["cookie"]
+    assert set(sent.split("; ")) == {"sid=secret", "session=1"}
+
+
+def test_a_server_replaces_a_cookie_of_the_file(connect, tmp_path):
+    path = cookies(tmp_path / "c", ("127.0.0.1", "/", "FALSE", LATE, "sid", "old"))
+    field = "Set-Cookie: sid=new; Path=/"
+    with Origin(lambda *_: [response(b"ok", "200 OK", field)]) as origin:
+        transport = connect(cookies=path)
+        for _ in range(2):
+            fetch(transport, origin.url())
+        assert [seen.fields["cookie"] for seen in origin.seen] == ["sid=old", "sid=new"]
+    assert "old" in path.read_text(), "the file is only read"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, LocalFileError),
+        (b"sid=1", UsageError),
+        (b"\xff\xfe", LocalFileError),
+        (b"", UsageError),
+    ],
+)
+def test_unusable_cookies(connect, tmp_path, content, error):
+    path = tmp_path / "c"
+    if content is not None:
+        path.write_bytes(content)
+    with Origin(ok) as origin, pytest.raises(error):
+        fetch(connect(cookies=path), origin.url())

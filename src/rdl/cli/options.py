@@ -187,6 +187,11 @@ def _request() -> list[click.Parameter]:
         ),
         _option("--netrc-file", type=_text("F"), help="Use this instead of ~/.netrc."),
         _flag("--no-netrc", help="Use no netrc file."),
+        _option(
+            *("-b", "--cookies"),
+            type=_text("FILE"),
+            help="Cookies, in the format of browsers and curl.",
+        ),
         _option("-A", "--user-agent", type=v.Value("TEXT", v.parse_agent), help="User-Agent."),
     ]
 

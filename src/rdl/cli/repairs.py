@@ -30,7 +30,7 @@ OF_GET = frozenset(
         *("retry_max_time", "connect_timeout", "timeout", "max_time", "headers", "user"),
         *("netrc_file", "no_netrc", "user_agent", "proxy", "noproxy", "cacert", "cert", "key"),
         *("insecure", "ipv4", "ipv6", "allow_insecure_redirect", "allow_private_redirect"),
-        *("block_size", "preallocate", "keep_time", "url_command"),
+        *("block_size", "preallocate", "keep_time", "url_command", "cookies"),
     )
 )
 """Options of get that say how to fetch."""

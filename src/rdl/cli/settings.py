@@ -24,6 +24,7 @@ from rdl.options import (
 )
 
 MAX_HEADER_FILE = 1 << 20
+_FILES = ("netrc_file", "cookies", "cacert", "cert", "key")
 _ALONE = (
     ("restart", "adopt", "--restart", "-c"),
     ("restart", "no_clobber", "--restart", "--no-clobber"),
@@ -125,7 +126,7 @@ def _file(given: Mapping[str, Any]) -> FileOptions:
 
 def _network(given: Mapping[str, Any]) -> NetworkOptions:
     headers = tuple(field for value in given["headers"] for field in _headers(value))
-    files = {name: _existing(given, name) for name in ("netrc_file", "cacert", "cert", "key")}
+    files = {name: _existing(given, name) for name in _FILES}
     user, password = given["user"] or (None, None)
     return NetworkOptions(
         headers=headers,
@@ -133,6 +134,7 @@ def _network(given: Mapping[str, Any]) -> NetworkOptions:
         password=_ask(user) if user and password is None else password,
         netrc=not given["no_netrc"],
         netrc_file=files["netrc_file"],
+        cookies=files["cookies"],
         user_agent=given["user_agent"],
         proxy=given["proxy"],
         noproxy=tuple(part.strip() for part in (given["noproxy"] or "").split(",") if part.strip()),

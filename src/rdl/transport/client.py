@@ -17,7 +17,7 @@ from rdl import __version__
 from rdl.options import NetworkOptions
 from rdl.transport.base import Lineage, Request, ResponseHead
 from rdl.transport.bodies import Body
-from rdl.transport.credentials import Logins, basic, load_netrc
+from rdl.transport.credentials import Logins, basic, load_cookies, load_netrc
 from rdl.transport.http1 import Http1Transport
 from rdl.transport.policy import Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
@@ -105,6 +105,8 @@ class HttpTransport:
     def _add_cookies(self, request: httpx.Request, here: str) -> None:
         with self._lock:
             jar = self._jars.get(here)
+            if jar is None and self._options.cookies is not None:
+                jar = self._jars[here] = httpx.Cookies(load_cookies(self._options.cookies))
         if jar is not None:
             request.headers.encoding = "latin-1"  # a cookie goes back as the bytes it came in
             jar.set_cookie_header(request)

@@ -9,6 +9,7 @@ import base64
 import netrc
 import os
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, LoadError, MozillaCookieJar
 from pathlib import Path
 
 from rdl.errors import LocalFileError, UsageError
@@ -37,6 +38,24 @@ def load_netrc(options: NetworkOptions, environment: Mapping[str, str]) -> Login
         if host != "default":
             logins[host.lower()] = (user or "", password or "")
     return logins
+
+
+def load_cookies(path: Path) -> CookieJar:
+    """Those of a Netscape cookie file that have not expired. Raises LocalFileError (unreadable),
+    UsageError (another format)."""
+    jar = MozillaCookieJar(str(path))
+    try:
+        jar.load(ignore_discard=True, ignore_expires=True)
+    except LoadError as error:
+        why = "not a cookie file as browsers and curl write them"
+        raise UsageError(str(path), why, hint="-H 'Cookie: N=V' sends one cookie") from error
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "is not text"
+        raise LocalFileError(str(path), why) from error
+    for cookie in jar:
+        cookie.expires = cookie.expires or None  # 0: as long as the browser runs
+    jar.clear_expired_cookies()
+    return jar
 
 
 def _netrc_path(options: NetworkOptions, environment: Mapping[str, str]) -> Path | None:

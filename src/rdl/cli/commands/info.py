@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _OF_GET = frozenset(
     (
         *("connect_timeout", "timeout", "headers", "user", "netrc_file", "no_netrc", "user_agent"),
-        *("proxy", "noproxy", "cacert", "cert", "key", "insecure", "ipv4", "ipv6"),
+        *("cookies", "proxy", "noproxy", "cacert", "cert", "key", "insecure", "ipv4", "ipv6"),
         *("allow_insecure_redirect", "allow_private_redirect", "verbose"),
     )
 )
