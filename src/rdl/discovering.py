@@ -7,6 +7,7 @@ file's origin goes to no other.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -21,6 +22,8 @@ from rdl.errors import (
     AuthError,
     DigestMismatch,
     HTTPStatusError,
+    NetworkError,
+    OutOfTime,
     PolicyError,
     ProtocolError,
     UsageError,
@@ -32,6 +35,8 @@ Read = Callable[[str, Options], bytes]
 
 MOST = 8 << 20
 """Bytes of a sums file, and of what GitHub says of a release."""
+TRIES, SECONDS = 1, 30.0
+"""For each of them."""
 OWN = ("sha256", "sha512", "sha256sum", "sha512sum")
 FOLDERS = ("SHA256SUMS", "SHA512SUMS", "checksums.txt")
 GITHUB, GITHUB_API = "https://github.com", "https://api.github.com"
@@ -49,13 +54,30 @@ class _Release(Struct):
 
 def with_discovered(url: str, options: Options, read: Read) -> Options:
     """The options with a digest of the whole file that is found, where one is looked for and none
-    was given."""
-    transfer = options.transfer
+    was given. The time that this takes is part of --max-time."""
+    transfer, begun = options.transfer, time.monotonic()
     looks = transfer.verify in ("discover", "require") and not options.dry_run
     if not looks or transfer.digests:
         return options
-    found = discover(url, options, read)
-    return replace(options, transfer=replace(transfer, digests=(found,))) if found else options
+
+    def read_in_time(address: str, own: Options) -> bytes:
+        most = SECONDS
+        if transfer.max_time is not None:
+            most = min(most, transfer.max_time - (time.monotonic() - begun))
+        if most <= 0:
+            raise OutOfTime("digests beside the file", f"{transfer.max_time:g} s are over")
+        return read(address, replace(own, transfer=replace(own.transfer, max_time=most)))
+
+    try:
+        found = discover(url, options, read_in_time)
+    except NetworkError:  # the file itself may be reached all the same
+        found = None
+    if found is not None:
+        transfer = replace(transfer, digests=(found,))
+    if transfer.max_time is not None:
+        left = transfer.max_time - (time.monotonic() - begun)
+        transfer = replace(transfer, max_time=max(0.0, left))
+    return replace(options, transfer=transfer)
 
 
 def discover(url: str, options: Options, read: Read) -> Published | None:
@@ -68,7 +90,8 @@ def discover(url: str, options: Options, read: Read) -> Published | None:
         text = _sums(address, options, read)
         digest = _bare(text) if beside not in FOLDERS else None
         try:
-            digest = digest or (parse_sums(text, name) if len(text.split()) > 1 else None)
+            if digest is None and len(text.split()) > 1:
+                digest = parse_sums(text, name, inner=beside not in FOLDERS)
         except UsageError as error:
             raise DigestMismatch(beside, error.why) from error
         if digest is not None:
@@ -97,13 +120,16 @@ def _small(url: str, network: NetworkOptions, options: Options, read: Read) -> b
         connections=1,
         max_filesize=MOST,
         verify="off",
-        retry=options.transfer.retry,
-        retry_max_time=options.transfer.retry_max_time,
-        max_time=options.transfer.max_time,
+        retry=min(TRIES, options.transfer.retry),
     )
     try:
         return read(url, Options(network=network, transfer=transfer))
     except (HTTPStatusError, AuthError, PolicyError, ProtocolError):
+        return b""
+    except OutOfTime:
+        limit = options.transfer.max_time
+        if limit is not None and limit <= SECONDS:
+            raise
         return b""
 
 

@@ -134,7 +134,7 @@ class DigestMissing(RdlError):
 
 
 NO_DIGEST = "verification is required, and no digest was found"
-NO_DIGEST_HINT = "--sha256 gives one; --verify auto takes it without"
+NO_DIGEST_HINT = "--sha256 gives one; --restart asks for all anew; --verify auto takes it without"
 
 
 class NoSpaceError(RdlError):

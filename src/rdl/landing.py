@@ -68,7 +68,8 @@ class Landing:
             return None
         if self._options.transfer.digests:
             return self._by_digest()
-        self.existing = self._published()
+        if self._options.transfer.verify != "require":  # its answer would carry no digest
+            self.existing = self._published()
         return None
 
     def sweep(self) -> None:

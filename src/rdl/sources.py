@@ -10,8 +10,9 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from rdl.core.digest import digests_in_fragment
+from rdl.core.text import safe_text
 from rdl.engine.reception import Place
-from rdl.errors import AuthError, UsageError
+from rdl.errors import AuthError, RdlError, UsageError
 from rdl.options import Digest, Options
 from rdl.transport.base import Lineage
 from rdl.transport.urls import origin, parse_url, split_userinfo
@@ -50,10 +51,14 @@ def renewal(given: str, options: Options) -> Callable[[], Place] | None:
 
     def renewed() -> Place:
         try:
-            url, user, _ = split_userinfo(renew(given))
+            url, user, _ = split_userinfo(str(renew(given)))
             parse_url(url)
         except UsageError as error:
             raise AuthError(WHAT, error.why) from error
+        except RdlError:
+            raise
+        except Exception as bug:
+            raise AuthError(WHAT, f"could not be made: {safe_text(repr(bug), 200)}") from bug
         if user is not None:
             raise AuthError(WHAT, "it contains a login, which is not taken from there")
         return Place(url, Lineage(origin(parse_url(given))))

@@ -179,7 +179,15 @@ def test_a_fragment_may_say_a_digest(fragment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://h/f", "http://h/f#", "http://h/f#page=2", "http://h/#md5=x"]
+    "url",
+    [
+        "http://h/f",
+        "http://h/f#",
+        "http://h/f#page=2",
+        "http://h/#sha256",
+        "http://h/#256=x",
+        "http://h/#md5=x",
+    ],
 )
 def test_most_fragments_say_none(url: str) -> None:
     assert digests_in_fragment(url) == ()

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from rdl.core import messages as m
-from rdl.core.events import Retrying
+from rdl.core.asking import JOINT
+from rdl.core.events import Changed, Retrying
 from rdl.core.source import MOST_REFUSED
-from rdl.errors import AuthError, ExitCode
+from rdl.errors import AuthError, ChangedError, ExitCode
 from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, spec, status
 
 
@@ -242,3 +243,76 @@ def test_nodes_that_never_agree_are_told_apart_by_a_digest_of_the_users():
     assert len(play.ever(m.Begin)) == 3, "the third change is none"
     assert not {"If-Match", "If-Range"} & dict(play.fetch.headers).keys()
     assert not play.ever(m.Finish)
+
+
+def test_a_new_link_is_compared_though_what_failed_last_brought_nothing():
+    play = Play(connections=1)
+    led(play)
+    play.arrive(1, 0, MiB)
+    play.now += 10
+    play.reset(1)
+    play.reset(play.fetch.segment)
+    fetch = play.next_fetch()
+    assert fetch.fresh
+    assert fetch.ask.start == MiB - JOINT
+    play.on(m.Head(fetch.segment, part(fetch.ask.start, TOTAL), True), 0.01)
+    (receive,) = play.of(m.Receive)
+    assert receive.compare == JOINT
+    play.end(fetch.segment, ChangedError("f", "other bytes"))
+    assert play.facts(Changed)
+
+
+def test_where_a_step_has_nothing_to_compare_a_new_link_is_asked_alone():
+    play = Play(connections=2, min_split=64 << 10)
+    led(play)
+    second = play.fetch
+    play.arrive(1, 0, MiB)
+    play.now += 10
+    refused(play, second.segment)
+    drop = play.of(m.Drop)
+    assert [one.segment for one in drop] == [second.segment, 1], (
+        "what would be stolen shows nothing"
+    )
+    asked = len(play.ever(m.Fetch))
+    play.end(1)
+    if play.ever(m.Checkpoint):
+        play.sync()
+    (fetch,) = play.ever(m.Fetch)[asked:]
+    assert fetch.fresh
+    assert fetch.ask.start < MiB
+    play.on(m.Head(fetch.segment, part(fetch.ask.start, TOTAL), True), 0.01)
+    (receive,) = play.of(m.Receive)
+    assert receive.compare == MiB - fetch.ask.start
+    assert len(play.ever(m.Fetch)) == asked + 1, "nobody joins before it is compared"
+    play.same(fetch.segment)
+    assert play.of(m.Fetch)
+
+
+def test_while_the_url_as_given_does_not_answer_the_link_is_asked_in_turn():
+    play = Play(connections=1)
+    led(play)
+    play.arrive(1, 0, MiB)
+    play.now += 10
+    play.reset(1)
+    asked = []
+    for _ in range(6):
+        asked.append(play.fetch.fresh)
+        before = len(play.ever(m.Fetch))
+        play.reset(play.fetch.segment)
+        if len(play.ever(m.Fetch)) == before:
+            play.next_fetch()
+    assert asked == [False, True, False, True, False, True]
+
+
+def test_a_link_that_was_refused_is_not_asked_again():
+    play = Play(connections=1)
+    led(play)
+    play.arrive(1, 0, MiB)
+    play.now += 10
+    play.reset(1)
+    refused(play, play.fetch.segment)
+    for _ in range(3):
+        assert play.fetch.fresh
+        play.reset(play.fetch.segment)
+        if not play.of(m.Fetch):
+            play.next_fetch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from hashlib import sha256, sha512
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import pytest
 from rdl import discovering
 from rdl.api import Session, Target, stream
 from rdl.core.events import Result
-from rdl.errors import DigestMismatch, DigestMissing, ExitCode
+from rdl.errors import DigestMismatch, DigestMissing, ExitCode, OutOfTime
 from rdl.options import Digest, NetworkOptions, Options, RangeSpec, TransferOptions
 from tests.engine.staging import content_of
-from tests.support.origin import Answer, Origin, Seen, response
+from tests.support.origin import RESET, Answer, Origin, Seen, Wait, response
 
 CONTENT = content_of(100_000)
 HEX, LONG = sha256(CONTENT).hexdigest(), sha512(CONTENT).hexdigest()
@@ -88,6 +89,7 @@ def test_sums_beside_the_file(tmp_path: Path, path: str, text: str, proof: str) 
         {"/v1/SHA256SUMS": OTHER},
         {"/v1/SHA256SUMS": f"{OTHER}  another.bin\n"},
         {"/SHA256SUMS": f"{OTHER}  my file.bin\n"},
+        {"/v1/SHA256SUMS": f"{OTHER}  arm64/my file.bin\n{HEX}  amd64/my file.bin\n"},
     ],
 )
 @pytest.mark.parametrize("page", ["", f"<html><pre>\n{OTHER}  my file.bin\n</pre></html>"])
@@ -222,3 +224,32 @@ def test_the_command_line(tmp_path: Path) -> None:
         done = rdl("get", origin.url("/v1/my%20file.bin"), "-o", "g", "--verify", "require")
         assert done.returncode == 11
         assert "verification is required, and no digest was found" in done.stderr
+
+
+def test_a_file_that_is_here_is_not_enough_where_a_digest_is_required(tmp_path: Path) -> None:
+    with site({}) as origin:
+        fetched(origin, tmp_path, "auto")
+        assert fetched(origin, tmp_path, "auto").reason == "unchanged"
+        with pytest.raises(DigestMissing):
+            fetched(origin, tmp_path, "require")
+        assert (tmp_path / "f").read_bytes() == CONTENT
+    with site({}, f'X-Linked-ETag: "{HEX}"') as origin:
+        assert fetched(origin, tmp_path, "require").trust == "T3"
+
+
+def test_slow_sums_are_bounded_by_max_time(tmp_path: Path) -> None:
+    with Origin(lambda *_: [Wait(0.4), response(b"", "404 Not Found")]) as origin:
+        begun = time.monotonic()
+        with pytest.raises(OutOfTime):
+            fetched(origin, tmp_path, max_time=1.0)
+        assert time.monotonic() - begun < 5
+
+
+def test_sums_that_do_not_answer_are_none(tmp_path: Path) -> None:
+    def answer(connection: int, turn: int, seen: Seen) -> Answer:
+        right = seen.line.startswith("GET /v1/my%20file.bin?")
+        return [response(CONTENT, "200 OK", 'ETag: "v"')] if right else [RESET]
+
+    with Origin(answer) as origin:
+        assert fetched(origin, tmp_path).trust == "T2"
+        assert len(origin.seen) <= 4

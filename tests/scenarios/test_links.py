@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +17,12 @@ from msgspec.structs import replace
 from rdl.api import Session, Target
 from rdl.cli import url_command
 from rdl.cli.url_command import UrlCommand
-from rdl.errors import AuthError, ExitCode
+from rdl.errors import AuthError, ExitCode, RdlError
 from rdl.options import Digest, NetworkOptions, Options, TransferOptions
 from rdl.sources import renewal
 from tests.engine.staging import content_of
 from tests.support.links import Links
+from tests.support.origin import END, RESET, Answer, Origin, Seen, response
 
 KiB, MiB = 1 << 10, 1 << 20
 CONTENT = content_of(4 * MiB)
@@ -197,6 +199,7 @@ def test_a_url_command_that_fails_leaves_what_is_here(tmp_path: Path) -> None:
         ("echo http://a/; echo http://b/", "printed more than one line, not a URL"),
         ("kill -9 $$", "ended by signal 9"),
         ("cat", "printed nothing, not a URL"),
+        ("yes", "printed more than 64 KiB"),
         ("echo ftp://host/file", "is not an http or https URL"),
         ("echo http://me:secret@host/file", "it contains a login, which is not taken from there"),
     ],
@@ -221,3 +224,54 @@ def test_a_url_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.M
 def test_an_empty_url_command_is_refused(tmp_path: Path) -> None:
     done = rdl("get", "http://127.0.0.1:9/f", "--url-command", " ", folder=tmp_path)
     assert (done.returncode, done.stderr) == (2, "rdl: --url-command: it is empty\n")
+
+
+def test_a_url_command_that_leaves_something_running(tmp_path: Path) -> None:
+    command = f"sleep 30 & echo $! > {tmp_path}/pid; echo http://host/new"
+    assert UrlCommand(command)("http://host/") == "http://host/new"
+    state = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    deadline = time.monotonic() + 5
+    while state.exists() and ") Z " not in state.read_text():
+        assert time.monotonic() < deadline, "it still runs"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("bug", [ValueError("a bug"), SystemExit("no")])
+def test_a_caller_who_fails_to_make_one(tmp_path: Path, bug: BaseException) -> None:
+    def renew(url: str) -> str:
+        raise bug
+
+    with Links(CONTENT, life=0.4, rate=MiB) as links, Session() as session:
+        options = Options(transfer=FOUR.transfer, renew=renew)
+        with pytest.raises(RdlError, match=r"a bug|no"):
+            session.get(Target(links.make(), tmp_path / "f", options))
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+def test_a_new_node_with_other_bytes_is_noticed(tmp_path: Path, connections: int) -> None:
+    """The size and the short ETag are the same, and the node before it has died."""
+    other, turns = CONTENT[::-1], []
+
+    def answer(content: bytes, most: int | None):
+        def serve(connection: int, turn: int, seen: Seen) -> Answer:
+            first, _, last = seen.fields["range"].removeprefix("bytes=").partition("-")
+            start, stop = int(first), int(last) + 1 if last else len(content)
+            if most is not None and start:
+                return [RESET]
+            said = f"Content-Range: bytes {start}-{stop - 1}/{len(content)}"
+            whole = response(content[start:stop], "206 Partial Content", said, 'ETag: "5f-40"')
+            return [whole[:most], END] if most else [whole]
+
+        return serve
+
+    with Origin(answer(CONTENT, MiB)) as old, Origin(answer(other, None)) as new:
+
+        def lead(connection: int, turn: int, seen: Seen) -> Answer:
+            turns.append(seen)
+            to = old if len(turns) == 1 else new
+            return [response(b"", "302 Found", f"Location: {to.url('/f')}")]
+
+        options = Options(transfer=TransferOptions(connections=connections, min_split=64 * KiB))
+        with Origin(lead) as front, Session() as session:
+            session.get(Target(front.url("/f"), tmp_path / "f", options))
+    assert (tmp_path / "f").read_bytes() == other

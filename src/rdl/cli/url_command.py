@@ -9,11 +9,13 @@ from __future__ import annotations
 import atexit
 import os
 import subprocess
+import time
 from contextlib import suppress
 
 from rdl.errors import AuthError
 
 SECONDS = 60.0
+LOOK_SECONDS = 0.01
 LONGEST = 64 << 10
 WHAT = "--url-command"
 
@@ -34,13 +36,12 @@ class UrlCommand:
             stdout=subprocess.PIPE,
             env={**os.environ, "RDL_URL": given},
             start_new_session=True,
+            bufsize=0,
         )
         self._running.add(process)
         with process:
             try:
-                printed, _ = process.communicate(timeout=SECONDS)
-            except subprocess.TimeoutExpired:
-                raise AuthError(WHAT, f"no URL after {SECONDS:g} s") from None
+                printed = _printed(process)
             finally:
                 _end(process)
                 self._running.discard(process)
@@ -51,6 +52,25 @@ class UrlCommand:
     def _stop(self) -> None:
         for process in tuple(self._running):
             _end(process)
+
+
+def _printed(process: subprocess.Popen[bytes]) -> bytes:
+    """What it prints until it has ended; what it has started may run on with its stdout."""
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    printed, deadline = b"", time.monotonic() + SECONDS
+    while True:
+        ended = process.poll() is not None
+        more = process.stdout.read(LONGEST + 1)
+        printed += more or b""
+        if len(printed) > LONGEST:
+            raise AuthError(WHAT, f"printed more than {LONGEST >> 10} KiB")
+        if ended and not more:
+            return printed
+        if time.monotonic() >= deadline:
+            raise AuthError(WHAT, f"no URL after {SECONDS:g} s")
+        if not more:
+            time.sleep(LOOK_SECONDS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -66,7 +86,7 @@ def _ending(code: int) -> str:
 
 def _only_line(printed: bytes) -> str:
     lines = [line for line in printed.decode("utf-8", "replace").split("\n") if line.strip()]
-    if len(lines) != 1 or len(printed) > LONGEST:
+    if len(lines) != 1:
         found = "nothing" if not lines else "more than one line"
         raise AuthError(WHAT, f"printed {found}, not a URL")
     return lines[0].strip()

@@ -112,7 +112,7 @@ class Asking:
 
     def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
-        if not lane.gained:
+        if not lane.gained and not self.source.give_back(lane):
             self.source.suspect(lane)
         self._joint = min(JOINT, lane.gained // 16)  # of bodies that are cut it is to be little
         others = len(self.lanes.others(lane))
@@ -145,7 +145,7 @@ class Asking:
             flowing = sum(one.link == lane.link for one in self.lanes.others(lane))
             if flowing and self.source.young(lane, self.now):  # it is about their number
                 self.growth.refused(self.now, flowing)
-            elif not self.source.suspect(lane):  # others have said so
+            elif not self.source.suspect(lane, refused=True):  # others have said so
                 self._forget_unless_joinable()
                 return True
             self.patience.total += 1
@@ -213,12 +213,26 @@ class Asking:
             step = next_fetch(self.row, self.lanes, self._manner()) or self._share()
             if step is None:
                 break
+            if self.source.dead and not self._shows(step):
+                self._doubt()
+                break
             fresh.append(self._begin_step(step, fresh))
         headers = worker_headers(self.row.representation, self._dislikes) if fresh else ()
         for lane in fresh:  # after all trims: workers that flow run on while others are started
             self._send(lane, headers)
         times = [time for time in (self.hurry_at, self.lanes.silent_at()) if time is not None]
         self.hurry_at = min(times, default=None)
+
+    def _shows(self, step: Claim | Steal) -> bool:
+        """Whether a new link shows by the body of this step that it is the same file."""
+        assert self.row is not None
+        claims = isinstance(step, Claim) and self.comparable(step.range.start) > 0
+        return claims or not self.row.present_bytes
+
+    def _doubt(self) -> None:
+        """Ask alone, and compare as a run does that continues another, before others may join."""
+        self.confirmed = False
+        self.drain(self._forget_unless_joinable)
 
     def _may_ask(self, begun: int = 0) -> bool:
         """Whether the source can take a request now, after the `begun` ones that are not sent yet.
@@ -276,7 +290,8 @@ class Asking:
         is asked for with some of what stands before it, to compare."""
         start, stop, overlap = step.range.start, step.range.stop, 0
         if isinstance(step, Claim):
-            overlap = min(self._joint, self.comparable(start))
+            most = JOINT if self.source.dead else self._joint
+            overlap = min(most, self.comparable(start))
         if isinstance(step, Steal):
             self.lanes.trim(step.segment, start)
             unsent = [lane for lane in fresh if lane.segment == step.segment]

@@ -57,14 +57,16 @@ def parse_digest(spec: str) -> Digest:
     return Digest(algorithm, _checked_hex(spec, algorithm, found[3]))
 
 
-def parse_sums(text: str, name: str, *, bare: str | None = None) -> Digest | None:
+def parse_sums(
+    text: str, name: str, *, bare: str | None = None, inner: bool = True
+) -> Digest | None:
     """The strongest digest that the sums file `text` has for the file `name`, or None.
 
     Reads GNU (`HEX  name`, `HEX *name`, escaped names) and BSD (`SHA256 (name) = HEX`)
     lines, both also with base64 in place of HEX (`cksum --base64`), and a file that is one
     bare digest. `bare` is the algorithm of GNU lines with 128 digits (default sha512). A name
-    with directories counts when no line has the exact name. Raises UsageError when
-    the file is too large or contradicts itself.
+    with directories counts when no line has the exact name (not without `inner`). Raises
+    UsageError when the file is too large or contradicts itself.
     """
     if len(text) > MAX_SUMS:
         raise UsageError("sums file", f"more than {MAX_SUMS >> 20} MiB")
@@ -73,8 +75,8 @@ def parse_sums(text: str, name: str, *, bare: str | None = None) -> Digest | Non
     lines = _sums_lines(text, bare or "sha512")
     entries = [(entry, digest) for entry, digest in lines if entry and digest]
     exact = {digest for entry, digest in entries if entry.removeprefix("./") == name}
-    inner = {digest for entry, digest in entries if entry.rpartition("/")[2] == name}
-    return _strongest(exact or inner, name)
+    below = {digest for entry, digest in entries if entry.rpartition("/")[2] == name}
+    return _strongest(exact or (below if inner else set()), name)
 
 
 def read_sums(text: str, *, bare: str | None = None) -> Listed:
@@ -95,7 +97,11 @@ def digests_in_fragment(url: str) -> tuple[Digest, ...]:
     """Those that the fragment of a URL says (`#sha256=HEX`, as package indexes do). Raises
     UsageError where one is named and malformed."""
     pairs = (part.partition("=") for part in url.partition("#")[2].split("&"))
-    return tuple(parse_digest(f"{name}:{text}") for name, _, text in pairs if algorithm_of(name))
+    return tuple(
+        parse_digest(f"{name}:{text}")
+        for name, equals, text in pairs
+        if equals and name[0:1].isalpha() and algorithm_of(name)
+    )
 
 
 def disagreement(

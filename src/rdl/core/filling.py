@@ -17,11 +17,11 @@ from rdl.core.events import Warned
 from rdl.core.identity import Dislikes
 from rdl.core.lanes import Lane
 from rdl.core.order import Order
-from rdl.core.published import Published
+from rdl.core.published import Published, quarrel
 from rdl.core.receiving import begins_anew, clipped, keep_adopted, portion, range_ignored
 from rdl.core.representation import Representation
 from rdl.core.row import Row, lies_outside, span_of
-from rdl.core.spec import objection, plan, started
+from rdl.core.spec import QUARREL_HINT, objection, plan, started
 
 MUCH = 1 << 20
 
@@ -314,6 +314,10 @@ class Filling(Asking):
         """What the server says the whole hashes to. Where its answers contradict each other, none
         is believed: some hash the part that they send."""
         if self.digests.disbelieved:
+            return
+        decided = self.digests.wanted or self.options.verify == "off" or row.part is not None
+        if not decided and (why := quarrel(published)):
+            self._end(e.DigestMismatch(self.spec.path, why, hint=QUARREL_HINT))
             return
         if row.representation.contradicts(published):
             self.digests.disbelieve()

@@ -28,6 +28,8 @@ class Source(Struct):
     refused: int = 0
     asking: int | None = None
     """The segment whose request asks the URL as given."""
+    gone: bool = False
+    """It was refused: dead for good."""
     due: bool = False
     """A new URL is to be made before that,"""
     renewing: bool = False
@@ -75,16 +77,24 @@ class Source(Struct):
         good = lane.link == self.number and not self.dead
         return good and now < self.asked_at + LEAST_SECONDS
 
-    def suspect(self, lane: Lane) -> bool:
+    def suspect(self, lane: Lane, *, refused: bool = False) -> bool:
         """What this lane got from a link makes it worth while to ask the URL as given again.
-        Whether the link in use was not yet known to be dead."""
+        Whether the link in use was not yet known to be dead; one that `refused` is for good."""
         if not self.led or self.dead or lane.link != self.number:
             return False
-        self.dead = True
+        self.dead, self.gone = True, refused
         return True
+
+    def give_back(self, lane: Lane) -> bool:
+        """The URL as given did not answer: the link may, when it is not gone for good."""
+        back = self.led and self.dead and lane.fresh and not lane.elsewhere and not self.gone
+        if back:
+            self.dead = False
+        return back
 
     def refuse(self, *, another: bool) -> bool:
         """The newest link serves nothing, and `another` URL is to be made, or the one as given
         asked again; False when that was too often."""
-        self.dead, self.due, self.refused = True, another, self.refused + 1
+        self.dead, self.gone, self.due = True, True, another
+        self.refused += 1
         return self.refused <= MOST_REFUSED

@@ -17,6 +17,7 @@ from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
 from rdl.errors import ChangedError, DigestMismatch, PolicyError, RdlError
 from rdl.options import RangeSpec, TransferOptions
 
+QUARREL_HINT = "--verify off, or a digest of yours, takes it without theirs"
 PAGES = ("text/html", "application/xhtml+xml")
 
 
@@ -68,8 +69,7 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
     decided = len(found) < len(spec.options.digests) or spec.options.verify == "off"
     whole = spec.options.range is None
     if whole and not decided and (why := quarrel((*found, *representation.digests))):
-        hint = "--verify off, or a digest of yours, takes it without theirs"
-        return DigestMismatch(spec.url, why, hint=hint)
+        return DigestMismatch(spec.url, why, hint=QUARREL_HINT)
     wanted = spec.options.allow_html or spec.page_name or spec.options.digests
     if representation.media_type in PAGES and not wanted:
         why = "the server sent a web page instead of a file"

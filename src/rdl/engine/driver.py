@@ -28,7 +28,7 @@ END_SECONDS = 2.0
 class Backroom:
     """One thread that does one thing after another; it starts with the first."""
 
-    def __init__(self, name: str, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
         self._name, self._failed = name, failed
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -56,7 +56,7 @@ class Backroom:
         while (work := self._queue.get()) is not None:
             try:
                 work()
-            except Exception as bug:
+            except BaseException as bug:
                 self._failed(bug)
 
 
@@ -123,7 +123,7 @@ class Driver:
         if not self._shared:
             self._crew.close()
 
-    def _broken(self, bug: Exception) -> None:
+    def _broken(self, bug: BaseException) -> None:
         """A bug in a thread ends the transfer instead of hanging it."""
         self._events.put(m.LocalFailed(RdlError("internal error", repr(bug)), during_sync=True))
 
