@@ -191,11 +191,13 @@ class Session:
             driver.signal(self._interrupted)
         return passage
 
-    def _as_given(self, url: str, options: Options, *, whole: bool = True) -> tuple[str, Options]:
+    def _as_given(
+        self, url: str, options: Options, name: str = "", *, whole: bool = True
+    ) -> tuple[str, Options]:
         """With the digests that are to be found; none is of a part."""
         whole = whole and options.transfer.range is None
         url, options = as_given(url, options, whole=whole)
-        return url, with_discovered(url, options, self._read) if whole else options
+        return url, with_discovered(url, name, options, self._read, whole=whole)
 
     def _read(self, url: str, options: Options) -> bytes:
         with self.stream(url, options) as stream:
@@ -240,7 +242,7 @@ class Session:
         return result if error is None else failed(result, error, resumable=resumable)
 
     def _run(self, target: Target, tell: Teller | None) -> tuple[Result, RdlError | None]:
-        url, options = self._as_given(target.url, target.options)
+        url, options = self._as_given(target.url, target.options, target.path.name)
         network = options.network
         if not target.path.name:
             raise UsageError(safe_text(str(target.path)) or "path", "names no file")

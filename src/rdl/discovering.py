@@ -1,7 +1,7 @@
-"""Digests beside a file: its own sums file, that of its folder, a release's on GitHub.
+"""Digests from elsewhere: sums files at a URL that was given; and, with `--verify discover`, those
+beside the file, and what GitHub says of a release.
 
-Asked for with `--verify discover` only. A page is never read as sums, and what was given for the
-file's origin goes to no other.
+A page is never read as sums, and what was given for the file's origin goes to no other.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
@@ -18,9 +19,11 @@ from msgspec.structs import replace
 from rdl.core.digest import HEX_DIGITS, parse_digest, parse_sums
 from rdl.core.names import last_segment
 from rdl.core.published import Published
+from rdl.core.text import redact_url, safe_text
 from rdl.errors import (
     AuthError,
     DigestMismatch,
+    DigestMissing,
     HTTPStatusError,
     NetworkError,
     OutOfTime,
@@ -29,6 +32,7 @@ from rdl.errors import (
     UsageError,
 )
 from rdl.options import Digest, NetworkOptions, Options, TransferOptions
+from rdl.transport.urls import origin, parse_url
 
 Read = Callable[[str, Options], bytes]
 """Fetches a small file, all of it. Raises RdlError."""
@@ -52,12 +56,14 @@ class _Release(Struct):
     assets: list[_Asset] = field(default_factory=list)
 
 
-def with_discovered(url: str, options: Options, read: Read) -> Options:
-    """The options with a digest of the whole file that is found, where one is looked for and none
-    was given. The time that this takes is part of --max-time."""
+def with_discovered(url: str, name: str, options: Options, read: Read, *, whole: bool) -> Options:
+    """The options with the digests that the sums files of `options` have for the file, by its
+    name in the URL or else by `name`; without any, with one that is looked for, where the `whole`
+    file is wanted. The time that this takes is part of --max-time."""
     transfer, begun = options.transfer, time.monotonic()
-    looks = transfer.verify in ("discover", "require") and not options.dry_run
-    if not looks or transfer.digests:
+    looks = whole and not options.sums and not transfer.digests
+    looks = looks and transfer.verify in ("discover", "require")
+    if options.dry_run or not (looks or options.sums):
         return options
 
     def read_in_time(address: str, own: Options) -> bytes:
@@ -65,19 +71,62 @@ def with_discovered(url: str, options: Options, read: Read) -> Options:
         if transfer.max_time is not None:
             most = min(most, transfer.max_time - (time.monotonic() - begun))
         if most <= 0:
-            raise OutOfTime("digests beside the file", f"{transfer.max_time:g} s are over")
+            raise OutOfTime("the sums of the file", f"{transfer.max_time:g} s are over")
         return read(address, replace(own, transfer=replace(own.transfer, max_time=most)))
 
-    try:
-        found = discover(url, options, read_in_time)
-    except NetworkError:  # the file itself may be reached all the same
+    digests = transfer.digests
+    for sums in options.sums:
+        digests = _agreeing(digests, _named(sums, url, name, options, read_in_time), sums)
+    if looks:
         found = None
-    if found is not None:
-        transfer = replace(transfer, digests=(found,))
+        with suppress(NetworkError):  # the file itself may be reached all the same
+            found = discover(url, options, read_in_time)
+        digests = (found,) if found else ()
+    transfer = replace(transfer, digests=digests)
     if transfer.max_time is not None:
         left = transfer.max_time - (time.monotonic() - begun)
         transfer = replace(transfer, max_time=max(0.0, left))
     return replace(options, transfer=transfer)
+
+
+def _agreeing(digests: tuple[Digest, ...], more: Digest, sums: str) -> tuple[Digest, ...]:
+    known = {digest.algorithm: digest.hex for digest in digests}
+    if known.get(more.algorithm, more.hex) != more.hex:
+        why = f"it has another {more.algorithm} than was given"
+        raise DigestMismatch(safe_text(redact_url(sums)), why)
+    return digests if more.algorithm in known else (*digests, more)
+
+
+def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Digest:
+    """What the sums file at the URL `sums` has for the file."""
+    shown = safe_text(redact_url(sums))
+    same = origin(parse_url(sums)) == origin(parse_url(url))
+    network = options.network if same else _without_secrets(options.network)
+    transfer = TransferOptions(connections=1, max_filesize=MOST, verify="off")
+    transfer = replace(transfer, retry=options.transfer.retry)
+    text = read(sums, Options(network=network, transfer=transfer)).decode("utf-8", "replace")
+    names = [one for one in (unquote(last_segment(url)), name) if one]
+    try:
+        found = (_bare(text), *(parse_sums(text, one) for one in names if len(text.split()) > 1))
+    except UsageError as error:
+        raise DigestMismatch(shown, error.why) from error
+    for digest in found:
+        if digest is not None:
+            return digest
+    raise DigestMissing(shown, f"no usable digest for '{safe_text(names[0] if names else name)}'")
+
+
+def _without_secrets(network: NetworkOptions) -> NetworkOptions:
+    return replace(
+        network,
+        headers=(),
+        user=None,
+        password=None,
+        netrc=False,
+        cookies=None,
+        cert=None,
+        key=None,
+    )
 
 
 def discover(url: str, options: Options, read: Read) -> Published | None:
@@ -150,7 +199,7 @@ def _of_release(url: str, options: Options, read: Read) -> Published | None:
     owner, repository, tag, name = found.groups()
     which = f"tags/{quote(unquote(tag), safe='')}" if tag else "latest"
     address = f"{GITHUB_API}/repos/{owner}/{repository}/releases/{which}"
-    network = replace(options.network, headers=(), user=None, password=None, netrc=False)
+    network = _without_secrets(options.network)
     try:
         release = msgspec.json.decode(_small(address, network, options, read), type=_Release)
         texts = [one.digest for one in release.assets if one.name == unquote(name) and one.digest]

@@ -97,6 +97,8 @@ class Options(Struct, frozen=True):
     transfer: TransferOptions = field(default_factory=TransferOptions)
     file: FileOptions = field(default_factory=FileOptions)
     dry_run: bool = False
+    sums: tuple[str, ...] = ()
+    """URLs of sums files; each must name the file."""
     renew: Callable[[str], str] | None = None
     """Given the URL as it was given, returns a new one of the same file when that has had its
     time. Called in a thread of its own; it may raise an RdlError, which ends the download."""

@@ -93,7 +93,7 @@ WRONG = [
     (["--checksum", "md5:" + "0" * 32, U], "md5 can be forged"),
     (["--checksum", "0" * 40, U], "SHA-1 can be forged"),
     (["--checksum", "gone.sums", U], "not a digest; and no sums file has this name"),
-    (["--checksum", "https://h/SHA256SUMS", U], "--checksum: a URL"),
+    (["--checksum", "ftp://h/SHA256SUMS", U], "not an http or https URL"),
     (["--checksum", f"sha256:{HEX}", "--sha256", "b" * 64, U], "two different sha256 digests"),
     (["--sha256", HEX, U, "http://ok/g.iso"], "one digest for several URLs"),
     # URLs and names

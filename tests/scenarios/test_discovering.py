@@ -253,3 +253,57 @@ def test_sums_that_do_not_answer_are_none(tmp_path: Path) -> None:
     with Origin(answer) as origin:
         assert fetched(origin, tmp_path).trust == "T2"
         assert len(origin.seen) <= 4
+
+
+# A sums file that was given
+
+
+def test_a_sums_file_at_a_url_is_a_digest_of_the_users(tmp_path: Path) -> None:
+    with site({"/sums": f"{OTHER}  x\n{HEX}  my file.bin\n"}) as origin, site({}) as other:
+        url, elsewhere = origin.url("/sums"), other.url("/v1/my%20file.bin")
+        options = Options(network=NETWORK, sums=(url,))
+        with Session() as session:
+            result = session.get(Target(elsewhere, tmp_path / "f", options))
+        assert (result.trust, result.verified_by) == ("T4", ("sha256",))
+        (seen,) = origin.seen
+        assert not {"authorization", "x-token"} & seen.fields.keys(), "they are for the file's"
+        with stream(elsewhere, options=options) as reading:
+            assert reading.read() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (f"{OTHER}  my file.bin", 10),
+        (f"{HEX}  another", 11),
+        (f"{HEX}  my file.bin\n{OTHER}  my file.bin", 10),
+        ("<html></html>", 11),
+        (None, 8),
+        (f"{HEX}  f", 0),
+        (HEX, 0),
+    ],
+)
+def test_checksum_takes_a_url(tmp_path: Path, text: str | None, code: int) -> None:
+    files = {} if text is None else {"/sums": text}
+    with site(files) as origin:
+        words = ["get", origin.url("/v1/my%20file.bin"), "-o", "f", "--checksum"]
+        done = subprocess.run(
+            [sys.executable, "-m", "rdl", *words, origin.url("/sums?Signature=canary")],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert (tmp_path / "f").exists() is (code == 0)
+        assert "canary" not in done.stderr
+
+
+def test_a_given_digest_and_a_sums_file_that_disagree(tmp_path: Path) -> None:
+    with site({"/sums": f"{HEX}  my file.bin"}) as origin:
+        transfer = TransferOptions(digests=(Digest("sha256", OTHER),))
+        options = Options(transfer=transfer, sums=(origin.url("/sums"),))
+        with Session() as session, pytest.raises(DigestMismatch, match="it has another sha256"):
+            session.get(Target(origin.url("/v1/my%20file.bin"), tmp_path / "f", options))
+        assert list(tmp_path.iterdir()) == []

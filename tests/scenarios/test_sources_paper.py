@@ -77,7 +77,7 @@ def test_links_that_die(tmp_path: Path) -> None:
 
 
 def test_digests_that_are_found(tmp_path: Path) -> None:
-    plain, info, fragment, discover, require = lines("Digests that are found")
+    plain, info, fragment, given, discover, require = lines("Digests that are found")
     digest = sha256(CONTENT).hexdigest()
     field = f'X-Linked-ETag: "{digest}"'
     with Origin(lambda *_: [response(CONTENT, "200 OK", field)]) as origin:
@@ -92,6 +92,10 @@ def test_digests_that_are_found(tmp_path: Path) -> None:
         assert image.read_bytes() == CONTENT
     sums = {"/file": response(CONTENT), "/SHA256SUMS": response(f"{digest}  file".encode())}
     missing = response(b"", "404 Not Found")
+    with Origin(lambda _c, _t, seen: [sums[seen.line.split()[1]]]) as origin:
+        image.unlink()
+        done = shell(given, tmp_path, URL=origin.url(), SUMS=origin.url("/SHA256SUMS"))
+        assert "verified by sha256 (T4)" in done.stderr
     for line, code in ((discover, 0), (require, 11)):
         with Origin(lambda _c, _t, seen: [sums.get(seen.line.split()[1], missing)]) as origin:
             image.unlink()

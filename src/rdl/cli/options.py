@@ -126,7 +126,7 @@ def _verification() -> list[click.Parameter]:
             "--checksum",
             type=_text("SPEC"),
             multiple=True,
-            help="sha256:HEX, sha256-BASE64, bare hex, or the path of a sums file.",
+            help="sha256:HEX, sha256-BASE64, bare hex, or the path or URL of a sums file.",
         ),
         _option("--sha256", type=_text("HEX"), help="Short for --checksum sha256:HEX."),
         _choice(

@@ -136,6 +136,7 @@ def lone_download(url: str, given: Mapping[str, Any], options: Options) -> Downl
     own = replace(
         with_credentials(options, address),
         transfer=replace(options.transfer, digests=digests),
+        sums=_sums_at(given),
     )
     return Download(address.url, name, own)
 
@@ -146,7 +147,7 @@ def _target(
     address = parse_url(entry.url)
     try:
         path = _path(given, entry)
-        checks = [*checks, *(digest_or_sums(spec) for spec in entry.checksums)]
+        checks = [*checks, *(digest_or_sums(spec) for spec in entry.checksums if not is_url(spec))]
         digests = _digests(checks, entry, path)
     except (UsageError, DigestMissing) as error:
         what = f"{entry.where}: {error.what}" if entry.where else error.what
@@ -157,7 +158,7 @@ def _target(
     if entry.range is not None:  # in another version these bytes may be others
         transfer = replace(transfer, range=entry.range, on_change="fail")
     own = replace(with_credentials(options, address, entry.headers), transfer=transfer)
-    return Download(address.url, path, own)
+    return Download(address.url, path, replace(own, sums=_sums_at(given, entry.checksums)))
 
 
 def with_credentials(options: Options, address: Address, headers: Fields = ()) -> Options:
@@ -189,10 +190,20 @@ def _path(given: Mapping[str, Any], entry: Entry) -> Path:
 
 
 def _checks(given: Mapping[str, Any]) -> list[Digest | Sums]:
-    checks = [digest_or_sums(spec) for spec in given["checksum"]]
+    checks = [digest_or_sums(spec) for spec in given["checksum"] if not is_url(spec)]
     if given["sha256"] is not None:
         checks.append(parse_digest("sha256:" + given["sha256"]))
     return checks
+
+
+def is_url(spec: str) -> bool:
+    """Whether it is where a sums file is, on the network."""
+    return "://" in spec
+
+
+def _sums_at(given: Mapping[str, Any], more: Sequence[str] = ()) -> tuple[str, ...]:
+    """The URLs among what --checksum and a list say. Raises UsageError."""
+    return tuple(parse_url(spec).url for spec in (*given["checksum"], *more) if is_url(spec))
 
 
 def _digests(checks: Sequence[Digest | Sums], entry: Entry, path: Path) -> tuple[Digest, ...]:
