@@ -57,6 +57,8 @@ def test_a_link_that_dies_is_asked_for_once_by_one_of_all(code):
     play.on(m.Head(renewal.segment, part(ask.start, ask.stop), True), 0.01)
     (receive,) = play.of(m.Receive)
     assert receive.segment == renewal.segment
+    assert not play.of(m.Fetch), "it may be another file"
+    play.same(renewal.segment)
     assert len(play.of(m.Fetch)) == 3, "the others follow to the new link"
     assert not any(fetch.fresh for fetch in play.of(m.Fetch))
     assert play.transfer.phase.name == "FILLING"
@@ -71,6 +73,7 @@ def test_what_an_old_link_still_refuses_is_asked_of_the_new_one_at_once():
     refused(play, old.segment)
     renewal = play.fetch
     play.on(m.Head(renewal.segment, part(renewal.ask.start, renewal.ask.stop), True), 0.01)
+    play.same(renewal.segment)
     asked = len(play.ever(m.Fetch))
     refused(play, later.segment)
     assert len(play.ever(m.Fetch)) == asked + 1
@@ -316,3 +319,18 @@ def test_a_link_that_was_refused_is_not_asked_again():
         play.reset(play.fetch.segment)
         if not play.of(m.Fetch):
             play.next_fetch()
+
+
+def test_a_new_link_that_is_refused_after_a_doubt_is_asked_for_again():
+    play = Play(connections=2, min_split=64 << 10)
+    led(play)
+    second = play.fetch
+    play.arrive(1, 0, MiB)
+    play.now += 10
+    refused(play, second.segment)
+    play.end(1)
+    if play.ever(m.Checkpoint):
+        play.sync()
+    refused(play, play.fetch.segment)
+    assert not play.ever(m.Finish)
+    assert play.next_fetch().fresh

@@ -162,7 +162,7 @@ class Asking:
 
     def _led_on(self, lane: Lane) -> bool:
         """Whether it asked for a new link after others were good in this run."""
-        return lane.elsewhere and self.confirmed
+        return lane.elsewhere and (self.confirmed or self.arrived > 0)
 
     def _strike(self, lane: Lane, why: str) -> None:
         """A response broke the rules; after three, a plain single stream is the last resort."""

@@ -109,6 +109,7 @@ class Filling(Asking):
         lane = self.lanes.get(event.segment)
         if lane is not None and not lane.dropped:
             self._passed(lane)
+            self.source.over(lane)
             self._confirm(lane)
             self._grow(lane)
 
@@ -301,7 +302,7 @@ class Filling(Asking):
                 self._strike(lane, "206 that ends before what is missing")
             return
         self.lanes.answered(lane, self.now)
-        self.source.accepted(lane)
+        self.source.accepted(lane, compares=compare > 0)
         self.growth.served(self.lanes.flowing())
         lane.upto, lane.stop, lane.end = wanted.start, wanted.stop, wanted.stop
         if self.order is not None:

@@ -55,10 +55,10 @@ class Source(Struct):
         everything else that is waited for comes as an event."""
         return self.asking is not None or self.renewing or now < self.not_before()
 
-    def accepted(self, lane: Lane) -> None:
-        """Its response was let in."""
+    def accepted(self, lane: Lane, *, compares: bool) -> None:
+        """Its response was let in; what it `compares` is waited for: it may be another file."""
         if lane.segment == self.asking:
-            self.asking, self.dead = None, False
+            self.dead, self.asking = False, self.asking if compares else None
         if lane.fresh:
             self.led = lane.elsewhere
 
@@ -68,7 +68,7 @@ class Source(Struct):
             self.refused = 0
 
     def over(self, lane: Lane) -> None:
-        """It ended, or was dropped."""
+        """It ended, was dropped, or has been compared."""
         if lane.segment == self.asking:
             self.asking = None
 
