@@ -265,21 +265,30 @@ def test_a_new_link_is_compared_though_what_failed_last_brought_nothing():
     assert play.facts(Changed)
 
 
-def test_where_a_step_has_nothing_to_compare_a_new_link_is_asked_alone():
+def doubted() -> Play:
+    """One flows, and the other, which was to take of its rest, was refused by an old link."""
     play = Play(connections=2, min_split=64 << 10)
     led(play)
     second = play.fetch
     play.arrive(1, 0, MiB)
     play.now += 10
     refused(play, second.segment)
-    drop = play.of(m.Drop)
-    assert [one.segment for one in drop] == [second.segment, 1], (
-        "what would be stolen shows nothing"
-    )
-    asked = len(play.ever(m.Fetch))
+    return play
+
+
+def drained(play: Play) -> None:
+    """What was dropped has ended, and what is here is saved."""
     play.end(1)
     if play.ever(m.Checkpoint):
         play.sync()
+
+
+def test_where_a_step_has_nothing_to_compare_a_new_link_is_asked_alone():
+    play = doubted()
+    drop = play.of(m.Drop)
+    assert [one.segment for one in drop] == [2, 1], "what would be stolen shows nothing"
+    asked = len(play.ever(m.Fetch))
+    drained(play)
     (fetch,) = play.ever(m.Fetch)[asked:]
     assert fetch.fresh
     assert fetch.ask.start < MiB
@@ -322,15 +331,8 @@ def test_a_link_that_was_refused_is_not_asked_again():
 
 
 def test_a_new_link_that_is_refused_after_a_doubt_is_asked_for_again():
-    play = Play(connections=2, min_split=64 << 10)
-    led(play)
-    second = play.fetch
-    play.arrive(1, 0, MiB)
-    play.now += 10
-    refused(play, second.segment)
-    play.end(1)
-    if play.ever(m.Checkpoint):
-        play.sync()
+    play = doubted()
+    drained(play)
     refused(play, play.fetch.segment)
     assert not play.ever(m.Finish)
     assert play.next_fetch().fresh

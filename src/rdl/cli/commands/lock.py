@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -101,6 +100,10 @@ def _read(session: Session, path: str, download: Download, tell: Callable[[Fact]
 
 def _write(path: Path, data: bytes) -> None:
     """The whole, or what stood there."""
+    import tempfile  # not at every start of rdl
+
+    from rdl.storage.platform import PosixDisk
+
     name = ""
     try:
         file, name = tempfile.mkstemp(prefix=".rdl-", dir=path.parent)
@@ -108,9 +111,7 @@ def _write(path: Path, data: bytes) -> None:
             whole.write(data)
             whole.flush()
             os.fsync(whole.fileno())
-        mask = os.umask(0o077)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
+        Path(name).chmod(0o666 & ~PosixDisk().umask())
         Path(name).replace(path)
     except OSError as error:
         with suppress(OSError):
