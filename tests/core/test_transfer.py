@@ -3,10 +3,10 @@
 import pytest
 
 from rdl.core import messages as m
-from rdl.core.asking import JOINT
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Changed, Planned, Started, Warned
 from rdl.core.fields import ResponseHead
+from rdl.core.order import JOINT
 from rdl.core.representation import Representation
 from rdl.core.row import OVERLAP, Remembered
 from rdl.core.transfer import Phase, Spec

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from rdl.core import messages as m
-from rdl.core.asking import JOINT
+from rdl.core.order import JOINT
 from rdl.core.transfer import Phase
 from rdl.errors import (
     AuthError,

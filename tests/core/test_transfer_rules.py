@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 
 from rdl.core import messages as m
-from rdl.core.asking import JOINT
 from rdl.core.events import Retrying
 from rdl.core.gate import Ask
+from rdl.core.order import JOINT
 from rdl.core.row import OVERLAP
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import (

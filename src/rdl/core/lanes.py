@@ -21,7 +21,8 @@ class Lane(Struct):
     `overlap`: so many bytes at the start of what was asked for are here, to be compared;
     `end`: where its body may be taken to, when `stop` is only the edge of a window; `passing`:
     bytes that come before the first wanted one, and are here already; `fresh`: it asked the URL
-    as given, and where that led is the `link` of this number."""
+    as given, and where that led is the `link` of this number; `began`: of the bytes that count
+    for its `source`; `probe`: it only compares."""
 
     segment: int
     ask: Ask
@@ -40,6 +41,9 @@ class Lane(Struct):
     passing: int = 0
     link: int = 0
     fresh: bool = True
+    source: int = 0
+    began: int = 0
+    probe: bool = False
 
     @property
     def at(self) -> int:
@@ -74,9 +78,10 @@ class Lanes:
     def all(self) -> list[Lane]:
         return list(self._lanes.values())
 
-    def add(self, ask: Ask, stop: int, now: float, overlap: int = 0) -> Lane:
+    def add(self, ask: Ask, stop: int, now: float, overlap: int = 0, source: int = 0) -> Lane:
         """A request is sent."""
-        lane = Lane(self._next, ask, ask.start + overlap, stop, now, overlap)
+        start = ask.start + overlap
+        lane = Lane(self._next, ask, start, stop, now, overlap, source=source, began=start)
         self._lanes[lane.segment] = lane
         self._next, self.most = self._next + 1, max(self.most, len(self._lanes))
         return lane
@@ -147,6 +152,26 @@ class Lanes:
         rates = sorted(lane.came / (now - lane.flowing_at) for lane in aged)
         return rates[len(rates) // 2] if len(rates) >= 3 else self._usual
 
+    def rate_of(self, source: int, now: float) -> float:
+        """Bytes a second of a lane of this source, by those that have flowed long enough."""
+        rates = [
+            lane.came / (now - lane.flowing_at)
+            for lane in self._lanes.values()
+            if lane.source == source and lane.flowing and now - lane.flowing_at >= LAGGARD_SECONDS
+        ]
+        return sum(rates) / len(rates) if rates else 0.0
+
+    def outrun(self, source: int, rate: float, now: float) -> Lane | None:
+        """The lane of another source that has most to do, where one of this `source`, at `rate`,
+        would have brought its rest in half the time."""
+        others = [lane for lane in self._lanes.values() if lane.source != source]
+        others = [lane for lane in others if lane.flowing and now > lane.flowing_at]
+        if not rate or not others or self.draining():
+            return None
+        last = max(others, key=lambda lane: lane.seconds_left(now))
+        least = LAGGARD_SECONDS + 2 * (last.stop - last.at) / rate
+        return last if last.seconds_left(now) > least else None
+
     def give_up(self, lane: Lane) -> None:
         """It is to be dropped for its slowness. Not so soon again, until one brings something:
         it may be the server that is slow."""
@@ -178,9 +203,18 @@ class Lanes:
         waiting = [lane for lane in self._lanes.values() if not (lane.flowing or lane.dropped)]
         return [lane for lane in waiting if lane.sent_at < self._answered_at]
 
+    def count(self, source: int) -> int:
+        """How many there are of this source."""
+        return sum(lane.source == source for lane in self._lanes.values())
+
     def alive(self, lane: Lane) -> int:
-        """How many others flow, or wait for an answer."""
-        return sum(one is not lane and not one.dropped for one in self._lanes.values())
+        """How many others of its source flow, or wait for an answer."""
+        others = [one for one in self._lanes.values() if one is not lane and not one.dropped]
+        return sum(one.source == lane.source for one in others)
+
+    def fellows(self, lane: Lane) -> list[Lane]:
+        """The other lanes of its source through which bytes come."""
+        return [one for one in self.others(lane) if one.source == lane.source]
 
     def others(self, lane: Lane) -> list[Lane]:
         """The other lanes through which bytes come."""

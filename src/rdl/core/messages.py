@@ -27,6 +27,8 @@ class Fetch(Struct, frozen=True):
     fresh: bool = True
     """To the URL as given; else to the link that the last such request, when its body was let
     in, had led to."""
+    source: int = 0
+    """0: the URL as given; 1, 2, ...: its mirrors."""
 
 
 class Renew(Struct, frozen=True):
@@ -74,6 +76,12 @@ class Reserve(Struct, frozen=True):
     """Make `size` bytes of room."""
 
     size: int
+
+
+class Forget(Struct, frozen=True):
+    """These bytes are not present any more: note it."""
+
+    ranges: tuple[ByteRange, ...]
 
 
 class Checkpoint(Struct, frozen=True):
@@ -133,6 +141,7 @@ Command = (
     | Drop
     | Begin
     | Reserve
+    | Forget
     | Checkpoint
     | Deliver
     | Hash

@@ -112,6 +112,14 @@ class Row:
             else:
                 self._map.add(run)
 
+    def discard(self, ranges: Iterable[ByteRange]) -> None:
+        """These bytes, of a row of known length, are not here any more."""
+        assert self._map is not None
+        self._present = None
+        for run in ranges:
+            self._map.discard(run)
+            self._head = min(self._head, max(run.start, self.span.start))
+
     def end(self) -> None:
         """The body of unknown length is over: its end is where it has come to."""
         self._ended = True

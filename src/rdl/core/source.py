@@ -1,100 +1,153 @@
-"""A source of the row, as the heart sees it: the URL as given, and the link that it led to.
+"""The sources of a row, as the heart sees them: the URL that was given, and its mirrors.
 
-A link (a signed URL, a node of a CDN) may die before all is here. Then one request asks the URL
-as given again, and the others wait for its answer: at least a second after the last such request,
-later while the links that it gives are refused.
+Each has its own validators, limits, patience and link. One leads: the row was begun with its
+representation. Another joins when it shows that it has the same bytes: core/joining.py.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Iterator
 
+from msgspec import Struct, field
+
+from rdl.core.byterange import ByteRange
+from rdl.core.identity import NOTHING, Dislikes
 from rdl.core.lanes import Lane
+from rdl.core.link import Link
+from rdl.core.pace import Growth, Patience
+from rdl.core.representation import Representation
+from rdl.core.row import ENDLESS
+from rdl.core.spec import Spec
+from rdl.errors import RdlError
 
-LEAST_SECONDS, MOST_SECONDS = 1.0, 60.0
-MOST_REFUSED = 5
-"""So many new links that are refused one after another are the end."""
-DYING = (400, 401, 403, 404, 410)
-"""What servers say of a link that was good before."""
+MOST_CONNECTIONS, MOST_AT_ONCE = 8, 4
+"""To one source, and so many sources at one time."""
+LEAST_SECONDS = 0.05
+WORTH_MEASURING = 64 << 10
 
 
 class Source(Struct):
-    """`number`: of the link in use; each lane has that of the link it asked. `led`: it is not
-    the URL as given. `refused`: new links in a row that served nothing."""
+    """A place that can fill the row. `url` is redacted; `joined`: its bytes were compared with
+    those that are here, or began the row; `known`: the representation that it sends."""
 
-    number: int = 0
-    led: bool = False
-    dead: bool = True
-    refused: int = 0
-    asking: int | None = None
-    """The segment whose request asks the URL as given."""
-    gone: bool = False
-    """It was refused: dead for good."""
-    due: bool = False
-    """A new URL is to be made before that,"""
-    renewing: bool = False
-    """and is being made."""
-    asked_at: float = float("-inf")
+    number: int
+    url: str
+    patience: Patience
+    growth: Growth
+    renewable: bool = False
+    found: bool = False
+    """Named by a server, not by the user: used only where a digest decides."""
+    link: Link = field(default_factory=Link)
+    known: Representation | None = None
+    joined: bool = False
+    dislikes: Dislikes = NOTHING
+    ranges: bool = False
+    proved: bool = False
+    """It has sent parts;"""
+    ignored: bool = False
+    """or the whole where a part was asked for."""
+    growing: bool = False
+    strikes: int = 0
+    cut_early: int = 0
+    gained: int = 0
+    """Bytes in this run; of one of its connections `rate` a second, as far as any has ended."""
+    rate: float = 0.0
+    brought: list[ByteRange] = field(default_factory=list)
+    """What lanes brought that have ended."""
+    left: RdlError | None = None
+    """Why it is not used any more."""
 
-    def ask(self, lane: Lane, now: float) -> bool:
-        """A request is sent; whether it goes to the URL as given."""
-        lane.fresh = self.dead or not self.led
-        if self.dead:
-            self.number, self.asking, self.asked_at = self.number + 1, lane.segment, now
-        lane.link = self.number
-        return lane.fresh
+    def forget(self) -> None:
+        """Another version is begun: nothing is known of what it has."""
+        self.known, self.joined, self.ranges, self.brought = None, False, False, []
 
+    def ended(self, lane: Lane, now: float) -> None:
+        """A lane of it is over."""
+        self.bring(ByteRange(lane.began, max(lane.began, lane.upto)))
+        if lane.gained >= WORTH_MEASURING:
+            rate = lane.gained / max(LEAST_SECONDS, now - lane.flowing_at)
+            self.rate = 0.7 * self.rate + 0.3 * rate if self.rate else rate
+
+    def bring(self, range: ByteRange) -> None:
+        """These bytes are of it."""
+        if self.brought and self.brought[-1].stop == range.start:
+            range = ByteRange(self.brought.pop().start, range.stop)
+        if range:
+            self.brought.append(range)
+
+    def lose(self, range: ByteRange) -> None:
+        """These bytes are to come again."""
+        sides = ByteRange(0, range.start), ByteRange(range.stop, ENDLESS)
+        self.brought = [part for one in self.brought for side in sides if (part := one.clip(side))]
+
+    def pauses(self) -> tuple[float, float]:
+        """When it may be asked again, after failures and for a new link."""
+        return self.patience.not_before, self.link.not_before()
+
+    @property
     def not_before(self) -> float:
-        """When the next may be asked."""
-        if not (self.dead and (self.led or self.refused)):
-            return float("-inf")
-        return self.asked_at + min(LEAST_SECONDS * (1 << max(0, self.refused - 1)), MOST_SECONDS)
+        return max(self.pauses())
 
-    def waits(self, now: float) -> bool:
-        """Whether nothing can be asked now. When a time has to pass, that is not_before();
-        everything else that is waited for comes as an event."""
-        return self.asking is not None or self.renewing or now < self.not_before()
 
-    def accepted(self, lane: Lane, *, compares: bool) -> None:
-        """Its response was let in; what it `compares` is waited for: it may be another file."""
-        if lane.segment == self.asking:
-            self.dead, self.asking = False, self.asking if compares else None
-        if lane.fresh:
-            self.led = lane.elsewhere
+class Sources:
+    """All of them. `lead`: the one whose representation the row has."""
 
-    def served(self, lane: Lane) -> None:
-        """It brought bytes."""
-        if lane.link == self.number:
-            self.refused = 0
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._all: list[Source] = []
+        for url in (spec.url, *spec.mirrors):
+            self.add(url)
+        self.given = self._all[0]
+        """The URL as given."""
+        self.given.renewable = spec.renewable
+        self.lead = self._all[spec.lead]
 
-    def over(self, lane: Lane) -> None:
-        """It ended, was dropped, or has been compared."""
-        if lane.segment == self.asking:
-            self.asking = None
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self._all)
 
-    def young(self, lane: Lane, now: float) -> bool:
-        """Whether it asked the link in use, and that was good a moment ago."""
-        good = lane.link == self.number and not self.dead
-        return good and now < self.asked_at + LEAST_SECONDS
+    def __len__(self) -> int:
+        return len(self._all)
 
-    def suspect(self, lane: Lane, *, refused: bool = False) -> bool:
-        """What this lane got from a link makes it worth while to ask the URL as given again.
-        Whether the link in use was not yet known to be dead; one that `refused` is for good."""
-        if not self.led or self.dead or lane.link != self.number:
-            return False
-        self.dead, self.gone = True, refused
-        return True
+    def add(self, url: str, *, found: bool = False) -> Source:
+        """One more."""
+        options, number = self._spec.options, len(self._all)
+        patience = Patience(options.retry, options.retry_max_time, self._spec.seed + number)
+        growth = Growth(MOST_CONNECTIONS, options.connections)
+        self._all.append(Source(number, url, patience, growth, found=found))
+        return self._all[-1]
 
-    def give_back(self, lane: Lane) -> bool:
-        """The URL as given did not answer: the link may, when it is not gone for good."""
-        back = self.led and self.dead and lane.fresh and not lane.elsewhere and not self.gone
-        if back:
-            self.dead = False
-        return back
+    def of(self, lane: Lane) -> Source:
+        return self._all[lane.source]
 
-    def refuse(self, *, another: bool) -> bool:
-        """The newest link serves nothing, and `another` URL is to be made, or the one as given
-        asked again; False when that was too often."""
-        self.dead, self.gone, self.due = True, True, another
-        self.refused += 1
-        return self.refused <= MOST_REFUSED
+    def usable(self) -> list[Source]:
+        """Those that were not left: the lead, then those in use, then the others."""
+        if len(self._all) == 1:
+            return self._all
+        use = [one for one in self._all if one.left is None]
+        return sorted(use, key=lambda one: (one is not self.lead, not one.joined, one.number))
+
+    def besides(self, source: Source) -> list[Source]:
+        """The usable others."""
+        return [one for one in self._all if one is not source and one.left is None]
+
+    @property
+    def ranges(self) -> bool:
+        """Whether one in use sends parts."""
+        return any(one.ranges and one.joined and one.left is None for one in self._all)
+
+    def share(self, source: Source, most: int | None) -> int:
+        """How many of `most` connections in all are this one's."""
+        if most is None or len(self._all) == 1:
+            return MOST_CONNECTIONS if most is None else most
+        use = [one for one in self.usable() if one.joined]
+        return max(1, (most + len(use) - 1 - use.index(source)) // len(use))
+
+    def level(self, most: int | None) -> int:
+        """How many connections there may be."""
+        use = [one for one in self._all if one.joined and one.left is None]
+        total = sum(one.growth.level for one in use) or self.given.growth.level
+        return total if most is None else min(most, total)
+
+    def blame(self, error: RdlError) -> RdlError:
+        """The error to end with when all have failed: that of the URL as given."""
+        return self.given.left or error

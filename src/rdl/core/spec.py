@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
-from rdl.core.identity import Dislikes, Headers, resume_headers, unchanged_headers
 from rdl.core.published import Published, quarrel
 from rdl.core.representation import Match, Representation, Trust
 from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
@@ -42,6 +41,10 @@ class Spec(Struct, frozen=True):
     """Another part of this was read before; a representation that differs is a change."""
     renewable: bool = False
     """There is a way to get a new URL when this one has had its time."""
+    mirrors: tuple[str, ...] = ()
+    """Further sources, redacted as `url`."""
+    lead: int = 0
+    """Which of them the remembered row was begun with: 0 is `url`."""
 
     @property
     def adoptable(self) -> tuple[ByteRange, ...]:
@@ -97,13 +100,6 @@ def first_ask(
     if not gap and not overlap:  # an empty file
         return Ask(ranged=False), 0
     return Ask(gap.start - overlap, None if gap.stop == ENDLESS else gap.stop), overlap
-
-
-def lone_headers(row: Row | None, existing: Representation | None, dislikes: Dislikes) -> Headers:
-    """The preconditions of that request."""
-    if row is not None:
-        return resume_headers(row.representation, dislikes)
-    return unchanged_headers(existing) if existing is not None else ()
 
 
 def plan(spec: Spec, representation: Representation, row: Row | None, ranges: bool) -> Planned:

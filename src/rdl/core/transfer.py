@@ -138,11 +138,7 @@ class Transfer:
     def _proceed(self) -> None:
         """After every event: take the step that waited, else fill; then look after the rest."""
         fill = self._fill
-        if fill.may_grow:
-            left = (fill.row.size or 0) - fill.row.present_bytes if fill.row else 0
-            fill.growth.tick(fill.now, fill.arrived, left)
-        else:
-            fill.growth.pause()
+        fill.grow()
         while self._take_step():
             pass
         if self.phase is not Phase.DONE:
@@ -196,15 +192,9 @@ class Transfer:
         times = [self._fill.saving.wake()]
         if self.row is not None and self._fill.confirmed:
             times.append(self._teller.wake())
-        for not_before in (self._fill.patience.not_before, self._fill.source.not_before()):
-            if not_before > self._fill.now:
-                times.append(not_before)
+        times += self._fill.wakes()
         if self.options.max_time is not None:
             times.append((self._started_at or 0.0) + self.options.max_time)
-        if self._fill.may_grow:
-            times.append(self._fill.growth.wake())
-        if self._fill.confirmed and self._fill.parallel:
-            times.append(self._fill.hurry_at)
         due = [time for time in times if time is not None]
         if due:
             self._fill.emit(m.WakeAt(max(min(due), self._fill.now)))
@@ -255,7 +245,7 @@ class Transfer:
             bytes_reused=max(0, self._fill.reused - self._fill.skipped),
             seconds=self._fill.now - (self._started_at or 0.0),
             connections=self._fill.lanes.most,
-            retries=self._fill.patience.total,
+            retries=sum(source.patience.total for source in self._fill.sources),
             completeness="unconfirmed" if self._fill.unconfirmed_end or error else "confirmed",
             range=asked(self.row, self.options.range),
         )

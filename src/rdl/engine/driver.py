@@ -215,6 +215,9 @@ class Driver:
     def _do_reserve(self, command: m.Reserve) -> None:
         self._edges.store.reserve(command.size)
 
+    def _do_forget(self, command: m.Forget) -> None:
+        self._edges.store.forget(command.ranges)
+
     def _do_checkpoint(self, command: m.Checkpoint) -> None:
         self._sync.do(self._checkpoint)
 
@@ -282,6 +285,7 @@ _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Drop: Driver._do_drop,
     m.Begin: Driver._do_begin,
     m.Reserve: Driver._do_reserve,
+    m.Forget: Driver._do_forget,
     m.Checkpoint: Driver._do_checkpoint,
     m.Deliver: Driver._do_deliver,
     m.Hash: Driver._do_hash,

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from rdl.core import messages as m
-from rdl.core.asking import JOINT
 from rdl.core.events import Changed, Retrying
-from rdl.core.source import MOST_REFUSED
+from rdl.core.link import MOST_REFUSED
+from rdl.core.order import JOINT
 from rdl.errors import AuthError, ChangedError, ExitCode
 from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, spec, status
 

@@ -1,0 +1,195 @@
+"""What of a response is let in: the row begins with it, continues with it, or compares it."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from rdl import errors as e
+from rdl.core import classify as c
+from rdl.core import messages as m
+from rdl.core.asking import Asking
+from rdl.core.byterange import ByteRange
+from rdl.core.identity import Dislikes
+from rdl.core.lanes import Lane
+from rdl.core.published import Published, quarrel
+from rdl.core.receiving import keep_adopted, portion, range_ignored
+from rdl.core.representation import Representation
+from rdl.core.row import Row, span_of
+from rdl.core.source import Source
+from rdl.core.spec import QUARREL_HINT, objection, started
+
+MUCH = 1 << 20
+
+
+class Taking(Asking):
+    """Asking, and letting in what comes."""
+
+    def _adopt(self, lane: Lane, body: c.Partial | c.Whole) -> None:
+        """A version is begun: by the first response, or anew after a change."""
+        if self._begun():
+            self._end(e.ChangedError(self.spec.path, "what was read cannot be continued"))
+            return
+        representation = body.representation
+        span = span_of(self.options.range, representation.total)
+        if self._object(representation):
+            return
+        if span is None:
+            self.drop(lane)
+            error = outside(representation.total)
+            if representation.total is None:
+                error = e.ProtocolError("range", "the server does not say where the file ends")
+            self._end(error)
+            return
+        self.row = Row(representation, span, self.options.block_size)
+        self._lead(self.sources.of(lane))
+        self.existing = None
+        self.digests.restart()
+        self.saving.restart()
+        if self.order is not None:
+            self.order.begin(self.row)
+        self.adopted = keep_adopted(self.row, lane, self.adopted)
+        self.reused = self.row.present_bytes
+        part, block_size = self.row.part, self.row.block_size
+        self.emit(m.Begin(representation, part, block_size, self.adopted))
+        if self.row.size:
+            self.emit(m.Reserve(self.row.size))
+        self._accept(lane, body)
+
+    def _lead(self, source: Source) -> None:
+        """The row is begun with what it sends."""
+        ranges = source.ranges
+        for one in self.sources:
+            one.forget()
+        source.ranges, self.sources.lead = ranges, source
+
+    def _confirm(self, lane: Lane) -> None:
+        """The first accepted response of this run: now others may join."""
+        if self.row is None:
+            return
+        source = self.sources.of(lane)
+        source.joined = True
+        if self.confirmed:
+            return
+        self.confirmed, self._confirmed_at = True, self.now
+        if self._doubted:  # it is still the same: the server does not understand If-Match
+            self._doubted, source.dislikes = False, Dislikes(if_match=True)
+            return
+        self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
+        source.growing = False
+
+    def _grow(self, lane: Lane) -> None:
+        """Ranges are proved, by the first response or, where that was a whole, by a later one."""
+        source = self.sources.of(lane)
+        if self.confirmed and source.ranges and self.parallel and not source.growing:
+            source.growing = True
+            source.growth.proven(self.now, self.now - lane.sent_at, source.gained)
+
+    def _accept(self, lane: Lane, body: c.Partial | c.Whole) -> None:
+        """Let the body in, from the first byte of it that is wanted."""
+        assert self.row is not None
+        source = self.sources.of(lane)
+        if source is self.sources.lead:
+            self._note_digests(self.row, body.representation.digests)
+        if self.options.verify == "require" and not self.digests.checked and not self.order:
+            self.drop(lane)
+            self._end(e.DigestMissing(self.spec.path, e.NO_DIGEST, hint=e.NO_DIGEST_HINT))
+            return
+        ignored = range_ignored(body, lane, self.row)
+        source.ignored = source.ignored or (ignored and self.confirmed)
+        if ignored and self.lanes.others(lane):
+            source.ranges = False  # go on with those that flow
+            self.drop(lane)
+            if lane.probe:
+                self._leave(source, e.ProtocolError(source.url, "it sends no parts"))
+                return
+            if (kept := self.lanes.give_back(lane)) is not None:
+                kept.end = kept.stop if self.order is None else self.row.span.stop
+                self.emit(m.Trim(kept.segment, kept.stop, kept.stop < kept.end))
+            return
+        if self._cannot_compare(body):
+            self.drain(lambda: self._adopt(lane, body), spare=lane)
+            return
+        wanted, before = portion(body, lane, self.row)
+        limit = self.options.max_filesize
+        if limit is not None and self._endless():  # one byte more shows that it is over
+            wanted = wanted.clip(ByteRange(0, self.row.span.start + limit + 1))
+        if isinstance(body, c.Whole):
+            lane.passing = before
+            if before >= MUCH:
+                self.warn("the server sends no parts: what is here comes again, and is passed over")
+        compare = min(before, self.comparable(wanted.start))
+        if not compare:
+            self._confirm(lane)
+            self._grow(lane)
+        if not wanted and not compare and lane.probe:  # the reader went on
+            self.drop(lane)
+            return
+        if not wanted and not lane.probe and (self.confirmed or not compare):
+            self.drop(lane)
+            if not self.row.complete:
+                self._strike(lane, "206 that ends before what is missing")
+            return
+        self.lanes.answered(lane, self.now)
+        source.link.accepted(lane, compares=compare > 0)
+        source.growth.served(1 + len(self.lanes.fellows(lane)))
+        lane.upto, lane.stop, lane.end = wanted.start, wanted.stop, wanted.stop
+        lane.began = wanted.start
+        if self.order is not None:
+            lane.stop = min(lane.stop, max(self.order.limit, lane.upto))
+        wanted = ByteRange(lane.upto, lane.stop)
+        hold = lane.stop < lane.end
+        self.emit(m.Receive(lane.segment, wanted, before - compare, compare, hold))
+
+    def _note_digests(self, row: Row, published: tuple[Published, ...]) -> None:
+        """What the server says the whole hashes to. Where its answers contradict each other, none
+        is believed: some hash the part that they send."""
+        if self.digests.disbelieved:
+            return
+        decided = self.digests.wanted or self.options.verify == "off" or row.part is not None
+        if not decided and (why := quarrel(published)):
+            self._end(e.DigestMismatch(self.spec.path, why, hint=QUARREL_HINT))
+            return
+        if row.representation.contradicts(published):
+            self.digests.disbelieve()
+            row.representation = replace(row.representation, digests=())
+            self.warn("the server publishes digests that contradict each other; none is used")
+            return
+        if published and not row.representation.digests:
+            row.representation = replace(row.representation, digests=published)
+        if self.options.verify != "off" and row.part is None and self.order is None:
+            self.digests.publish(row.representation.digests)
+
+    def _cannot_compare(self, body: c.Partial | c.Whole) -> bool:
+        """A whole to continue with, but no byte of it that is here will be passed on the way to
+        the first gap: then all of it is taken."""
+        if self.confirmed or self.order or self.digests.wanted or not isinstance(body, c.Whole):
+            return False
+        assert self.row is not None
+        here = self.row.present_bytes > 0
+        return here and (self.row.complete or self.row.first_gap() == self.row.span.start)
+
+    def _object(self, representation: Representation) -> bool:
+        """Whether policy forbids this representation; then the transfer ends."""
+        error = objection(self.spec, representation)
+        if error is not None:
+            self._end(error)
+        return error is not None
+
+    def _end_of_unknown(self, lane: Lane) -> None:
+        assert self.row is not None
+        if self.row.span.start > 0 and lane.upto <= self.row.span.start:
+            self._end(outside(lane.upto))
+            return
+        self.unconfirmed_end = lane.framing == "close" and lane.upto < lane.stop
+        if self.unconfirmed_end and self.options.strict:
+            why = "the body ended with the connection, so nobody can say whether it is whole"
+            self._end(e.ProtocolError(self.spec.path, why))
+            return
+        if self.unconfirmed_end:
+            self.warn("the server did not say the length")
+        self.row.end()
+
+
+def outside(total: int | None) -> e.ProtocolError:
+    """What was asked for is not in the file."""
+    return e.ProtocolError("range", f"it lies outside of the {total} bytes of the remote file")
