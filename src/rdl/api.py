@@ -27,14 +27,15 @@ from rdl.core.transfer import Spec, Transfer
 from rdl.discovering import with_discovered
 from rdl.engine.crew import Crew
 from rdl.engine.driver import Driver
-from rdl.engine.reception import Edges
+from rdl.engine.reception import Edges, Place
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import RequestLimit, Throttle
 from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
-from rdl.sources import as_given, renewal
+from rdl.sources import as_given, mirrors_of, renewal
+from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
 from rdl.storage.window import WindowStore
@@ -160,6 +161,7 @@ class Session:
                 window=window_for(own.transfer.connections),
                 pinned=known,
                 renewable=options.renew is not None,
+                mirrors=tuple(map(redact_url, options.mirrors)),
             )
             return self._pass(url, own, spec, tell)
 
@@ -168,23 +170,18 @@ class Session:
     def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
         store = WindowStore(spec.window or 0)
         passage, transfer = Passage(store), Transfer(spec)
-        edges = Edges(
-            url,
-            self._transport(options.network),
-            store,
-            self._rate,
-            self._requests.of(url),
+        edges = replace(
+            self._edges(url, options, store),
             deliver=passage.deliver,
             report=REPORT,
             awaited=passage.awaited,
-            renew=renewal(url, options),
         )
         driver = Driver(transfer, edges, options.file, tell, self._crew)
         self._drivers.add(driver)
 
         def ended() -> None:
             self._drivers.discard(driver)
-            self._done_with(options.network)
+            self._done_with(url, options)
 
         passage.run(driver, transfer, ended)
         if self._interrupted is not None:
@@ -275,20 +272,15 @@ class Session:
                     dry_run=options.dry_run,
                     adopted=landing.adopted,
                     renewable=options.renew is not None,
+                    mirrors=landing.urls[1:],
+                    lead=landing.lead,
                 )
             )
-            edges = Edges(
-                url,
-                self._transport(network),
-                store,
-                self._rate,
-                self._requests.of(url),
-                renew=renewal(url, options),
-            )
+            edges = self._edges(url, options, store)
             try:
                 result, error = self._drive(Driver(transfer, edges, options.file, tell, self._crew))
             finally:
-                self._done_with(network)
+                self._done_with(url, options)
             if isinstance(error, AuthError) and network.user is not None:
                 error.after_login()
         except BaseException:
@@ -325,6 +317,23 @@ class Session:
         finally:
             self._drivers.discard(driver)
 
+    def _edges(self, url: str, options: Options, store: Store) -> Edges:
+        """What a transfer works with; _done_with() is to follow."""
+        transport, requests = self._transport(options.network), self._requests
+        mirrors = [
+            Place(one, transport=self._transport(network), requests=requests.of(one))
+            for one, network in mirrors_of(url, options)
+        ]
+        return Edges(
+            url,
+            transport,
+            store,
+            self._rate,
+            requests.of(url),
+            renew=renewal(url, options),
+            mirrors=tuple(mirrors),
+        )
+
     def _transport(self, network: NetworkOptions) -> Transport:
         with self._lock:
             if network not in self._transports:
@@ -332,10 +341,10 @@ class Session:
             self._users[network] += 1
             return self._transports[network]
 
-    def _done_with(self, network: NetworkOptions) -> None:
+    def _done_with(self, url: str, options: Options) -> None:
         """Of many different logins and headers only a few keep idle connections."""
         with self._lock:
-            self._users[network] -= 1
+            self._users.subtract([options.network, *(own for _, own in mirrors_of(url, options))])
             idle = [one for one in self._transports if not self._users[one]]
             old = [self._transports.pop(one) for one in idle[:-IDLE_TRANSPORTS]]
             for one in idle[:-IDLE_TRANSPORTS]:

@@ -17,6 +17,7 @@ from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.proving import proof_of
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
+from rdl.core.text import redact_url
 from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Header, Saved
@@ -52,6 +53,10 @@ class Landing:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._path, self._url, self._options = path, url, options
+        self.urls = (url, *map(redact_url, options.mirrors))
+        """Of all sources, redacted."""
+        self.lead = 0
+        """By which of them the partial was begun."""
         self._disk, self._check = disk or PosixDisk(), check
         self.existing: Representation | None = None
         self.adopted: tuple[ByteRange, ...] = ()
@@ -145,8 +150,12 @@ class Landing:
         """Whether what was begun there may be continued from our URL. Validators speak for one
         URL, but for those that are made of the bytes. A query may be new: it is where signatures
         stand."""
-        same = header.url.partition("?")[0] == self._url.partition("?")[0]
-        return same or header.representation.distinctive
+        begun = header.url.partition("?")[0]
+        for number, url in enumerate(self.urls):
+            if url.partition("?")[0] == begun:
+                self.lead = number
+                return True
+        return header.representation.distinctive
 
     def _copy_partial(self) -> bool:
         """With --continue FILE itself may be a partial: it is copied to where partials stand.

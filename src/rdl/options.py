@@ -47,6 +47,15 @@ class Digest(Struct, frozen=True):
     hex: str
 
 
+class BlockDigests(Struct, frozen=True):
+    """Digests of blocks of `size` bytes each, the last maybe shorter, in order. `algorithm` is
+    hashlib's name."""
+
+    size: int
+    algorithm: str
+    hexes: tuple[str, ...]
+
+
 class RangeSpec(Struct, frozen=True):
     """A range as asked for: `[start, stop)`, stop None: to the end; or the last `suffix` bytes."""
 
@@ -76,6 +85,8 @@ class TransferOptions(Struct, frozen=True):
     block_size: int | None = None
     expected_size: int | None = None
     """The complete-length that the remote file must have."""
+    blocks: BlockDigests | None = None
+    """Digests of the blocks of the whole file; each block is checked when it is here."""
 
 
 class FileOptions(Struct, frozen=True):
@@ -99,6 +110,10 @@ class Options(Struct, frozen=True):
     dry_run: bool = False
     sums: tuple[str, ...] = ()
     """URLs of sums files; each must name the file."""
+    mirrors: tuple[str, ...] = ()
+    """Further URLs of the same bytes, best first."""
+    found_mirrors: tuple[str, ...] = ()
+    """Such as the server names; used only where a digest decides."""
     renew: Callable[[str], str] | None = None
     """Given the URL as it was given, returns a new one of the same file when that has had its
     time. Called in a thread of its own; it may raise an RdlError, which ends the download."""

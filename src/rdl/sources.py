@@ -10,10 +10,10 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from rdl.core.digest import digests_in_fragment
-from rdl.core.text import safe_text
+from rdl.core.text import redact_url, safe_text
 from rdl.engine.reception import Place
 from rdl.errors import AuthError, RdlError, UsageError
-from rdl.options import Digest, Options
+from rdl.options import Digest, NetworkOptions, Options
 from rdl.transport.base import Lineage
 from rdl.transport.urls import origin, parse_url, split_userinfo
 
@@ -24,6 +24,11 @@ def as_given(url: str, options: Options, *, whole: bool) -> tuple[str, Options]:
     """The URL without its login, which belongs to the request and to no name, file or message;
     and, where the `whole` file is wanted, the digests of its fragment. Raises UsageError."""
     parse_url(url)
+    for mirror in options.mirrors:
+        parse_url(mirror)
+        if split_userinfo(mirror)[1] is not None:
+            why = "a login in its URL is not used"
+            raise UsageError(f"mirror {redact_url(mirror)}", why, hint="netrc may hold it")
     url, user, password = split_userinfo(url)
     network, transfer = options.network, options.transfer
     if user is not None and network.user is None:
@@ -41,6 +46,19 @@ def _agreeing(said: tuple[Digest, ...], given: tuple[Digest, ...]) -> tuple[Dige
             why = f"its fragment says another {digest.algorithm} than was given"
             raise UsageError("the URL", why)
     return tuple(known.values())
+
+
+def _abroad(url: str, given: str, network: NetworkOptions) -> NetworkOptions:
+    """How to ask for `url`, when the login and the private fields are of the URL `given`. What
+    says itself for which host it is (netrc, cookies) goes there all the same."""
+    if origin(parse_url(url)) == origin(parse_url(given)):
+        return network
+    return replace(network, headers=(), user=None, password=None, cert=None, key=None)
+
+
+def mirrors_of(given: str, options: Options) -> list[tuple[str, NetworkOptions]]:
+    """The mirrors of the URL `given`, and how to ask each of them."""
+    return [(url, _abroad(url, given, options.network)) for url in options.mirrors]
 
 
 def renewal(given: str, options: Options) -> Callable[[], Place] | None:
@@ -61,6 +79,6 @@ def renewal(given: str, options: Options) -> Callable[[], Place] | None:
             raise AuthError(WHAT, f"could not be made: {safe_text(repr(bug), 200)}") from bug
         if user is not None:
             raise AuthError(WHAT, "it contains a login, which is not taken from there")
-        return Place(url, Lineage(origin(parse_url(given))))
+        return Place(url, Lineage(origin(parse_url(given))), led=True)
 
     return renewed

@@ -84,6 +84,8 @@ class Asking(Failing):
             return
         self._drop_silent()
         fresh: list[Lane] = []
+        if len(ready) > 1:  # what is left is for the fastest
+            ready.sort(key=lambda one: -self.lanes.usual(self.now, one.like))
         for source in ready:
             if source.joined and source.ranges:
                 self._ask_more(source, fresh)
@@ -195,23 +197,18 @@ class Asking(Failing):
         """A lane is slow while a worker is idle: that one takes what it will bring earlier, or
         all of it."""
         ordered = self.order is not None
-        laggard = self.lanes.laggard(self.now, ordered=ordered)
+        laggard = self.lanes.laggard(self.now, source.like, ordered=ordered)
         if laggard is None and len(self.sources) > 1:
-            laggard = self._outrun(source)
+            laggard = self.lanes.outrun(self.now, source.like)
         if laggard is None:
             if self.lanes.flowing():
                 self._look_at(self.now + LOOK_SECONDS)
             return None
-        if ordered and (stop := self.lanes.fair_stop(laggard, self.now)) is not None:
+        if ordered and (stop := self.lanes.fair_stop(laggard, self.now, source.like)) is not None:
             return Steal(laggard.segment, ByteRange(stop, laggard.stop))
         self.lanes.give_up(laggard)
         self.drop(laggard)
         return None
-
-    def _outrun(self, source: Source) -> Lane | None:
-        """The lane of a slower source whose rest this one would bring in half the time."""
-        rate = self.lanes.rate_of(source.number, self.now) or source.rate
-        return self.lanes.outrun(source.number, rate, self.now)
 
     def _begin_step(self, source: Source, step: Claim | Steal, fresh: list[Lane]) -> Lane:
         """A lane for this step. What is taken from a `fresh` one, it has not asked for yet; a gap

@@ -82,6 +82,16 @@ class Warned(Struct, frozen=True):
 Fact = Planned | Started | Progress | Retrying | Changed | Verifying | Warned
 
 
+class Share(Struct, frozen=True):
+    """What one of several sources brought in this run: `ranges` are first and last bytes, of what
+    still counts. `error`: why it was not used to the end, empty where it was."""
+
+    url: str
+    bytes_downloaded: int
+    ranges: tuple[tuple[int, int], ...] = ()
+    error: str = ""
+
+
 class Result(Struct, frozen=True):
     """The end of one download; the result object of CLI.md. `digests`: algorithm to hex.
 
@@ -107,6 +117,8 @@ class Result(Struct, frozen=True):
     trust: str = "T0"
     completeness: str = "confirmed"
     range: tuple[int, int] | None = None
+    sources: tuple[Share, ...] = ()
+    """With mirrors: each source, in the order given."""
     error: str = ""
     hint: str = ""
 

@@ -12,7 +12,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.events import Changed as ChangedFact
 from rdl.core.failing import ENOUGH_GAIN, RESTARTS_OF_MANY
 from rdl.core.identity import Dislikes
-from rdl.core.joining import strange
+from rdl.core.joining import UNKNOWN, differs, vouched
 from rdl.core.lanes import Lane
 from rdl.core.order import Order
 from rdl.core.receiving import begins_anew, clipped
@@ -126,7 +126,7 @@ class Filling(Taking):
 
     def ended(self, event: m.Ended, filling: bool) -> None:
         """A lane is over; while `filling`, what it lacks goes back to the row."""
-        lane = self.lanes.pop(event.segment, self.now)
+        lane = self.lanes.pop(event.segment)
         if lane is None:
             return
         source = self.sources.of(lane)
@@ -175,12 +175,18 @@ class Filling(Taking):
         source = self.sources.of(lane)
         if self.row is None or self.known(source) is not None:
             return True
-        decided = bool(self.digests.checked)
-        why = strange(self.row.representation, body.representation, decided=decided)
-        if not why:
-            source.known = body.representation
+        known, offered = self.row.representation, body.representation
+        why, decided = differs(known, offered), bool(self.digests.checked)
+        if not why and (decided or (vouched(known, offered) and not source.found)):
+            source.known = offered
             return True
-        if not self._leave(source, e.ChangedError(source.url, why)):
+        if why or source.found:
+            if not self._leave(source, e.ChangedError(source.url, why or UNKNOWN)):
+                self._changed(lane, c.Changed(body))
+        elif self.sources.put_aside(source):
+            self.warn(f"{source.url} is used only when no other is left: {UNKNOWN}")
+            self.drop(lane)
+        else:
             self._changed(lane, c.Changed(body))
         return False
 

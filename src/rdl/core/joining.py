@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from rdl.core.representation import Representation
 
+UNKNOWN = "nothing shows that its file is the same; a digest would (--checksum)"
 
-def strange(known: Representation, offered: Representation, *, decided: bool) -> str:
-    """Why what it offers may be another file, or nothing. `decided`: a digest tells in the end."""
+
+def differs(known: Representation, offered: Representation) -> str:
+    """Why what it offers is another file, or nothing."""
     if offered.total != known.total:
         size = "a length that it does not say" if offered.total is None else str(offered.total)
         return f"its file has {size} bytes, not {known.total}"
-    if known.contradicts(offered.digests):
-        return "it publishes another digest"
+    return "it publishes another digest" if known.contradicts(offered.digests) else ""
+
+
+def vouched(known: Representation, offered: Representation) -> bool:
+    """Whether something that belongs to the bytes, or that copies of a file keep, is the same."""
     hexes = {digest.hex for digest in known.digests}
-    same = any(digest.hex in hexes for digest in offered.digests)
-    same = same or (offered.strong_etag is not None and offered.etag == known.etag)
-    dated = known.last_modified is not None and offered.last_modified == known.last_modified
-    if decided or same or dated:
-        return ""
-    return "nothing shows that its file is the same; a digest would (--checksum)"
+    if any(digest.hex in hexes for digest in offered.digests):
+        return True
+    if offered.strong_etag is not None and offered.etag == known.etag:
+        return True
+    return known.last_modified is not None and offered.last_modified == known.last_modified

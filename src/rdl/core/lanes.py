@@ -13,7 +13,7 @@ WORTH_MEASURING, LEAST_SECONDS = 64 << 10, 0.05
 the network."""
 LAGGARD_SECONDS = 0.3
 LEAST_KEPT = 64 << 10
-SILENT_SECONDS = 10.0
+SILENT_SECONDS, LONG_SECONDS = 10.0, 4.0
 
 
 class Lane(Struct):
@@ -60,13 +60,28 @@ class Lane(Struct):
         return (self.stop - self.upto) * (now - self.flowing_at) / max(1, self.gained)
 
 
+class Like(Struct, frozen=True):
+    """Lanes of this source; those that have ended had `rate` bytes a second (0: none has)."""
+
+    source: int
+    rate: float
+
+    @classmethod
+    def of(cls, lane: Lane, rate: float, now: float) -> Like:
+        """Its source, after one more has ended; little says nothing of a connection's speed."""
+        if lane.gained >= WORTH_MEASURING:
+            fresh = lane.gained / max(LEAST_SECONDS, now - lane.flowing_at)
+            rate = 0.7 * rate + 0.3 * fresh if rate else fresh
+        return cls(lane.source, rate)
+
+
 class Lanes:
     """Lanes by their segment. `most`: the highest number at one time."""
 
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._next, self.most = 1, 0
-        self._usual, self._grace = 0.0, LAGGARD_SECONDS
+        self._grace = LAGGARD_SECONDS
         self._slowest, self._answered_at = SILENT_SECONDS / 3, float("-inf")
 
     def __repr__(self) -> str:
@@ -99,12 +114,10 @@ class Lanes:
     def get(self, segment: int) -> Lane | None:
         return self._lanes.get(segment)
 
-    def pop(self, segment: int, now: float) -> Lane | None:
+    def pop(self, segment: int) -> Lane | None:
         """It ended."""
         lane = self._lanes.pop(segment, None)
         if lane is not None and lane.gained >= WORTH_MEASURING:
-            rate = lane.gained / max(LEAST_SECONDS, now - lane.flowing_at)
-            self._usual = 0.7 * self._usual + 0.3 * rate if self._usual else rate
             self._grace = LAGGARD_SECONDS
         return lane
 
@@ -128,10 +141,11 @@ class Lanes:
             lane.stop = min(limit, lane.end)
         return held
 
-    def laggard(self, now: float, *, ordered: bool) -> Lane | None:
-        """A lane much slower than others were that all wait for: `ordered` the first such one
-        (all wait for it now, or will), else the one that will be the last."""
+    def laggard(self, now: float, like: Like, *, ordered: bool) -> Lane | None:
+        """A lane much slower than others of its source that all wait for: `ordered` the first
+        such one (all wait for it now, or will), else the one that will be the last."""
         flowing = [lane for lane in self._lanes.values() if lane.flowing and not lane.dropped]
+        flowing = [lane for lane in flowing if lane.source == like.source]
         if self.draining():
             return None
         if ordered:
@@ -141,47 +155,42 @@ class Lanes:
             flowing = sorted(flowing, key=lambda lane: -lane.seconds_left(now))[:1]
             flowing = [lane for lane in flowing if lane.seconds_left(now) >= LAGGARD_SECONDS]
             grace = self._grace
-        usual = self._usual_now(now)
+        usual = self.usual(now, like)
         return next((lane for lane in flowing if _slow(lane, now, grace, usual)), None)
 
-    def _usual_now(self, now: float) -> float:
-        """Bytes a second of a lane like others: of those that flow, where three can tell, else of
-        those that have ended."""
-        aged = [lane for lane in self._lanes.values() if lane.flowing and not lane.dropped]
-        aged = [lane for lane in aged if now - lane.flowing_at >= LAGGARD_SECONDS]
-        rates = sorted(lane.came / (now - lane.flowing_at) for lane in aged)
-        return rates[len(rates) // 2] if len(rates) >= 3 else self._usual
-
-    def rate_of(self, source: int, now: float) -> float:
-        """Bytes a second of a lane of this source, by those that have flowed long enough."""
-        rates = [
-            lane.came / (now - lane.flowing_at)
-            for lane in self._lanes.values()
-            if lane.source == source and lane.flowing and now - lane.flowing_at >= LAGGARD_SECONDS
+    def outrun(self, now: float, like: Like) -> Lane | None:
+        """The lane of another source that will be the last, where one like these would have
+        brought its rest in half the time, or is not known and may."""
+        others = [lane for lane in self._lanes.values() if lane.source != like.source]
+        others = [
+            lane for lane in others if lane.flowing and now - lane.flowing_at >= LEAST_SECONDS
         ]
-        return sum(rates) / len(rates) if rates else 0.0
-
-    def outrun(self, source: int, rate: float, now: float) -> Lane | None:
-        """The lane of another source that has most to do, where one of this `source`, at `rate`,
-        would have brought its rest in half the time."""
-        others = [lane for lane in self._lanes.values() if lane.source != source]
-        others = [lane for lane in others if lane.flowing and now > lane.flowing_at]
-        if not rate or not others or self.draining():
+        if not others or self.draining():
             return None
         last = max(others, key=lambda lane: lane.seconds_left(now))
-        least = LAGGARD_SECONDS + 2 * (last.stop - last.at) / rate
+        usual = self.usual(now, like)
+        least = LAGGARD_SECONDS + 2 * (last.stop - last.at) / usual if usual else LONG_SECONDS
         return last if last.seconds_left(now) > least else None
+
+    def usual(self, now: float, like: Like) -> float:
+        """Bytes a second of a lane like these: of those that flow, where three can tell, else of
+        those that have ended."""
+        aged = [lane for lane in self._lanes.values() if lane.flowing and not lane.dropped]
+        aged = [lane for lane in aged if lane.source == like.source]
+        aged = [lane for lane in aged if now - lane.flowing_at >= LAGGARD_SECONDS]
+        rates = sorted(lane.came / (now - lane.flowing_at) for lane in aged)
+        return rates[len(rates) // 2] if len(rates) >= 3 else like.rate
 
     def give_up(self, lane: Lane) -> None:
         """It is to be dropped for its slowness. Not so soon again, until one brings something:
         it may be the server that is slow."""
         self._grace *= 2
 
-    def fair_stop(self, lane: Lane, now: float) -> int | None:
+    def fair_stop(self, lane: Lane, now: float, like: Like) -> int | None:
         """Where to cut a slow lane so that an idle worker of the usual speed ends together with
         it, or a little later; None when there is too little left to share."""
         rate, rest = lane.came / (now - lane.flowing_at), lane.stop - lane.at
-        keep = max(LEAST_KEPT, int(rest * rate / (rate + self._usual_now(now))))
+        keep = max(LEAST_KEPT, int(rest * rate / (rate + self.usual(now, like))))
         return lane.at + keep if rest >= 2 * keep else None
 
     def answered(self, lane: Lane, now: float) -> None:

@@ -70,6 +70,8 @@ class Begin(Struct, frozen=True):
     block_size: int
     adopted: tuple[ByteRange, ...] = ()
     """These bytes of the part file stay, and are not recorded as extents."""
+    url: str = ""
+    """Of the mirror that has it, redacted; empty: as given."""
 
 
 class Reserve(Struct, frozen=True):

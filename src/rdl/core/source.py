@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, joined
+from rdl.core.events import Share
 from rdl.core.identity import NOTHING, Dislikes
-from rdl.core.lanes import Lane
+from rdl.core.lanes import Lane, Like
 from rdl.core.link import Link
 from rdl.core.pace import Growth, Patience
 from rdl.core.representation import Representation
@@ -22,8 +23,6 @@ from rdl.errors import RdlError
 
 MOST_CONNECTIONS, MOST_AT_ONCE = 8, 4
 """To one source, and so many sources at one time."""
-LEAST_SECONDS = 0.05
-WORTH_MEASURING = 64 << 10
 
 
 class Source(Struct):
@@ -34,6 +33,7 @@ class Source(Struct):
     url: str
     patience: Patience
     growth: Growth
+    like: Like
     renewable: bool = False
     found: bool = False
     """Named by a server, not by the user: used only where a digest decides."""
@@ -50,10 +50,11 @@ class Source(Struct):
     strikes: int = 0
     cut_early: int = 0
     gained: int = 0
-    """Bytes in this run; of one of its connections `rate` a second, as far as any has ended."""
-    rate: float = 0.0
+    """Bytes in this run."""
     brought: list[ByteRange] = field(default_factory=list)
     """What lanes brought that have ended."""
+    aside: bool = False
+    """Nothing shows that it has the same: used when no other is left."""
     left: RdlError | None = None
     """Why it is not used any more."""
 
@@ -64,9 +65,7 @@ class Source(Struct):
     def ended(self, lane: Lane, now: float) -> None:
         """A lane of it is over."""
         self.bring(ByteRange(lane.began, max(lane.began, lane.upto)))
-        if lane.gained >= WORTH_MEASURING:
-            rate = lane.gained / max(LEAST_SECONDS, now - lane.flowing_at)
-            self.rate = 0.7 * self.rate + 0.3 * rate if self.rate else rate
+        self.like = Like.of(lane, self.like.rate, now)
 
     def bring(self, range: ByteRange) -> None:
         """These bytes are of it."""
@@ -113,7 +112,7 @@ class Sources:
         options, number = self._spec.options, len(self._all)
         patience = Patience(options.retry, options.retry_max_time, self._spec.seed + number)
         growth = Growth(MOST_CONNECTIONS, options.connections)
-        self._all.append(Source(number, url, patience, growth, found=found))
+        self._all.append(Source(number, url, patience, growth, Like(number, 0.0), found=found))
         return self._all[-1]
 
     def of(self, lane: Lane) -> Source:
@@ -124,11 +123,17 @@ class Sources:
         if len(self._all) == 1:
             return self._all
         use = [one for one in self._all if one.left is None]
+        use = [one for one in use if not one.aside] or use
         return sorted(use, key=lambda one: (one is not self.lead, not one.joined, one.number))
 
     def besides(self, source: Source) -> list[Source]:
         """The usable others."""
         return [one for one in self._all if one is not source and one.left is None]
+
+    def put_aside(self, source: Source) -> bool:
+        """Whether there is another one to wait for."""
+        source.aside = any(not one.aside for one in self.besides(source))
+        return source.aside
 
     @property
     def ranges(self) -> bool:
@@ -147,6 +152,20 @@ class Sources:
         use = [one for one in self._all if one.joined and one.left is None]
         total = sum(one.growth.level for one in use) or self.given.growth.level
         return total if most is None else min(most, total)
+
+    def shares(self) -> tuple[Share, ...]:
+        """What each of several brought."""
+        if len(self._all) == 1:
+            return ()
+        return tuple(
+            Share(
+                one.url,
+                one.gained,
+                tuple((run.start, run.stop - 1) for run in joined(sorted(one.brought))),
+                str(one.left) if one.left else "",
+            )
+            for one in self._all
+        )
 
     def blame(self, error: RdlError) -> RdlError:
         """The error to end with when all have failed: that of the URL as given."""

@@ -50,7 +50,9 @@ class Taking(Asking):
         self.adopted = keep_adopted(self.row, lane, self.adopted)
         self.reused = self.row.present_bytes
         part, block_size = self.row.part, self.row.block_size
-        self.emit(m.Begin(representation, part, block_size, self.adopted))
+        lead = self.sources.lead
+        url = "" if lead is self.sources.given else lead.url
+        self.emit(m.Begin(representation, part, block_size, self.adopted, url))
         if self.row.size:
             self.emit(m.Reserve(self.row.size))
         self._accept(lane, body)

@@ -248,6 +248,7 @@ class Transfer:
             retries=sum(source.patience.total for source in self._fill.sources),
             completeness="unconfirmed" if self._fill.unconfirmed_end or error else "confirmed",
             range=asked(self.row, self.options.range),
+            sources=self._fill.sources.shares(),
         )
         result = about_row(result, self.row, self._fill.existing, error)
         if isinstance(error, AuthError) and not error.hint and result.resumable:

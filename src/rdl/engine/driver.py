@@ -75,8 +75,10 @@ class Driver:
         self._options, self._tell = options or FileOptions(), tell
         self._events: SimpleQueue[m.Event] = SimpleQueue()
         self._receptions: dict[int, Reception] = {}
-        self._given = self._link = Place(edges.url)
-        """The URL as given, or made since, and where it led."""
+        self._given = [Place(edges.url), *edges.mirrors]
+        """The URL of each source, as given or made since,"""
+        self._links = list(self._given)
+        """and where it led."""
         self._crew, self._shared = crew or Crew(), crew is not None
         self._sync = Backroom("sync", self._broken)
         self._hash = Backroom("hash", self._broken)
@@ -167,7 +169,7 @@ class Driver:
         _PERFORM[type(command)](self, command)
 
     def _do_fetch(self, command: m.Fetch) -> None:
-        place = self._given if command.fresh else self._link
+        place = (self._given if command.fresh else self._links)[command.source]
         reception = Reception(command, self._edges, place)
         self._receptions[command.segment] = reception
         self._crew.start(reception, self._events.put)
@@ -175,7 +177,7 @@ class Driver:
     def _do_receive(self, command: m.Receive) -> None:
         reception = self._receptions[command.segment]
         if reception.fresh:
-            self._link = reception.place
+            self._links[reception.source] = reception.place
         reception.receive(command)
 
     def _do_trim(self, command: m.Trim) -> None:
@@ -193,7 +195,7 @@ class Driver:
     def _renew(self) -> None:
         try:
             assert self._edges.renew is not None
-            self._given = self._link = self._edges.renew()
+            self._given[0] = self._links[0] = self._edges.renew()
         except RdlError as error:
             self._events.put(m.Renewed(error))
         else:
@@ -204,7 +206,7 @@ class Driver:
         self._follower = Follower(self._edges.store)
         spec = self._transfer.spec
         header = Header(
-            spec.url,
+            command.url or spec.url,
             command.representation,
             command.block_size,
             command.span,

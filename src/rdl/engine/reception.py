@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 from xxhash import xxh3_64
 
 from rdl.core import messages as m
@@ -44,13 +45,19 @@ class Edges(Struct, frozen=True):
     has that byte tells before it waits for more. Nothing is recorded for a later run."""
     renew: Callable[[], Place] | None = None
     """Makes a new URL; may take long, and raises RdlError."""
+    mirrors: tuple[Place, ...] = ()
+    """The sources 1, 2, ..."""
 
 
 class Place(Struct, frozen=True):
-    """Where to ask: a URL, and how one came to it (None: it is the one given)."""
+    """Where to ask: a URL, and how one came to it (None: it is the one given); `led`: by a
+    redirect, or as a new one in place of that. A mirror has its own ways."""
 
     url: str
     lineage: Lineage | None = None
+    led: bool = False
+    transport: Transport | None = None
+    requests: Throttle | None = None
 
 
 class Reception:
@@ -58,7 +65,7 @@ class Reception:
 
     def __init__(self, fetch: m.Fetch, edges: Edges, place: Place) -> None:
         self._fetch, self._edges, self._place = fetch, edges, place
-        self.segment, self.fresh = fetch.segment, fetch.fresh
+        self.segment, self.source, self.fresh = fetch.segment, fetch.source, fetch.fresh
         self._exchange: Exchange | None = None
         self.decided = False
         """Whether the heart has said what becomes of it."""
@@ -74,7 +81,7 @@ class Reception:
         url = self._exchange.head.url if self._exchange else ""
         if not url or self._exchange is None or url == self._place.url:
             return self._place
-        return Place(url, self._exchange.lineage)
+        return replace(self._place, url=url, lineage=self._exchange.lineage, led=True)
 
     @property
     def answered(self) -> bool:
@@ -142,7 +149,8 @@ class Reception:
 
     def open(self) -> m.Head | m.Ended:
         """Send the request and wait for the head."""
-        self._pause(self._edges.requests.take(1))
+        requests = self._place.requests or self._edges.requests
+        self._pause(requests.take(1))
         if self._dropped.is_set():
             return m.Ended(self.segment)
         headers = self._fetch.headers
@@ -150,11 +158,11 @@ class Reception:
             headers = (("Range", field), *headers)
         try:
             request = Request(self._place.url, headers, lineage=self._place.lineage)
-            self._exchange = self._edges.transport.open(request)
+            transport = self._place.transport or self._edges.transport
+            self._exchange = transport.open(request)
         except RdlError as error:
             return m.Ended(self.segment, error)
-        elsewhere = self.place.lineage is not None
-        return m.Head(self.segment, self._exchange.head, elsewhere)
+        return m.Head(self.segment, self._exchange.head, self.place.led)
 
     def step(self, view: memoryview) -> tuple[m.Event, ...]:
         """Read once and write it; what there is to report."""

@@ -52,6 +52,7 @@ def result_object(result: Result, warnings: Sequence[str] = ()) -> dict[str, Any
     """The object of one download's end; `event` is "done" or "error"."""
     event = "error" if result.exit_code else "done"
     fields = _clean(asdict(result)) | {"warnings": [redact_text(text) for text in warnings]}
+    fields["sources"] = [_clean(asdict(one)) for one in result.sources]
     return {"schema": SCHEMA, "event": event, **fields}
 
 
