@@ -34,6 +34,8 @@ class Asking(Failing):
         """When to look again whether a lane is slow that all wait for, or gets no answer, or
         whether another source is worth while."""
         self._confirmed_at = 0.0
+        self._heir: Source | None = None
+        """Who takes what a slower source was to bring."""
 
     @property
     def parallel(self) -> bool:
@@ -85,7 +87,8 @@ class Asking(Failing):
         self._drop_silent()
         fresh: list[Lane] = []
         if len(ready) > 1:  # what is left is for the fastest
-            ready.sort(key=lambda one: -self.lanes.usual(self.now, one.like))
+            heir = self._heir
+            ready.sort(key=lambda one: (one is not heir, -self.lanes.usual(self.now, one.like)))
         for source in ready:
             if source.joined and source.ranges:
                 self._ask_more(source, fresh)
@@ -113,6 +116,7 @@ class Asking(Failing):
                 return
             fresh.append(self._begin_step(source, step, fresh))
             begun += 1
+            self._heir = None
 
     def _shows(self, step: Claim | Steal) -> bool:
         """Whether a new link shows by the body of this step that it is the same file."""
@@ -200,6 +204,7 @@ class Asking(Failing):
         laggard = self.lanes.laggard(self.now, source.like, ordered=ordered)
         if laggard is None and len(self.sources) > 1:
             laggard = self.lanes.outrun(self.now, source.like)
+            self._heir = source if laggard else self._heir
         if laggard is None:
             if self.lanes.flowing():
                 self._look_at(self.now + LOOK_SECONDS)

@@ -50,6 +50,8 @@ class Failing:
         self._erratic = False
         """Each answer has other validators: what was asked for is told by the digest alone."""
         self._exhausted: e.RdlError | None = None
+        self.accused: Source | None = None
+        """The source whose bytes came again when the digest was wrong."""
         self._restarts = 0
         self._joint = JOINT
         self.order = Order(spec.window) if spec.window else None

@@ -206,6 +206,23 @@ class Filling(Taking):
             brought[lane.source].append(ByteRange(lane.began, max(lane.began, lane.upto)))
         return [one for one in self.sources if any(run.clip(range) for run in brought[one.number])]
 
+    def accuse(self) -> bool:
+        """The digest is wrong: what one source brought is fetched again from the others. Whether
+        there is one, and others; the lead is the last to be accused."""
+        accused = [one for one in self.sources if one.brought]
+        accused.sort(key=lambda one: (one is self.sources.lead, sum(map(len, one.brought))))
+        for source in accused:
+            size = sum(map(len, source.brought))
+            if self.disclaim(source, f"the digest is wrong: {size} bytes from there come again"):
+                self.accused = source
+                return True
+        return False
+
+    def convict(self) -> None:
+        """The digest is right."""
+        if self.accused is not None:
+            self.warn(f"{self.accused.url} sent wrong bytes; they came again from elsewhere")
+
     def disclaim(self, source: Source, why: str) -> bool:
         """Leave it, and fetch again what it brought. False when there is no other."""
         if source.left is None and not self._leave(source, e.ChangedError(source.url, why)):

@@ -13,7 +13,7 @@ WORTH_MEASURING, LEAST_SECONDS = 64 << 10, 0.05
 the network."""
 LAGGARD_SECONDS = 0.3
 LEAST_KEPT = 64 << 10
-SILENT_SECONDS, LONG_SECONDS = 10.0, 4.0
+SILENT_SECONDS, TRY_SECONDS = 10.0, 1.0
 
 
 class Lane(Struct):
@@ -162,15 +162,24 @@ class Lanes:
         """The lane of another source that will be the last, where one like these would have
         brought its rest in half the time, or is not known and may."""
         others = [lane for lane in self._lanes.values() if lane.source != like.source]
-        others = [
-            lane for lane in others if lane.flowing and now - lane.flowing_at >= LEAST_SECONDS
-        ]
+        others = [lane for lane in others if lane.flowing and now - lane.flowing_at >= self._grace]
         if not others or self.draining():
             return None
         last = max(others, key=lambda lane: lane.seconds_left(now))
-        usual = self.usual(now, like)
-        least = LAGGARD_SECONDS + 2 * (last.stop - last.at) / usual if usual else LONG_SECONDS
-        return last if last.seconds_left(now) > least else None
+        rate, seconds = self._one_more(now, like), TRY_SECONDS
+        if rate is not None:
+            seconds = LAGGARD_SECONDS + 2 * (last.stop - last.at) / max(1.0, rate)
+        return last if last.seconds_left(now) > seconds else None
+
+    def _one_more(self, now: float, like: Like) -> float | None:
+        """Bytes a second that a further lane like these would have, when they share what their
+        source gives. None: that is not known yet."""
+        mine = [lane for lane in self._lanes.values() if lane.source == like.source]
+        if not mine:
+            return like.rate or None
+        flowing = [lane for lane in mine if lane.flowing and now > lane.flowing_at]
+        total = sum(lane.came / max(LEAST_SECONDS, now - lane.flowing_at) for lane in flowing)
+        return total / (len(mine) + 1)
 
     def usual(self, now: float, like: Like) -> float:
         """Bytes a second of a lane like these: of those that flow, where three can tell, else of

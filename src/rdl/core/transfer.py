@@ -112,6 +112,8 @@ class Transfer:
         if why and self._fill.adopted:
             self.phase = Phase.FILLING
             self._fill.disown()
+        elif why and self._fill.accuse():
+            self.phase = Phase.FILLING
         elif why:
             self._fill.emit(m.Quarantine())
             hint = f"the data is kept as {self.spec.path}.part.bad; rdl clean --bad removes it"
@@ -119,6 +121,7 @@ class Transfer:
                 hint += "; --verify off takes it without the server's digest"
             self._finish(DigestMismatch(self.spec.path, why, hint=hint))
         else:
+            self._fill.convict()
             self._publish()
 
     def _on_published(self, event: m.Published) -> None:
