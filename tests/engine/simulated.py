@@ -14,7 +14,7 @@ from rdl.core import messages as m
 from rdl.core.events import Result
 from rdl.core.transfer import Spec, Transfer
 from rdl.engine.driver import Driver
-from rdl.engine.reception import Edges, Reception
+from rdl.engine.reception import Edges, Place, Reception
 from rdl.engine.throttle import Throttle
 from rdl.errors import RdlError
 from rdl.landing import Landing
@@ -22,10 +22,15 @@ from rdl.options import Options
 from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
-from tests.engine.world import TARGET, Killed, World
+from tests.engine.world import MIRROR, TARGET, Killed, World
 
 URL = "http://server/file"
 MOST_STEPS = 60_000
+
+
+def mirrors_of(world: World) -> tuple[str, ...]:
+    """Their URLs."""
+    return tuple(f"{MIRROR}{number}/file" for number in range(len(world.mirrors)))
 
 
 class Agenda:
@@ -124,6 +129,7 @@ class SimulatedDriver(Driver):
             lambda: world.now,
             deliver,
             awaited=awaited,
+            mirrors=tuple(map(Place, mirrors_of(world))),
         )
         super().__init__(transfer, edges)
         self._world, self._agenda = world, Agenda(world)
@@ -202,6 +208,8 @@ class Process:
                 remembered,
                 landing.existing,
                 adopted=landing.adopted,
+                mirrors=options.mirrors,
+                lead=landing.lead,
             )
             self.driver = SimulatedDriver(world, Transfer(spec), store)
 

@@ -21,7 +21,7 @@ from rdl.storage import index_file
 from rdl.storage.copying import PRIVATE
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
-from tests.engine.simulated import Process
+from tests.engine.simulated import Process, mirrors_of
 from tests.engine.world import TARGET, Killed, Version, World
 
 MOST_RUNS = 40
@@ -49,6 +49,8 @@ class Story:
         self.store: PartStore | None = None
         self.idle = False
         self.digest = random.random() < 0.3
+        if self.digest and self.world.luck.random() < 0.2:
+            self.world.mirrors.append("wrong")
         self.options = TransferOptions(
             connections=random.choice([None, 1, 3, 8]),
             min_split=random.choice([1, 4096, 65536]),
@@ -90,6 +92,8 @@ class Story:
         """Whether the file stands there, and is the newest as far as its tag can say."""
         last = self.world.versions[-1].tag
         wanted = [version.content for version in self.world.versions if version.tag == last]
+        if "stale" in self.world.mirrors and not self.digest:
+            wanted.append(self.world.versions[0].content)
         return self.world.disk.read(TARGET) in wanted
 
     def _run(self, fate: str) -> bool:
@@ -121,6 +125,7 @@ class Story:
         options = Options(
             transfer=replace(self.options, digests=self._digests(current)),
             file=FileOptions(adopt=self.adopt),
+            mirrors=mirrors_of(world),
         )
         part = PartStore(TARGET, adopt=self.adopt, disk=world.disk)
         store = SmallStore(part, world.disk)

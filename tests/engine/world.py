@@ -21,6 +21,7 @@ TARGET = Path("/disk/file")
 TROUBLES = ["refuse", "503", "start", "gzip", "total", "200"]
 TROUBLES += ["416", "bare", "short", "204", "mute"]
 STALL_SECONDS = 30.0
+MIRROR = "http://mirror"
 
 
 class Killed(BaseException):
@@ -60,6 +61,12 @@ class World:
         self.cuts = self.chance.random() < 0.5
         self.links: list[float] = []
         """When each of them dies."""
+        self.luck = Random(f"mirrors of {seed}")
+        self.mirrors: list[str] = []
+        """What each is like: honest, stale (the first version for ever), gone, or wrong."""
+        if self.luck.random() < 0.4:
+            kinds = ["honest", "honest", "honest", "stale", "gone"]
+            self.mirrors = [self.luck.choice(kinds) for _ in range(self.luck.choice([1, 1, 2, 3]))]
         self.open_bodies: set[object] = set()
         self.calm = False
         self.disk = MemoryDisk()
@@ -111,6 +118,8 @@ class World:
 
     def answer(self, request: Request) -> Answer:
         """One response; by a link where the URL leads to one, as long as it lives."""
+        if request.url.startswith(MIRROR):
+            return self._mirrored(request, self.mirrors[int(request.url[len(MIRROR)])])
         if self.life is None:
             return self._answer(request)
         path, _, number = request.url.partition("?link=")
@@ -127,6 +136,25 @@ class World:
         body = self._mortal(answer.body, until) if self.cuts else answer.body
         return Answer(replace(answer.head, url=link), body)
 
+    def _mirrored(self, request: Request, kind: str) -> Answer:
+        """The answer of a mirror. It has another ETag, and the same date."""
+        self.say(f"{kind} mirror")
+        if kind == "gone":
+            return Answer(ResponseHead(404, (), content_length=0))
+        version = self.versions[0] if kind == "stale" else self.versions[-1]
+        if kind == "wrong" and version.content:
+            data = bytearray(version.content)
+            data[len(data) * 2 // 3] ^= 1
+            version = Version(version.number, bytes(data), version.tag)
+        fields = tuple((name, text.replace('"m', '"v')) for name, text in request.headers)
+        answer = self._answer(replace(request, headers=fields), version)
+        headers = tuple(
+            (name, text.replace('"v', '"m') if name == "etag" else text)
+            for name, text in answer.head.headers
+            if name != "repr-digest"
+        )
+        return Answer(replace(answer.head, headers=headers), answer.body)
+
     def _mortal(self, body: Iterator[bytes | RdlError], until: float) -> Iterator[bytes | RdlError]:
         """A body that ends with its link."""
         for step in body:
@@ -136,10 +164,10 @@ class World:
                 return
             yield step
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, fixed: Version | None = None) -> Answer:
         """One response, honest unless trouble strikes."""
-        random, version = self.random, self.versions[-1]
-        if not self.calm and random.random() < self.changes:
+        random, version = self.random, fixed or self.versions[-1]
+        if not self.calm and not fixed and random.random() < self.changes:
             self.change()
             version = self.versions[-1]
         fields = dict(request.headers)
