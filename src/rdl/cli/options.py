@@ -138,7 +138,7 @@ def _verification() -> list[click.Parameter]:
             of="auto discover require off",
             default="auto",
             help="auto: when no digest is given, check one that the server publishes; discover: "
-            "also look for sums files; require: exit 11 when there is none.",
+            "also look for sums files and metalinks; require: exit 11 when there is none.",
         ),
     ]
 
