@@ -69,9 +69,15 @@ LISTS = [
         "checksum=SPEC",
         "As --checksum: a digest, or the path of a sums file. It may stand more than once.",
     ),
+    ("mirror=URL", "As --mirror, for this file. It may stand more than once, the best first."),
     (
         "header=NAME: VALUE",
         "As --header, for the requests of this URL alone. It may stand more than once.",
+    ),
+    (
+        "A metalink",
+        "A list that begins as XML does, or is called .meta4, is a metalink (RFC 5854). Each of "
+        "its files is taken below -d, with its size, digests and mirrors.",
     ),
 ]
 SAMPLE_LIST = """\

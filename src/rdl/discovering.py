@@ -1,5 +1,5 @@
-"""Digests from elsewhere: sums files at a URL that was given; and, with `--verify discover`, those
-beside the file, and what GitHub says of a release.
+"""Digests from elsewhere: sums files at a URL that was given; and, with `--verify discover`, sums
+files and metalinks beside the file, and what GitHub says of a release.
 
 A page is never read as sums, and what was given for the file's origin goes to no other.
 """
@@ -17,6 +17,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from rdl.core.digest import HEX_DIGITS, parse_digest, parse_sums
+from rdl.core.links import MOST as MOST_MIRRORS
+from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment
 from rdl.core.published import Published
 from rdl.core.text import redact_url, safe_text
@@ -31,8 +33,8 @@ from rdl.errors import (
     ProtocolError,
     UsageError,
 )
-from rdl.options import Digest, NetworkOptions, Options, TransferOptions
-from rdl.transport.urls import origin, parse_url
+from rdl.options import BlockDigests, Digest, NetworkOptions, Options, TransferOptions
+from rdl.transport.urls import origin, parse_url, split_userinfo
 
 Read = Callable[[str, Options], bytes]
 """Fetches a small file, all of it. Raises RdlError."""
@@ -41,10 +43,18 @@ MOST = 8 << 20
 """Bytes of a sums file, and of what GitHub says of a release."""
 TRIES, SECONDS = 1, 30.0
 """For each of them."""
-OWN = ("sha256", "sha512", "sha256sum", "sha512sum")
+OWN = ("sha256", "sha512", "sha256sum", "sha512sum", "meta4")
 FOLDERS = ("SHA256SUMS", "SHA512SUMS", "checksums.txt")
 GITHUB, GITHUB_API = "https://github.com", "https://api.github.com"
 _RELEASE = re.compile(r"/([^/]+)/([^/]+)/releases/(?:download/([^/]+)|latest/download)/([^/]+)")
+
+
+class Found(Struct, frozen=True):
+    """A digest of the file, and what was said with it; no mirror is the file's own URL."""
+
+    digest: Published
+    blocks: BlockDigests | None = None
+    mirrors: tuple[str, ...] = ()
 
 
 class _Asset(Struct):
@@ -81,7 +91,10 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
         found = None
         with suppress(NetworkError):  # the file itself may be reached all the same
             found = discover(url, options, read_in_time)
-        digests = (found,) if found else ()
+        if found:
+            digests = (found.digest,)
+            transfer = replace(transfer, blocks=transfer.blocks or found.blocks)
+            options = replace(options, found_mirrors=found.mirrors)
     transfer = replace(transfer, digests=digests)
     if transfer.max_time is not None:
         left = transfer.max_time - (time.monotonic() - begun)
@@ -129,13 +142,18 @@ def _without_secrets(network: NetworkOptions) -> NetworkOptions:
     )
 
 
-def discover(url: str, options: Options, read: Read) -> Published | None:
+def discover(url: str, options: Options, read: Read) -> Found | None:
     """The first digest that is found for the file at `url`: what it is, and where that was said.
     Raises DigestMismatch where a sums file contradicts itself, and what ends a download."""
-    if (found := _of_release(url, options, read)) is not None:
-        return found
+    if (released := _of_release(url, options, read)) is not None:
+        return Found(released)
     name = unquote(last_segment(url))
     for beside, address in _beside(url, name) if name else ():
+        if beside == f"{name}.meta4":
+            data = _small(address, options.network, options, read)
+            if (found := _of_metalink(data, beside, url, name)) is not None:
+                return found
+            continue
         text = _sums(address, options, read)
         digest = _bare(text) if beside not in FOLDERS else None
         try:
@@ -144,8 +162,32 @@ def discover(url: str, options: Options, read: Read) -> Published | None:
         except UsageError as error:
             raise DigestMismatch(beside, error.why) from error
         if digest is not None:
-            return Published(digest.algorithm, digest.hex, beside)
+            return Found(Published(digest.algorithm, digest.hex, beside))
     return None
+
+
+def _of_metalink(data: bytes, beside: str, url: str, name: str) -> Found | None:
+    """What it says of the file, under its name or where it is the only one; nothing, where it is
+    refused or says no digest."""
+    try:
+        files = parse_metalink(data)
+    except UsageError:
+        return None
+    same = [one for one in files if one.name == name] or files
+    if len(same) != 1 or not same[0].digests:
+        return None
+    strongest, own = same[0].digests[0], parse_url(url)
+    mirrors = [one for one in same[0].urls if _usable(one) and parse_url(one) != own]
+    digest = Published(strongest.algorithm, strongest.hex, beside)
+    return Found(digest, same[0].blocks, tuple(mirrors[:MOST_MIRRORS]))
+
+
+def _usable(url: str) -> bool:
+    try:
+        parse_url(url)
+    except UsageError:
+        return False
+    return split_userinfo(url)[1] is None
 
 
 def _beside(url: str, name: str) -> list[tuple[str, str]]:

@@ -122,6 +122,17 @@ def test_where_one_fails_the_old_lock_stays(listed: Path, site: Site) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["list", "list.lock"]
 
 
+def test_a_sums_file_is_locked_with_its_folders(site: Site, origin: Origin, tmp_path: Path) -> None:
+    digest = sha256(FILES["/b/c.bin"]).hexdigest()
+    (tmp_path / "SUMS").write_text(f"{digest}  b/c.bin\n")
+    done = rdl(tmp_path, "lock", "SUMS", "--base-url", origin.url("/"))
+    assert done.returncode == 0, done.stderr
+    (locked,) = decode_lock((tmp_path / "SUMS.lock").read_bytes(), "l")
+    assert (locked.path, locked.sha256, locked.url) == ("b/c.bin", digest, origin.url("/b/c.bin"))
+    site.files["/b/c.bin"] = b"other"
+    assert rdl(tmp_path, "lock", "SUMS", "--base-url", origin.url("/")).returncode == 10
+
+
 def test_a_digest_of_the_list_is_checked(listed: Path) -> None:
     with listed.open("a") as file:
         file.write(f"  checksum=sha256:{HEX}\n")

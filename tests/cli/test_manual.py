@@ -46,7 +46,14 @@ def test_the_page_of_get_tells_levels_lists_and_sizes():
     levels = text.partition("\n.SH TRUST LEVELS\n")[2].partition("\n.SH ")[0]
     assert [f"T{n}" for n in (4, 3, 2, 1, 0)] == re.findall(r"^\.B (T\d)$", levels, re.M)
     lists = text.partition("\n.SH LISTS\n")[2].partition("\n.SH ")[0]
-    for words in ("out=NAME", "dir=DIR", "checksum=SPEC", "header=NAME: VALUE", "replaces that of"):
+    for words in (
+        "out=NAME",
+        "dir=DIR",
+        "checksum=SPEC",
+        "mirror=URL",
+        "header=NAME: VALUE",
+        "replaces that of",
+    ):
         assert words in lists
     assert "powers of 1024" in text
     assert "LISTS" not in MADE["man/rdl-cat.1"]

@@ -125,10 +125,18 @@ WRONG = [
     (["-i", "gone.txt"], "-i gone.txt: No such file"),
     (["--verify", "always", U], "is not one of"),
     (["--resume", "f", "-o", "g"], "contradict each other"),
+    # mirrors
+    (["--mirror", "ftp://m/f", U], "--mirror ftp://m/f: not an http or https URL"),
+    (["--mirror", "", U], "--mirror '': empty"),
+    (["--mirror", "http://m:0/f", U], "--mirror http://m:0/f: not a URL"),
+    (["--mirror", "http://u@m/f", U], "--mirror http://m/f: no login is taken"),
+    (["--mirror", f"http://m/f#sha256={HEX}", U], "--mirror http://m/f: no digest is taken"),
+    (["--mirror", "http://m/f", U, "http://ok/g.iso"], "one file's mirrors for several URLs"),
+    (["--mirror", "http://m/f", "--locked", "l"], "--locked with --mirror"),
 ]
 
 ABSENT = [
-    *("-J", "-N", "--mirror", "--join", "--exec", "--engine"),
+    *("-J", "-N", "--join", "--exec", "--engine"),
     *("--member", "-e", "--silent"),
 ]
 
@@ -197,6 +205,9 @@ def test_no_arguments_and_missing_values(rdl: Rdl) -> None:
         ["http://h/?token=canary"],
         ["--proxy", "ftp://u:canary@h", U],
         ["ftp://u:canary@h/f"],
+        ["--mirror", "http://u:canary@h/f", U],
+        ["--mirror", "ftp://u:canary@h/f", U],
+        ["--mirror", "http://h/?token=canary#sha256=0", U],
     ],
 )
 def test_a_refusal_shows_no_secret(rdl: Rdl, arguments: list[str]) -> None:

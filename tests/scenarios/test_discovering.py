@@ -14,15 +14,24 @@ import pytest
 from rdl import discovering
 from rdl.api import Session, Target, stream
 from rdl.core.events import Result
-from rdl.errors import DigestMismatch, DigestMissing, ExitCode, OutOfTime
-from rdl.options import Digest, NetworkOptions, Options, RangeSpec, TransferOptions
+from rdl.core.published import Published
+from rdl.errors import DigestMismatch, DigestMissing, ExitCode, HTTPStatusError, OutOfTime
+from rdl.options import BlockDigests, Digest, NetworkOptions, Options, RangeSpec, TransferOptions
 from tests.engine.staging import content_of
 from tests.support.origin import RESET, Answer, Origin, Seen, Wait, response
 
 CONTENT = content_of(100_000)
 HEX, LONG = sha256(CONTENT).hexdigest(), sha512(CONTENT).hexdigest()
 OTHER = "0" * 64
+WRONG = f'<hash type="sha-256">{OTHER}</hash>'
+META = "my file.bin.meta4:sha256"
 NETWORK = NetworkOptions(user="me", password="secret", headers=(("X-Token", "private"),))
+
+
+def meta4(inside: str, *more: str, name: str = "my file.bin") -> str:
+    """A metalink of the file, and of further elements."""
+    files = f'<file name="{name}">{inside}</file>{"".join(more)}'
+    return f'<metalink xmlns="urn:ietf:params:xml:ns:metalink">{files}</metalink>'
 
 
 def site(files: dict[str, str], *fields: str, page: str = "") -> Origin:
@@ -57,6 +66,7 @@ def fetched(origin: Origin, folder: Path, verify: str = "discover", **more: obje
         ("/v1/my%20file.bin.sha256", f"{HEX}  my file.bin\n", "my file.bin.sha256:sha256"),
         ("/v1/my%20file.bin.sha512", LONG, "my file.bin.sha512:sha512"),
         ("/v1/my%20file.bin.sha256sum", f"{HEX} *./my file.bin\n", "my file.bin.sha256sum:sha256"),
+        ("/v1/my%20file.bin.meta4", meta4(f"<hash type='sha-256'>{HEX}</hash>"), META),
         ("/v1/SHA256SUMS", f"{OTHER}  other\n{HEX}  my file.bin\n", "SHA256SUMS:sha256"),
         ("/v1/SHA512SUMS", f"{LONG}  my file.bin\n", "SHA512SUMS:sha512"),
         ("/v1/checksums.txt", f"SHA256 (my file.bin) = {HEX}\n", "checksums.txt:sha256"),
@@ -89,6 +99,14 @@ def test_sums_beside_the_file(tmp_path: Path, path: str, text: str, proof: str) 
         {"/v1/SHA256SUMS": OTHER},
         {"/v1/SHA256SUMS": f"{OTHER}  another.bin\n"},
         {"/SHA256SUMS": f"{OTHER}  my file.bin\n"},
+        {"/v1/my%20file.bin.meta4": HEX},
+        {"/v1/my%20file.bin.meta4": meta4("<size>100000</size>")},
+        {"/v1/my%20file.bin.meta4": meta4(f"<hash type='sha-1'>{OTHER[:40]}</hash>")},
+        {"/v1/my%20file.bin.meta4": meta4(WRONG, '<file name="../x"/>')},
+        {"/v1/my%20file.bin.meta4": meta4(WRONG, '<file name="my file.bin"/>')},
+        {"/v1/my%20file.bin.meta4": meta4(WRONG, '<file name="y"/>', name="x")},
+        {"/v1/my%20file.bin.meta4": f"<!DOCTYPE m>{meta4(WRONG)}"},
+        {"/v1/my%20file.bin.meta4": meta4(WRONG + WRONG.replace("0", "1"))},
         {"/v1/SHA256SUMS": f"{OTHER}  arm64/my file.bin\n{HEX}  amd64/my file.bin\n"},
     ],
 )
@@ -96,7 +114,7 @@ def test_sums_beside_the_file(tmp_path: Path, path: str, text: str, proof: str) 
 def test_what_is_no_digest_of_the_file(tmp_path: Path, files: dict[str, str], page: str) -> None:
     with site(files, page=page) as origin:
         assert fetched(origin, tmp_path).trust == "T2"
-        assert len(origin.seen) == 8, "a request for each place, and one for the file"
+        assert len(origin.seen) == 9, "a request for each place, and one for the file"
         (tmp_path / "f").unlink()
         with pytest.raises(DigestMissing) as error:
             fetched(origin, tmp_path, "require")
@@ -253,6 +271,31 @@ def test_sums_that_do_not_answer_are_none(tmp_path: Path) -> None:
     with Origin(answer) as origin:
         assert fetched(origin, tmp_path).trust == "T2"
         assert len(origin.seen) <= 4
+
+
+def test_what_a_metalink_says_with_its_digest() -> None:
+    rows = f'<pieces length="99999" type="sha-256">{f"<hash>{OTHER}</hash>" * 2}</pieces>'
+    url = "http://h/v1/my%20file.bin?token=x"
+    urls = [url, "http://u:p@m/f", "http://m:0/f", "http://m/f", "https://n/f?a=b", "ftp://m/f"]
+    urls += [f"http://m/{number}" for number in range(50)]
+    said = "".join(f"<url>{one}</url>" for one in urls)
+    both = f'<hash type="sha-256">{HEX}</hash><hash type="sha-512">{LONG}</hash>'
+    whole = meta4(f"<size>100000</size>{said}{rows}{both}", '<file name="x"/>')
+
+    def read(address: str, options: Options) -> bytes:
+        assert options.network == NETWORK
+        if address == "http://h/v1/my%20file.bin.meta4":
+            return whole.encode()
+        raise HTTPStatusError(address, "404 Not Found", status=404)
+
+    options = Options(network=NETWORK, transfer=TransferOptions(verify="discover"))
+    found = discovering.with_discovered(url, "f", options, read, whole=True)
+    assert found.transfer.digests == (Published("sha512", LONG, "my file.bin.meta4"),)
+    assert found.transfer.blocks == BlockDigests(99999, "sha256", (OTHER, OTHER))
+    assert found.found_mirrors[:3] == ("http://m/f", "https://n/f?a=b", "http://m/0")
+    assert len(found.found_mirrors) == 32
+    assert found.mirrors == ()
+    assert discovering.with_discovered(url, "f", options, read, whole=False) == options
 
 
 # A sums file that was given

@@ -109,6 +109,7 @@ def test_a_mebibyte_of_a_line_costs_little() -> None:
 fields = st.lists(
     st.one_of(
         st.builds("checksum={}".format, st.sampled_from([SHA256, f"sha256:{SHA256}", "SUMS x"])),
+        st.builds("mirror=http://m/{}".format, st.integers(0, 99)),
         st.builds("header=X-{}: v{}".format, st.integers(0, 99), st.integers(0, 99)),
     ),
     max_size=3,
@@ -134,12 +135,13 @@ def listed_again(found: list[Entry]) -> bytes:
         lines += [f" out={entry.out}"] if entry.out is not None else []
         lines += [f" dir={entry.dir}"] if entry.dir is not None else []
         lines += [f" checksum={spec}" for spec in entry.checksums]
+        lines += [f" mirror={url}" for url in entry.mirrors]
         lines += [f" header={name}: {value}" for name, value in entry.headers]
     return "\n".join(lines).encode()
 
 
 def without_places(found: list[Entry]) -> list[tuple[object, ...]]:
-    return [(one.url, one.out, one.dir, one.checksums, one.headers) for one in found]
+    return [(one.url, one.out, one.dir, one.checksums, one.mirrors, one.headers) for one in found]
 
 
 @bounded
@@ -150,12 +152,14 @@ def test_a_list_is_read_back(some: list[tuple[str, list[str]]], between: str) ->
     assert [entry.url for entry in found] == [url for url, _ in some]
     for entry, (_, more) in zip(found, some, strict=True):
         assert [f"out={entry.out}"] * (entry.out is not None) == [m for m in more if m[:3] == "out"]
-        assert len(entry.checksums) + len(entry.headers) == sum(m[:1] in "ch" for m in more)
+        several = (entry.checksums, entry.mirrors, entry.headers)
+        assert [*map(len, several)] == [sum(m[0] == key for m in more) for key in "cmh"]
     assert without_places(parse_list(listed_again(found), "l")) == without_places(found)
 
 
 LIST = (
     b"\xef\xbb\xbfhttp://h/a\tout=b\r\n checksum=sha256:00\n# c\nhttps://[::1]:8/c\n\theader=A: b\n"
+    b"\tmirror=https://[::1]/c\n"
 )
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rdl.cli.values import parse_header, parse_url
+from rdl.cli.values import parse_header, parse_mirror, parse_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import UsageError
-from rdl.options import RangeSpec
+from rdl.options import BlockDigests, RangeSpec
 
 MAX_LIST = 64 << 20
 """Bytes; a longer list is refused."""
 
 
-_LINE = "one URL a line; below it, indented, out=, dir=, checksum=, header=; nothing was fetched"
+_KNOWN = "out=, dir=, checksum=, mirror=, header="
+_LINE = f"one URL a line; below it, indented, {_KNOWN}; nothing was fetched"
 
 
 class Entry(Struct, frozen=True):
@@ -34,7 +35,11 @@ class Entry(Struct, frozen=True):
     range: RangeSpec | None = None
     """Of --resume: the part that was begun."""
     size: int | None = None
-    """Of --locked: its bytes."""
+    """Of --locked and of a metalink: its bytes."""
+    blocks: BlockDigests | None = None
+    """Of a metalink."""
+    mirrors: tuple[str, ...] = ()
+    """Further URLs of the same bytes, best first."""
 
     def __repr__(self) -> str:  # headers may hold secrets
         return f"Entry({redact_url(self.url)!r}, {self.where!r})"
@@ -90,10 +95,13 @@ def _add(entry: Entry, text: str, where: str) -> Entry:
             return replace(entry, out=value) if key == "out" else replace(entry, dir=value)
         case "checksum":
             return replace(entry, checksums=(*entry.checksums, value))
+        case "mirror":
+            mirror = parse_mirror(value, f"{where}: mirror=")
+            return replace(entry, mirrors=(*entry.mirrors, mirror))
         case "header":
             return replace(entry, headers=(*entry.headers, _header(value, where)))
     why = f"unknown name '{safe_text(key, 40)}='"
-    raise UsageError(where, why, hint="known: out=, dir=, checksum=, header=")
+    raise UsageError(where, why, hint=f"known: {_KNOWN}")
 
 
 def _header(text: str, where: str) -> tuple[str, str]:

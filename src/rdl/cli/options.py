@@ -55,7 +55,11 @@ def _where() -> list[click.Parameter]:
             type=_text("DIR"),
             help="Directory for the files, made when missing.",
         ),
-        _option(*("-i", "--input-file"), type=_text("LIST"), help="URLs from a file; - is stdin."),
+        _option(
+            *("-i", "--input-file"),
+            type=_text("LIST"),
+            help="URLs of a list, or a metalink; - is stdin.",
+        ),
         _option(
             "--base-url",
             type=v.Value("URL", v.parse_base),
@@ -134,7 +138,7 @@ def _verification() -> list[click.Parameter]:
             of="auto discover require off",
             default="auto",
             help="auto: when no digest is given, check one that the server publishes; discover: "
-            "also look for sums files; require: exit 11 when there is none.",
+            "also look for sums files and metalinks; require: exit 11 when there is none.",
         ),
     ]
 
@@ -179,6 +183,12 @@ def _request() -> list[click.Parameter]:
             *("-u", "--user"),
             type=v.Value("U[:P]", v.parse_user, secret=True),
             help="User and password; asks when there is no password.",
+        ),
+        _option(
+            *("--mirror", "mirrors"),
+            type=_text("URL"),
+            multiple=True,
+            help="A further URL of the same bytes; may be given more than once.",
         ),
         _option(
             "--url-command",

@@ -12,7 +12,7 @@ import click
 
 from rdl.cli.environment import without_environment
 from rdl.cli.options import get_parameters
-from rdl.cli.values import named, parse_header
+from rdl.cli.values import named, parse_header, parse_mirror
 from rdl.core.text import safe_text
 from rdl.errors import Interrupted, UsageError
 from rdl.options import (
@@ -38,6 +38,7 @@ _ALONE = (
     ("locked", "resume", "--locked", "--resume"),
     ("locked", "output", "--locked", "-o"),
     ("locked", "ranges", "--locked", "-r"),
+    ("locked", "mirrors", "--locked", "--mirror"),
     ("locked", "checksum", "--locked", "--checksum"),
     ("locked", "sha256", "--locked", "--sha256"),
     ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
@@ -53,6 +54,7 @@ def options_from(given: Mapping[str, Any]) -> Options:
         network=_network(given),
         dry_run=given["dry_run"],
         renew=_renew(given["url_command"]),
+        mirrors=tuple(parse_mirror(url, "--mirror ") for url in given["mirrors"]),
     )
 
 

@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from rdl.cli.input_list import MAX_LIST, Entry, parse_list
 from rdl.cli.settings import read_small
 from rdl.cli.sums import Sums, digest_or_sums, sums_from
-from rdl.cli.values import Address, parse_url
+from rdl.cli.values import Address, parse_mirror, parse_url
 from rdl.core.digest import parse_digest, parse_sums, read_sums
 from rdl.core.lock import decode_lock, path_fault
+from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment, name_from_url
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
@@ -45,8 +46,12 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
     name = given["input_file"]
     if name is not None:
         data, shown = _list_data(name), "stdin" if name == "-" else name
-        base = given["base_url"]
-        found = _summed_entries(given, data, shown) if base else parse_list(data, shown)
+        if given["base_url"]:
+            found = _summed_entries(given, data, shown)
+        elif _is_metalink(name, data):
+            found = _metalink_entries(given, data, shown)
+        else:
+            found = parse_list(data, shown)
         if not found:
             raise UsageError(safe_text(name), "no URL in this list")
         entries += found
@@ -74,16 +79,47 @@ def _summed_entries(given: Mapping[str, Any], data: bytes, name: str) -> list[En
             raise UsageError(where, fault)
         if digest is None:
             raise DigestMissing(where, "its digest can be forged and verifies nothing")
-        checksum = f"{digest.algorithm}:{digest.hex}"
-        entries.append(_below(given, f"{given['base_url']}{quote(path)}", where, path, checksum))
+        url = f"{given['base_url']}{quote(path)}"
+        entries.append(replace(_below(given, url, where, path), checksums=_specs(digest)))
     return entries
 
 
-def _below(given: Mapping[str, Any], url: str, where: str, path: str, checksum: str) -> Entry:
+def _is_metalink(name: str, data: bytes) -> bool:
+    begin = data[:1000].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return name.lower().endswith(".meta4") or begin.startswith((b"<?xml", b"<metalink"))
+
+
+def _metalink_entries(given: Mapping[str, Any], data: bytes, name: str) -> list[Entry]:
+    """The files of a metalink, each from its best URL, with the others as mirrors."""
+    if given["ranges"]:
+        raise UsageError("-r with a metalink", "its digests are of whole files")
+    entries = []
+    for one in parse_metalink(data, name):
+        where = f"{safe_text(name)}: '{safe_text(one.name)}'"
+        urls = [parse_mirror(url, f"{where}: ") for url in one.urls]
+        if not urls:
+            raise UsageError(where, "it has no http or https URL")
+        entries.append(
+            replace(
+                _below(given, urls[0], where, one.name),
+                checksums=_specs(*one.digests),
+                size=one.size,
+                blocks=one.blocks,
+                mirrors=tuple(urls[1:]),
+            )
+        )
+    return entries
+
+
+def _specs(*digests: Digest) -> tuple[str, ...]:
+    return tuple(f"{digest.algorithm}:{digest.hex}" for digest in digests)
+
+
+def _below(given: Mapping[str, Any], url: str, where: str, path: str) -> Entry:
     """An entry whose path is below the folder of -d."""
     folder, _, out = path.rpartition("/")
     place = str(Path(given["directory"] or "", folder)) if folder else None
-    return Entry(url, where, out, place, (checksum,))
+    return Entry(url, where, out, place)
 
 
 def _locked_entries(given: Mapping[str, Any]) -> list[Entry]:
@@ -98,8 +134,9 @@ def _locked_entries(given: Mapping[str, Any]) -> list[Entry]:
             parse_url(one.url)
         except UsageError as error:
             raise UsageError(f"{where}: {error.what}", error.why) from None
-        entry = _below(given, one.url, where, one.path, f"sha256:{one.sha256}")
-        entries.append(replace(entry, size=one.size))
+        checksums = (f"sha256:{one.sha256}",)
+        entry = _below(given, one.url, where, one.path)
+        entries.append(replace(entry, checksums=checksums, size=one.size))
     return entries
 
 
@@ -120,6 +157,9 @@ def downloads_from(
     if len(entries) > 1 and any(isinstance(check, Digest) for check in checks):
         hint = "a sums file, or checksum= in a list, tells them apart"
         raise UsageError("--checksum", "one digest for several URLs", hint=hint)
+    if len(entries) > 1 and options.mirrors:
+        hint = "mirror= in a list tells them apart"
+        raise UsageError("--mirror", "one file's mirrors for several URLs", hint=hint)
     targets = [_target(given, entry, checks, options) for entry in entries]
     if len(entries) > 1 and given["output"] and not _base(given).is_dir():
         why = "with several URLs this must be an existing directory"
@@ -137,6 +177,7 @@ def lone_download(url: str, given: Mapping[str, Any], options: Options) -> Downl
         with_credentials(options, address),
         transfer=replace(options.transfer, digests=digests),
         sums=_sums_at(given),
+        mirrors=_mirrors(address, options.mirrors),
     )
     return Download(address.url, name, own)
 
@@ -155,10 +196,23 @@ def _target(
     transfer = replace(options.transfer, digests=digests)
     if entry.size is not None:
         transfer = replace(transfer, expected_size=entry.size)
+    if entry.blocks is not None:
+        transfer = replace(transfer, blocks=entry.blocks)
     if entry.range is not None:  # in another version these bytes may be others
         transfer = replace(transfer, range=entry.range, on_change="fail")
-    own = replace(with_credentials(options, address, entry.headers), transfer=transfer)
-    return Download(address.url, path, replace(own, sums=_sums_at(given, entry.checksums)))
+    own = replace(
+        with_credentials(options, address, entry.headers),
+        transfer=transfer,
+        sums=_sums_at(given, entry.checksums),
+        mirrors=_mirrors(address, options.mirrors + entry.mirrors),
+    )
+    return Download(address.url, path, own)
+
+
+def _mirrors(address: Address, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once, and none that is the file's own URL."""
+    own = address.url.partition("#")[0]
+    return tuple(url for url in dict.fromkeys(given) if url != own)
 
 
 def with_credentials(options: Options, address: Address, headers: Fields = ()) -> Options:

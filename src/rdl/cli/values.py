@@ -221,6 +221,22 @@ def parse_url(text: str) -> Address:
         raise UsageError(safe_text(redact_url(text)) or "''", str(error), hint=hint) from None
 
 
+def parse_mirror(text: str, where: str) -> str:
+    """A further URL of the same bytes. Raises UsageError, which begins with `where`."""
+    try:
+        address = parse_url(text)
+    except UsageError as error:
+        raise UsageError(where + error.what, error.why, hint=error.hint) from None
+    shown = where + safe_text(redact_url(text))
+    if address.user is not None:
+        hint = "a netrc file has logins for each host"
+        raise UsageError(shown, "no login is taken from the URL of a mirror", hint=hint)
+    if "#" in address.url:
+        hint = "--checksum, or checksum= in a list, says what all of them must have"
+        raise UsageError(shown, "no digest is taken from the URL of a mirror", hint=hint)
+    return address.url
+
+
 def parse_base(text: str) -> str:
     """A URL of a folder: without query and fragment, and with a slash at its end."""
     _address(text)

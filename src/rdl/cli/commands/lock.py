@@ -36,7 +36,7 @@ _NOT_HERE = frozenset(
     (
         *("urls", "directory", "input_file", "parallel", "min_split_size", "adopt", "ranges"),
         *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate", "sha256"),
-        *("keep_time", "json", "dry_run", "resume", "checksum", "locked", "url_command"),
+        *("keep_time", "json", "dry_run", "resume", "checksum", "locked", "url_command", "mirrors"),
     )
 )
 
@@ -50,10 +50,11 @@ def lock(console: Console, given: dict[str, Any]) -> int:
         raise UsageError("lock", "where to is not known for a list from stdin", hint="-o LOCK")
     output = Path(given["output"] or f"{given['list']}.lock")
     listed = given | {"input_file": given["list"], "urls": (), "resume": (), "locked": None}
+    listed |= {"directory": None, "ranges": ()}
     entries = entries_from(listed)
     paths = [_path(entry) for entry in entries]
-    placed = listed | {"output": None, "directory": None, "checksum": (), "sha256": None}
-    downloads = downloads_from(placed, entries, options_as_in_get(given | {"output": None}))
+    placed = listed | {"output": None, "checksum": (), "sha256": None}
+    downloads = downloads_from(placed, entries, options_as_in_get(placed))
     warn_of_unknown(console.messages, given)
     style = Style(given["verbose"], given["quiet"], tries=given["retry"])
     display = display_for(given["progress"], console.messages, style)
