@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from rdl.core.digest import HEX_DIGITS, parse_digest, parse_sums
-from rdl.core.links import MOST as MOST_MIRRORS
+from rdl.core.link_field import MOST as MOST_MIRRORS
 from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment
 from rdl.core.published import Published

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl.core.digest import HEX_DIGITS
-from rdl.core.links import MOST, Linked, linked
+from rdl.core.link_field import MOST, Linked, linked
 from rdl.core.lock import path_fault
 from rdl.core.metalink import MetalinkFile, parse_metalink
 from rdl.options import BlockDigests, Digest

@@ -230,13 +230,14 @@ class Filling(Taking):
         if self._begun():
             self._end(e.ChangedError(self.spec.path, "what was read cannot be trusted"))
         else:
-            self.drain(lambda: self._unbring(source))
+            row = self.row
+            self.drain(lambda: self._unbring(row, source))
         return True
 
-    def _unbring(self, source: Source) -> None:
+    def _unbring(self, row: Row | None, source: Source) -> None:
         """Nothing that it brought is here any more."""
-        if self.row is not None:
-            self._lose(self.row, tuple(source.brought))
+        if row is not None and row is self.row and self._joinable():
+            self._lose(row, tuple(source.brought))
         self._forget_unless_joinable()
 
     def _lose(self, row: Row, ranges: tuple[ByteRange, ...]) -> None:

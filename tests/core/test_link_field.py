@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rdl.core import links
-from rdl.core.links import Linked, linked
+from rdl.core.link_field import Linked, linked
 
 BASE = "https://h/d/f.iso?x=1"
 META = 'rel=describedby; type="application/metalink4+xml"'
