@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rdl.core import links
+from rdl.core import link_field
 from rdl.core.link_field import Linked, linked
 
 BASE = "https://h/d/f.iso?x=1"
@@ -113,9 +113,9 @@ def test_metalinks() -> None:
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [f"<http://m/{number}>; rel=duplicate; pri={99 - number}" for number in range(90)]
     found = mirrors(*many)
-    assert found == tuple(f"http://m/{89 - number}" for number in range(links.MOST))
+    assert found == tuple(f"http://m/{89 - number}" for number in range(link_field.MOST))
     link = "<http://m/f>; rel=duplicate"
-    padded = f"{link}; x={'y' * (links.MOST_TEXT - len(link) - 4)}"
+    padded = f"{link}; x={'y' * (link_field.MOST_TEXT - len(link) - 4)}"
     assert mirrors(padded) == ("http://m/f",)
     assert mirrors(f"{padded}y") == (), "a link cut short may say something else"
     assert mirrors(padded, "<http://z/>; rel=duplicate") == ("http://m/f",)

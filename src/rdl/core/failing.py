@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from rdl import errors as e
 from rdl.core import messages as m
+from rdl.core.blocks import Blocks
 from rdl.core.events import Retrying, Warned
 from rdl.core.identity import Dislikes
 from rdl.core.lanes import Lane, Lanes
@@ -64,7 +65,26 @@ class Failing:
         if self.row:
             self.row.add(spec.adoptable)
         self.reused = self.row.present_bytes if self.row else 0
+        self.blocks: Blocks | None = None
+        self.begin_blocks()
         self.existing = spec.existing if self.row is None else None
+
+    def begin_blocks(self) -> None:
+        """A row is begun: its blocks are to be checked, where their digests are known."""
+        digests, row = self.options.blocks, self.row
+        size = row.size if row and not row.part else None
+        self.blocks = None
+        if digests is None or size is None or self.order is not None:
+            return
+        if Blocks.fit(digests, size):
+            self.blocks = Blocks(digests, size)
+        else:
+            self._end(e.ChangedError(self.spec.path, f"digests of blocks do not fit {size} bytes"))
+
+    @property
+    def decided(self) -> bool:
+        """Whether digests tell in the end whether the bytes are right."""
+        return bool(self.digests.wanted) or self.options.blocks is not None
 
     def forget(self) -> None:
         """Ask from the start; what is on disk stays until a response was accepted."""
@@ -136,7 +156,8 @@ class Failing:
         if not rest:
             return False
         source.left = error
-        self.warn(f"{source.url} is not used any more: {error}")
+        why = error.why if error.what == source.url else str(error)
+        self.warn(f"{source.url} is not used any more: {why}")
         for lane in self.lanes.all():
             if lane.source == source.number:
                 self.drop(lane)
@@ -236,7 +257,7 @@ class Failing:
         """Whether parts from several responses may stand in one file."""
         if self.row is None or self.row.representation.total is None:
             return False
-        return self.row.representation.trust is not Trust.T0 or bool(self.digests.wanted)
+        return self.row.representation.trust is not Trust.T0 or self.decided
 
     def _stuck(self) -> bool:
         """Whether bytes were delivered that nothing can be joined to."""

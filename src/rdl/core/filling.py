@@ -22,7 +22,7 @@ from rdl.core.source import Source
 from rdl.core.spec import plan
 from rdl.core.taking import Taking, outside
 
-MOST_RESTARTS = 5
+MOST_RESTARTS, MOST_TIMES = 5, 3
 
 
 class Filling(Taking):
@@ -52,7 +52,7 @@ class Filling(Taking):
 
     def _context(self, source: Source) -> c.Context:
         """What its response is judged against."""
-        known, decided = self.known(source), bool(self.digests.wanted)
+        known, decided = self.known(source), self.decided
         if self.row is not None and known is None:  # _take looks closer
             known, decided = Representation(self.row.representation.total), True
         existing = self.existing if source is self.sources.given else None
@@ -69,6 +69,7 @@ class Filling(Taking):
             self.sources.of(lane).patience.progress()
         if self.order is None:  # a stream has nothing to save
             self.saving.written(size, self.now)
+        self.check_blocks(range)
         if lane.gained >= ENOUGH_GAIN:
             self.sources.of(lane).strikes = 0
         limit = self.options.max_filesize
@@ -176,7 +177,7 @@ class Filling(Taking):
         if self.row is None or self.known(source) is not None:
             return True
         known, offered = self.row.representation, body.representation
-        why, decided = differs(known, offered), bool(self.digests.checked)
+        why, decided = differs(known, offered), self.decided or bool(self.digests.checked)
         if not why and (decided or (vouched(known, offered) and not source.found)):
             source.known = offered
             return True
@@ -237,15 +238,45 @@ class Filling(Taking):
     def _unbring(self, row: Row | None, source: Source) -> None:
         """Nothing that it brought is here any more."""
         if row is not None and row is self.row and self._joinable():
-            self._lose(row, tuple(source.brought))
+            brought = tuple(source.brought)
+            if self.blocks is not None:
+                brought = tuple(part for one in brought for part in self.blocks.doubted(one))
+            if brought:
+                self._lose(row, brought)
         self._forget_unless_joinable()
+
+    def checked(self, event: m.Checked) -> None:
+        """The digest of a block. A wrong one comes again, and who sent all of it sends no more."""
+        blocks, row, block = self.blocks, self.row, event.range
+        times = blocks.judge(block, event.hex) if blocks else 0
+        if not times or row is None or not row.holds(block):
+            return
+        shown = f"bytes {block.start}-{block.stop - 1}"
+        bringers = self.bringers(block)
+        left = len(bringers) == 1 and bringers[0].left is not None
+        if len(bringers) == 1 and not left:
+            why = f"its {shown} are wrong"
+            left = self._leave(bringers[0], e.ChangedError(bringers[0].url, why))
+        if not self._joinable() or (times >= MOST_TIMES and not left):
+            why = f"{shown} are not what their digest says"
+            self._end(e.DigestMismatch(self.spec.path, why))
+            return
+        if not left:
+            self.warn(f"{shown} were wrong, and come again")
+        self._lose(row, (block,))
 
     def _lose(self, row: Row, ranges: tuple[ByteRange, ...]) -> None:
         """These bytes are to come again."""
         row.discard(ranges)
         for range in ranges:
+            for lane in self.lanes.all():
+                if ByteRange(lane.began, max(lane.began, lane.upto)).clip(range):
+                    self.sources.of(lane).bring(ByteRange(lane.began, lane.upto))
+                    lane.began = lane.upto
             for source in self.sources:
                 source.lose(range)
+            if self.blocks is not None:
+                self.blocks.reopen(range)
         self.digests.rewind()
         self.emit(m.Forget(ranges))
 

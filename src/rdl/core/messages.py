@@ -105,6 +105,13 @@ class Hash(Struct, frozen=True):
     last: bool = False
 
 
+class Check(Struct, frozen=True):
+    """Compute the digest of these bytes, and answer Checked."""
+
+    range: ByteRange
+    algorithm: str
+
+
 class Publish(Struct, frozen=True):
     """Give the complete file of `size` bytes its final name; answer Published or LocalFailed."""
 
@@ -147,6 +154,7 @@ Command = (
     | Checkpoint
     | Deliver
     | Hash
+    | Check
     | Publish
     | Quarantine
     | WakeAt
@@ -220,6 +228,13 @@ class Hashed(Struct, frozen=True):
     digests: dict[str, str] = field(default_factory=dict)
 
 
+class Checked(Struct, frozen=True):
+    """The digest of these bytes, as hex."""
+
+    range: ByteRange
+    hex: str
+
+
 class Published(Struct, frozen=True):
     """The file stands under its final name."""
 
@@ -255,6 +270,7 @@ Event = (
     | Renewed
     | Synced
     | Hashed
+    | Checked
     | Published
     | LocalFailed
     | Signal

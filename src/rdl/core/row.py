@@ -112,6 +112,10 @@ class Row:
             else:
                 self._map.add(run)
 
+    def holds(self, range: ByteRange) -> bool:
+        """Whether all of these bytes are here."""
+        return self._upto >= range.stop if self._map is None else self._map.contains(range)
+
     def discard(self, ranges: Iterable[ByteRange]) -> None:
         """These bytes, of a row of known length, are not here any more."""
         assert self._map is not None

@@ -42,6 +42,7 @@ class Taking(Asking):
             return
         self.row = Row(representation, span, self.options.block_size)
         self._lead(self.sources.of(lane))
+        self.begin_blocks()
         self.existing = None
         self.digests.restart()
         self.saving.restart()
@@ -78,6 +79,13 @@ class Taking(Asking):
             return
         self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
         source.growing = False
+        self.check_blocks(self.row.span)
+
+    def check_blocks(self, span: ByteRange) -> None:
+        """Look at the blocks that have become whole with these bytes."""
+        if self.blocks is not None and self.row is not None and self.confirmed:
+            for block in self.blocks.due(self.row, span):
+                self.emit(m.Check(block, self.blocks.algorithm))
 
     def _grow(self, lane: Lane) -> None:
         """Ranges are proved, by the first response or, where that was a whole, by a later one."""
@@ -92,7 +100,8 @@ class Taking(Asking):
         source = self.sources.of(lane)
         if source is self.sources.lead:
             self._note_digests(self.row, body.representation.digests)
-        if self.options.verify == "require" and not self.digests.checked and not self.order:
+        proved = self.digests.checked or self.blocks or self.order
+        if self.options.verify == "require" and not proved:
             self.drop(lane)
             self._end(e.DigestMissing(self.spec.path, e.NO_DIGEST, hint=e.NO_DIGEST_HINT))
             return
@@ -190,6 +199,8 @@ class Taking(Asking):
         if self.unconfirmed_end:
             self.warn("the server did not say the length")
         self.row.end()
+        self.begin_blocks()
+        self.check_blocks(self.row.span)
 
 
 def outside(total: int | None) -> e.ProtocolError:

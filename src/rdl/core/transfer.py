@@ -124,6 +124,10 @@ class Transfer:
             self._fill.convict()
             self._publish()
 
+    def _on_checked(self, event: m.Checked) -> None:
+        if self.phase is Phase.FILLING:
+            self._fill.checked(event)
+
     def _on_published(self, event: m.Published) -> None:
         self._finish(None)
 
@@ -175,7 +179,8 @@ class Transfer:
         if limit is not None and fill.now - (self._started_at or 0.0) >= limit:
             self._end(OutOfTime(self.spec.path, f"{limit:g} s are over"))
         elif fill.row and fill.row.complete and fill.confirmed:
-            fill.drain(self._complete)
+            if fill.blocks is None or fill.blocks.complete:  # else Checked will tell
+                fill.drain(self._complete)
         else:
             fill.plan()
 
@@ -256,7 +261,9 @@ class Transfer:
         result = about_row(result, self.row, self._fill.existing, error)
         if isinstance(error, AuthError) and not error.hint and result.resumable:
             error.hint = f"a new link continues what is here: rdl get NEW-URL -o {self.spec.path}"
-        self._fill.emit(m.Finish(self._fill.digests.about(result, error), error))
+        blocks = self._fill.blocks
+        proof = blocks.algorithm if blocks is not None and blocks.complete else None
+        self._fill.emit(m.Finish(self._fill.digests.about(result, error, proof), error))
 
     def _tell_progress(self, last: bool = False) -> None:
         if self.row is None or not self._fill.confirmed or self.phase is not Phase.FILLING:
@@ -280,6 +287,7 @@ _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Renewed: Transfer._on_renewed,
     m.Synced: Transfer._on_synced,
     m.Hashed: Transfer._on_hashed,
+    m.Checked: Transfer._on_checked,
     m.Published: Transfer._on_published,
     m.LocalFailed: Transfer._on_local_failed,
     m.Signal: Transfer._on_signal,

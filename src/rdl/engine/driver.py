@@ -248,6 +248,20 @@ class Driver:
         if command.last and not follower.stopped:
             self._events.put(m.Hashed(follower.digests()))
 
+    def _do_check(self, command: m.Check) -> None:
+        follower = self._follower
+        self._hash.do(lambda: self._check(follower, command))
+
+    def _check(self, follower: Follower, command: m.Check) -> None:
+        try:
+            found = follower.digest_of(command.range, command.algorithm)
+        except RdlError as error:
+            if not follower.stopped:
+                self._events.put(m.LocalFailed(error))
+            return
+        if not follower.stopped:
+            self._events.put(m.Checked(command.range, found))
+
     def _do_publish(self, command: m.Publish) -> None:
         path = self._edges.store.publish(finish_of(command, self._options))
         self._events.put(m.Published(str(path)))
@@ -291,6 +305,7 @@ _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Checkpoint: Driver._do_checkpoint,
     m.Deliver: Driver._do_deliver,
     m.Hash: Driver._do_hash,
+    m.Check: Driver._do_check,
     m.Publish: Driver._do_publish,
     m.Quarantine: Driver._do_quarantine,
     m.WakeAt: Driver._do_wake_at,

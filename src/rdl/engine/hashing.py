@@ -37,6 +37,16 @@ class Follower:
         """Hash the bytes of `range`; LocalFileError when they cannot be read."""
         if range.start != self._next:
             self._hashes = {name: hashlib.new(name) for name in algorithms}
+        self._next = self._read(range, list(self._hashes.values()))
+
+    def digest_of(self, range: ByteRange, algorithm: str) -> str:
+        """Of these bytes alone, as hex; LocalFileError when they cannot be read."""
+        digest = hashlib.new(algorithm)
+        self._read(range, [digest])
+        return digest.hexdigest()
+
+    def _read(self, range: ByteRange, digests: Sequence[hashlib._Hash]) -> int:
+        """Feed the bytes of `range`; where that ended."""
         if not self._buffer:
             self._buffer = bytearray(STEP)
         view, at = memoryview(self._buffer), range.start
@@ -44,10 +54,10 @@ class Follower:
             count = self._store.read_into(at, view[: min(STEP, range.stop - at)])
             if count == 0:
                 raise LocalFileError("part file", "it is shorter than what was written")
-            for digest in self._hashes.values():
+            for digest in digests:
                 digest.update(view[:count])
             at += count
-        self._next = at
+        return at
 
     def digests(self) -> dict[str, str]:
         """Algorithm to hex of all that was fed."""
