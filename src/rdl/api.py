@@ -9,7 +9,6 @@ import os
 import secrets
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -34,16 +33,16 @@ from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
-from rdl.sources import as_given, mirrors_of, renewal
+from rdl.sources import as_given, mirrors_of, named, origin_of, renewal, unknown
 from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
 from rdl.storage.window import WindowStore
-from rdl.transport.base import Transport
-from rdl.transport.client import HttpTransport
+from rdl.transport.base import Lineage, ResponseHead
+from rdl.transports import Transports
 
-IDLE_TRANSPORTS = 8
 Teller = Callable[[Fact], None]
+Networks = list[NetworkOptions]
 
 
 class Target(Struct, frozen=True):
@@ -65,8 +64,7 @@ class Session:
         rate = self.options.limit_rate
         self._rate = Throttle(rate, burst=rate / 16 if rate else 0.0)
         self._requests = RequestLimit(self.options.limit_requests)
-        self._transports: dict[NetworkOptions, Transport] = {}
-        self._users: Counter[NetworkOptions] = Counter()
+        self._transports = Transports()
         self._drivers: set[Driver] = set()
         self._crew = Crew()
         self._lock = threading.Lock()
@@ -170,8 +168,9 @@ class Session:
     def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
         store = WindowStore(spec.window or 0)
         passage, transfer = Passage(store), Transfer(spec)
+        edges, networks = self._edges(url, options, store)
         edges = replace(
-            self._edges(url, options, store),
+            edges,
             deliver=passage.deliver,
             report=REPORT,
             awaited=passage.awaited,
@@ -181,7 +180,7 @@ class Session:
 
         def ended() -> None:
             self._drivers.discard(driver)
-            self._done_with(url, options)
+            self._transports.done(networks)
 
         passage.run(driver, transfer, ended)
         if self._interrupted is not None:
@@ -211,9 +210,7 @@ class Session:
         """End what still runs, and close every connection."""
         for driver in tuple(self._drivers):
             driver.signal("SIGTERM")
-        for transport in self._transports.values():
-            transport.close()
-        self._transports.clear()
+        self._transports.close()
         self._crew.close()
 
     def __enter__(self) -> Session:
@@ -276,11 +273,11 @@ class Session:
                     lead=landing.lead,
                 )
             )
-            edges = self._edges(url, options, store)
+            edges, networks = self._edges(url, options, store)
             try:
                 result, error = self._drive(Driver(transfer, edges, options.file, tell, self._crew))
             finally:
-                self._done_with(url, options)
+                self._transports.done(networks)
             if isinstance(error, AuthError) and network.user is not None:
                 error.after_login()
         except BaseException:
@@ -317,40 +314,33 @@ class Session:
         finally:
             self._drivers.discard(driver)
 
-    def _edges(self, url: str, options: Options, store: Store) -> Edges:
+    def _edges(self, url: str, options: Options, store: Store) -> tuple[Edges, Networks]:
         """What a transfer works with; _done_with() is to follow."""
-        transport, requests = self._transport(options.network), self._requests
-        mirrors = [
-            Place(one, transport=self._transport(network), requests=requests.of(one))
-            for one, network in mirrors_of(url, options)
-        ]
-        return Edges(
+        networks, requests = [options.network], self._requests
+        transport = self._transports.take(options.network)
+
+        def place(url: str, network: NetworkOptions, lineage: Lineage | None = None) -> Place:
+            networks.append(network)
+            return Place(
+                url, lineage, transport=self._transports.take(network), requests=requests.of(url)
+            )
+
+        def seek(head: ResponseHead, public: bool) -> list[Place]:
+            network = unknown(options.network)
+            urls = named(head, url, options)
+            return [place(one, network, Lineage(origin_of(one), public)) for one in urls]
+
+        edges = Edges(
             url,
             transport,
             store,
             self._rate,
             requests.of(url),
             renew=renewal(url, options),
-            mirrors=tuple(mirrors),
+            mirrors=tuple(place(*one) for one in mirrors_of(url, options)),
+            named=seek,
         )
-
-    def _transport(self, network: NetworkOptions) -> Transport:
-        with self._lock:
-            if network not in self._transports:
-                self._transports[network] = HttpTransport(network)
-            self._users[network] += 1
-            return self._transports[network]
-
-    def _done_with(self, url: str, options: Options) -> None:
-        """Of many different logins and headers only a few keep idle connections."""
-        with self._lock:
-            self._users.subtract([options.network, *(own for _, own in mirrors_of(url, options))])
-            idle = [one for one in self._transports if not self._users[one]]
-            old = [self._transports.pop(one) for one in idle[:-IDLE_TRANSPORTS]]
-            for one in idle[:-IDLE_TRANSPORTS]:
-                del self._users[one]
-        for transport in old:
-            transport.close()
+        return edges, networks
 
 
 def _makes_sense(range: RangeSpec) -> bool:

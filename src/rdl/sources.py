@@ -10,6 +10,8 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from rdl.core.digest import digests_in_fragment
+from rdl.core.fields import ResponseHead
+from rdl.core.link_field import linked
 from rdl.core.text import redact_url, safe_text
 from rdl.engine.reception import Place
 from rdl.errors import AuthError, RdlError, UsageError
@@ -18,6 +20,7 @@ from rdl.transport.base import Lineage
 from rdl.transport.urls import origin, parse_url, split_userinfo
 
 WHAT = "the renewed URL"
+MOST_NAMED = 8
 
 
 def as_given(url: str, options: Options, *, whole: bool) -> tuple[str, Options]:
@@ -59,6 +62,43 @@ def _abroad(url: str, given: str, network: NetworkOptions) -> NetworkOptions:
 def mirrors_of(given: str, options: Options) -> list[tuple[str, NetworkOptions]]:
     """The mirrors of the URL `given`, and how to ask each of them."""
     return [(url, _abroad(url, given, options.network)) for url in options.mirrors]
+
+
+def named(head: ResponseHead, given: str, options: Options) -> list[str]:
+    """The mirrors of the URL `given` that a server names: in this response (RFC 6249), or before.
+    None that is told to be one already, or leads from https to http."""
+    found = [*options.found_mirrors, *linked(head.all("link"), head.url or given).mirrors]
+    network, known, urls = options.network, {given, *options.mirrors}, list[str]()
+    for url in dict.fromkeys(found):
+        try:
+            scheme = parse_url(url).scheme
+        except UsageError:
+            continue
+        downgrade = given.startswith("https:") and scheme != "https"
+        if url in known or split_userinfo(url)[1] is not None:
+            continue
+        if not downgrade or network.allow_insecure_redirect:
+            urls.append(url)
+    return urls[:MOST_NAMED]
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port."""
+    return origin(parse_url(url))
+
+
+def unknown(network: NetworkOptions) -> NetworkOptions:
+    """How to ask a server that only another server named: nothing of the user goes there."""
+    return replace(
+        network,
+        headers=(),
+        user=None,
+        password=None,
+        netrc=False,
+        cookies=None,
+        cert=None,
+        key=None,
+    )
 
 
 def renewal(given: str, options: Options) -> Callable[[], Place] | None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from rdl.core.events import Result
 from rdl.errors import BusyError, RdlError
-from rdl.options import Digest, FileOptions, Options, TransferOptions
+from rdl.options import BlockDigests, Digest, FileOptions, Options, TransferOptions
 from rdl.storage import index_file
 from rdl.storage.copying import PRIVATE
 from rdl.storage.part_file import PartStore
@@ -51,6 +51,8 @@ class Story:
         self.digest = random.random() < 0.3
         if self.digest and self.world.luck.random() < 0.2:
             self.world.mirrors.append("wrong")
+        self.block = self.world.luck.choice([0, 0, 1000, 65536]) if self.digest else 0
+        """Bytes of the blocks whose digests are known."""
         self.options = TransferOptions(
             connections=random.choice([None, 1, 3, 8]),
             min_split=random.choice([1, 4096, 65536]),
@@ -123,7 +125,9 @@ class Story:
         world, random = self.world, self.world.random
         current = world.versions[-1]
         options = Options(
-            transfer=replace(self.options, digests=self._digests(current)),
+            transfer=replace(
+                self.options, digests=self._digests(current), blocks=self._blocks(current)
+            ),
             file=FileOptions(adopt=self.adopt),
             mirrors=mirrors_of(world),
         )
@@ -147,6 +151,13 @@ class Story:
         if not self.digest:
             return ()
         return (Digest("sha256", sha256(version.content).hexdigest()),)
+
+    def _blocks(self, version: Version) -> BlockDigests | None:
+        if not self.block:
+            return None
+        content, size = version.content, self.block
+        parts = (content[at : at + size] for at in range(0, len(content), size))
+        return BlockDigests(size, "sha256", tuple(sha256(part).hexdigest() for part in parts))
 
     def _second_process(self) -> None:
         """While one writes, another rdl on the same target is turned away, changing nothing."""

@@ -241,7 +241,8 @@ class Asking(Failing):
         """One request alone: the first, or one after another where parts cannot run at once."""
         ask, overlap = Ask(ranged=False), 0
         if not self.plain:
-            ask, overlap = first_ask(self.row, self.options.range, self.adopted)
+            most = max(LEAST_PROBE, self._joint) if self.arrived else OVERLAP
+            ask, overlap = first_ask(self.row, self.options.range, self.adopted, most)
         headers = self._conditions(source) if ask.ranged or not self.row else ()
         stop = ENDLESS if ask.stop is None else ask.stop
         lane = self.lanes.add(ask, stop, self.now, overlap, source.number)

@@ -53,7 +53,7 @@ class Failing:
         self._exhausted: e.RdlError | None = None
         self.accused: Source | None = None
         """The source whose bytes came again when the digest was wrong."""
-        self._restarts = 0
+        self._restarts, self._sought = 0, False
         self._joint = JOINT
         self.order = Order(spec.window) if spec.window else None
         self.arrived = self.skipped = 0
@@ -64,6 +64,7 @@ class Failing:
             self.row = None
         if self.row:
             self.row.add(spec.adoptable)
+        self.sources.lead.known = self.row.representation if self.row else None
         self.reused = self.row.present_bytes if self.row else 0
         self.blocks: Blocks | None = None
         self.begin_blocks()

@@ -35,6 +35,13 @@ class Renew(Struct, frozen=True):
     """Have a new URL made, to be used as if it had been given; answer Renewed."""
 
 
+class Seek(Struct, frozen=True):
+    """Answer with Found: the mirrors that the response to this segment names, or that were found
+    before. They are sources from then on, numbered as they come."""
+
+    segment: int
+
+
 class Receive(Struct, frozen=True):
     """The Gate let it pass: drop `skip` bytes of the body, compare the next `compare` bytes
     with what stands before `range` (answer Compared, or Ended with ChangedError), write the
@@ -145,6 +152,7 @@ class Finish(Struct, frozen=True):
 Command = (
     Fetch
     | Renew
+    | Seek
     | Receive
     | Trim
     | Drop
@@ -218,6 +226,12 @@ class Renewed(Struct, frozen=True):
     error: RdlError | None = None
 
 
+class Found(Struct, frozen=True):
+    """Further sources that a server named; redacted URLs."""
+
+    urls: tuple[str, ...]
+
+
 class Synced(Struct, frozen=True):
     """The last Checkpoint holds."""
 
@@ -268,6 +282,7 @@ Event = (
     | Compared
     | Ended
     | Renewed
+    | Found
     | Synced
     | Hashed
     | Checked

@@ -153,6 +153,12 @@ class Sources:
         total = sum(one.growth.level for one in use) or self.given.growth.level
         return total if most is None else min(most, total)
 
+    @property
+    def alike(self) -> bool:
+        """Whether one strong validator speaks for all that came: of one source, or the same."""
+        tags = {one.known.etag if one.known else None for one in self._all if one.gained}
+        return len(tags) < 2
+
     def shares(self) -> tuple[Share, ...]:
         """What each of several brought."""
         if len(self._all) == 1:

@@ -82,12 +82,16 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
 
 
 def first_ask(
-    row: Row | None, wanted: RangeSpec | None, adopted: Sequence[ByteRange] = ()
+    row: Row | None,
+    wanted: RangeSpec | None,
+    adopted: Sequence[ByteRange] = (),
+    most: int = OVERLAP,
 ) -> tuple[Ask, int]:
     """What to ask for first, or alone, and how many bytes at its start are here already.
 
     It is a gap (or the end, when all is here), or all that is wanted, or what follows the first
-    adopted bytes, and some bytes before it: by these it shows whether it is still the same file.
+    adopted bytes, and some bytes (`most`) before it: by these it shows whether it is still the
+    same file.
     """
     if row is None and adopted:
         overlap = min(len(adopted[0]), OVERLAP)
@@ -96,7 +100,7 @@ def first_ask(
     if row is None:
         return (Ask(wanted.start, wanted.stop, wanted.suffix) if wanted else Ask()), 0
     gap = row.joint()
-    overlap = row.overlap(gap.start)
+    overlap = min(most, row.overlap(gap.start))
     if not gap and not overlap:  # an empty file
         return Ask(ranged=False), 0
     return Ask(gap.start - overlap, None if gap.stop == ENDLESS else gap.stop), overlap

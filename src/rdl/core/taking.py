@@ -41,7 +41,7 @@ class Taking(Asking):
             self._end(error)
             return
         self.row = Row(representation, span, self.options.block_size)
-        self._lead(self.sources.of(lane))
+        self._lead(self.sources.of(lane), representation)
         self.begin_blocks()
         self.existing = None
         self.digests.restart()
@@ -58,12 +58,12 @@ class Taking(Asking):
             self.emit(m.Reserve(self.row.size))
         self._accept(lane, body)
 
-    def _lead(self, source: Source) -> None:
+    def _lead(self, source: Source, sends: Representation) -> None:
         """The row is begun with what it sends."""
         ranges = source.ranges
         for one in self.sources:
             one.forget()
-        source.ranges, self.sources.lead = ranges, source
+        source.ranges, source.known, self.sources.lead = ranges, sends, source
 
     def _confirm(self, lane: Lane) -> None:
         """The first accepted response of this run: now others may join."""
@@ -71,6 +71,7 @@ class Taking(Asking):
             return
         source = self.sources.of(lane)
         source.joined = True
+        self._seek(lane, source)
         if self.confirmed:
             return
         self.confirmed, self._confirmed_at = True, self.now
@@ -80,6 +81,18 @@ class Taking(Asking):
         self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
         source.growing = False
         self.check_blocks(self.row.span)
+
+    def _seek(self, lane: Lane, source: Source) -> None:
+        """Where a digest decides, other mirrors may be used than the user named."""
+        decided = self.decided or bool(self.digests.checked)
+        if decided and not self._sought and source is self.sources.lead:
+            self._sought = True
+            self.emit(m.Seek(lane.segment))
+
+    def found(self, event: m.Found) -> None:
+        """A server named some."""
+        for url in event.urls:
+            self.sources.add(url, found=True)
 
     def check_blocks(self, span: ByteRange) -> None:
         """Look at the blocks that have become whole with these bytes."""

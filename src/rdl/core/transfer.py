@@ -11,10 +11,13 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
+from msgspec.structs import replace
+
 from rdl.core import messages as m
 from rdl.core.events import Result, Verifying
 from rdl.core.filling import Filling
 from rdl.core.order import Order
+from rdl.core.representation import Trust
 from rdl.core.row import Row
 from rdl.core.spec import Spec, about_row, asked
 from rdl.core.telling import Teller
@@ -102,6 +105,9 @@ class Transfer:
     def _on_renewed(self, event: m.Renewed) -> None:
         self._fill.renewed(event)
 
+    def _on_found(self, event: m.Found) -> None:
+        self._fill.found(event)
+
     def _on_synced(self, event: m.Synced) -> None:
         self._fill.saving.done()
 
@@ -179,8 +185,9 @@ class Transfer:
         if limit is not None and fill.now - (self._started_at or 0.0) >= limit:
             self._end(OutOfTime(self.spec.path, f"{limit:g} s are over"))
         elif fill.row and fill.row.complete and fill.confirmed:
-            if fill.blocks is None or fill.blocks.complete:  # else Checked will tell
+            if fill.blocks is None or fill.blocks.complete:
                 fill.drain(self._complete)
+            fill.hurry_at = None  # else Checked will tell
         else:
             fill.plan()
 
@@ -259,6 +266,8 @@ class Transfer:
             sources=self._fill.sources.shares(),
         )
         result = about_row(result, self.row, self._fill.existing, error)
+        if result.trust == Trust.T2 and not self._fill.sources.alike:
+            result = replace(result, trust=Trust.T1.value)
         if isinstance(error, AuthError) and not error.hint and result.resumable:
             error.hint = f"a new link continues what is here: rdl get NEW-URL -o {self.spec.path}"
         blocks = self._fill.blocks
@@ -285,6 +294,7 @@ _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Compared: Transfer._on_compared,
     m.Ended: Transfer._on_ended,
     m.Renewed: Transfer._on_renewed,
+    m.Found: Transfer._on_found,
     m.Synced: Transfer._on_synced,
     m.Hashed: Transfer._on_hashed,
     m.Checked: Transfer._on_checked,

@@ -14,6 +14,7 @@ from typing import Any
 from rdl.core import messages as m
 from rdl.core.events import Fact, Result
 from rdl.core.fields import parse_http_date
+from rdl.core.text import redact_url
 from rdl.core.transfer import Transfer
 from rdl.engine.crew import Crew
 from rdl.engine.hashing import Follower
@@ -189,6 +190,14 @@ class Driver:
         if reception is not None:
             reception.drop()
 
+    def _do_seek(self, command: m.Seek) -> None:
+        exchange = self._receptions[command.segment].exchange
+        if self._edges.named is not None and exchange is not None:
+            places = self._edges.named(exchange.head, exchange.public)
+            self._given += places
+            self._links += places
+            self._events.put(m.Found(tuple(redact_url(place.url) for place in places)))
+
     def _do_renew(self, command: m.Renew) -> None:
         self._renewal.do(self._renew)
 
@@ -296,6 +305,7 @@ def finish_of(command: m.Publish, options: FileOptions) -> Finish:
 _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Fetch: Driver._do_fetch,
     m.Renew: Driver._do_renew,
+    m.Seek: Driver._do_seek,
     m.Receive: Driver._do_receive,
     m.Trim: Driver._do_trim,
     m.Drop: Driver._do_drop,

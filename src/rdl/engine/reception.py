@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from rdl.core.byterange import ByteRange, Extent
 from rdl.engine.throttle import Throttle
 from rdl.errors import ChangedError, RdlError
 from rdl.storage.base import Store
-from rdl.transport.base import Exchange, Lineage, Request, Transport
+from rdl.transport.base import Exchange, Lineage, Request, ResponseHead, Transport
 
 BUFFER = EXTENT = 1 << 20
 """So many bytes at most are lost by a kill: written, but not recorded."""
@@ -47,6 +47,8 @@ class Edges(Struct, frozen=True):
     """Makes a new URL; may take long, and raises RdlError."""
     mirrors: tuple[Place, ...] = ()
     """The sources 1, 2, ..."""
+    named: Callable[[ResponseHead, bool], Sequence[Place]] | None = None
+    """Those that a server names, by its response; whether that came from a public address."""
 
 
 class Place(Struct, frozen=True):
@@ -82,6 +84,11 @@ class Reception:
         if not url or self._exchange is None or url == self._place.url:
             return self._place
         return replace(self._place, url=url, lineage=self._exchange.lineage, led=True)
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """What was answered."""
+        return self._exchange
 
     @property
     def answered(self) -> bool:

@@ -44,6 +44,11 @@ class Exchange(Protocol):
         """Of the URL that answered."""
         ...
 
+    @property
+    def public(self) -> bool:
+        """Whether on the way there a public address was passed, that one included."""
+        ...
+
     def readinto(self, view: memoryview) -> int:
         """Fill the start of `view` with body bytes; 0 means the body ended as it should.
 

@@ -22,15 +22,15 @@ from rdl.transport.http1 import Http1Transport
 from rdl.transport.policy import Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
 
-OF_THE_TARGET = ("x-linked-etag", "docker-content-digest")
+OF_THE_TARGET = ("x-linked-etag", "docker-content-digest", "link")
 """What a redirect says of the file that it leads to."""
 
 
 class HttpExchange:
     """A response: its head, and its body from the socket."""
 
-    def __init__(self, head: ResponseHead, body: Body, lineage: Lineage) -> None:
-        self.head, self.lineage = head, lineage
+    def __init__(self, head: ResponseHead, body: Body, lineage: Lineage, public: bool) -> None:
+        self.head, self.lineage, self.public = head, lineage, public
         self.readinto, self.ready = body.readinto, body.ready
         self.close = body.close
 
@@ -74,11 +74,12 @@ class HttpTransport:
             except BaseException:
                 body.close()
                 raise
+            public = lineage.public or bool(response.extensions["rdl_public"])
             if target is None:
-                return HttpExchange(replace(head, headers=(*head.headers, *said)), body, lineage)
+                head = replace(head, headers=(*head.headers, *said))
+                return HttpExchange(head, body, lineage, public)
             said += [field for field in head.headers if field[0] in OF_THE_TARGET]
             body.close()
-            public = lineage.public or bool(response.extensions["rdl_public"])
             lineage, url = Lineage(lineage.origin, public), target
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ class ScriptedExchange:
         self.head, self.lineage = answer.head, request.lineage
         if answer.head.url not in ("", request.url):
             self.lineage = Lineage("scripted")
-        self._body, self._rest = answer.body, b""
+        self._body, self._rest, self.public = answer.body, b"", False
         self.closed = False
 
     def ready(self) -> bool:
