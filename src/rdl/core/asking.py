@@ -18,7 +18,7 @@ from rdl.core.pace import WORTH_SECONDS
 from rdl.core.planner import Claim, Steal
 from rdl.core.receiving import Manner, next_fetch
 from rdl.core.row import ENDLESS, OVERLAP
-from rdl.core.source import Source
+from rdl.core.source import MOST_AT_ONCE, Source
 from rdl.core.spec import Spec, first_ask
 
 LOOK_SECONDS, PROBE_SECONDS = 0.1, 0.2
@@ -89,10 +89,12 @@ class Asking(Failing):
         if len(ready) > 1:  # what is left is for the fastest
             heir = self._heir
             ready.sort(key=lambda one: (one is not heir, -self.lanes.usual(self.now, one.like)))
+        use = sum(one.joined for one in self.sources.usable())
         for source in ready:
             if source.joined and source.ranges:
                 self._ask_more(source, fresh)
-            elif not source.joined:
+            elif not source.joined and use < MOST_AT_ONCE:
+                use += 1
                 self._probe(source)
         for lane in fresh:  # after all trims: workers that flow run on while others are started
             source = self.sources.of(lane)
@@ -106,7 +108,7 @@ class Asking(Failing):
         assert self.row is not None
         begun = 0
         while self.lanes.count(source.number) < self._level(source):
-            if not self._may_ask(source, begun):
+            if self._full() or not self._may_ask(source, begun):
                 return
             step = next_fetch(self.row, self.lanes, self._manner()) or self._share(source)
             if step is None:
@@ -134,7 +136,7 @@ class Asking(Failing):
     def _probe(self, source: Source) -> None:
         """Ask it for bytes that are here, to compare: whether it has the same."""
         assert self.row is not None
-        if self.lanes.count(source.number) or not self._may_ask(source):
+        if self.lanes.count(source.number) or self._full() or not self._may_ask(source):
             return
         spent = self.now - self._confirmed_at
         left = (self.row.size or 0) - self.row.present_bytes
@@ -149,6 +151,11 @@ class Asking(Failing):
         lane = self.lanes.add(Ask(at - size, at), at, self.now, size, source.number)
         lane.probe = True
         self._send(lane, ())
+
+    def _full(self) -> bool:
+        """Whether there are as many connections as the user wants, in all."""
+        most = self.options.connections
+        return most is not None and len(self.lanes) >= most
 
     def _look_at(self, time: float) -> None:
         self.hurry_at = time if self.hurry_at is None else min(self.hurry_at, time)

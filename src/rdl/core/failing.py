@@ -60,7 +60,7 @@ class Failing:
         self.adopted = spec.adoptable
         saved = spec.remembered
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
-        if self.row and not self._joinable():
+        if self.row and not (self._joinable() and self._wanted(self.row)):
             self.row = None
         if self.row:
             self.row.add(spec.adoptable)
@@ -69,6 +69,12 @@ class Failing:
         self.blocks: Blocks | None = None
         self.begin_blocks()
         self.existing = spec.existing if self.row is None else None
+
+    def _wanted(self, row: Row) -> bool:
+        """Whether this is as long as the file that is asked for is known to be."""
+        total, options = row.representation.total or 0, self.options
+        sized = options.expected_size in (None, total)
+        return sized and (options.blocks is None or Blocks.fit(options.blocks, total))
 
     def begin_blocks(self) -> None:
         """A row is begun: its blocks are to be checked, where their digests are known."""

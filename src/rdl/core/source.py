@@ -141,11 +141,13 @@ class Sources:
         return any(one.ranges and one.joined and one.left is None for one in self._all)
 
     def share(self, source: Source, most: int | None) -> int:
-        """How many of `most` connections in all are this one's."""
+        """How many of `most` connections in all are this one's, also while others are not in use
+        yet: those that came first would keep theirs."""
         if most is None or len(self._all) == 1:
             return MOST_CONNECTIONS if most is None else most
-        use = [one for one in self.usable() if one.joined]
-        return max(1, (most + len(use) - 1 - use.index(source)) // len(use))
+        use = self.usable()[:MOST_AT_ONCE]
+        rest = most + len(use) - 1 - use.index(source) if source in use else 0
+        return rest // len(use)
 
     def level(self, most: int | None) -> int:
         """How many connections there may be."""

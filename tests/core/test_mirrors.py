@@ -1,0 +1,483 @@
+"""Several sources of one row: who is asked, who joins, who is left, and what comes again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rdl.core import messages as m
+from rdl.core.events import Changed, Share, Started, Warned
+from rdl.core.fields import ResponseHead
+from rdl.core.representation import Representation
+from rdl.core.row import OVERLAP, Remembered
+from rdl.core.source import MOST_AT_ONCE, Source, Sources
+from rdl.core.transfer import Phase, Spec
+from rdl.errors import ChangedError, DigestMismatch, HTTPStatusError, NetworkError
+from rdl.options import TransferOptions
+from tests.core.playing import SUM, TOTAL, MiB, Play, rng, status, whole
+
+DATE, LATER = "Mon, 02 Jan 2023 03:04:05 GMT", "Mon, 02 Jan 2023 03:14:05 GMT"
+MIRRORS = ("http://m/f", "http://n/f", "http://o/f", "http://p/f", "http://q/f")
+
+
+def head(
+    start: int, stop: int, total: int = TOTAL, modified: str | None = DATE, etag: str = ""
+) -> ResponseHead:
+    """A 206 with a date, as mirrors send it."""
+    fields = [("content-range", f"bytes {start}-{stop - 1}/{total}"), ("date", LATER)]
+    fields += [("last-modified", modified)] if modified else []
+    fields += [("etag", etag)] if etag else []
+    return ResponseHead(206, tuple(fields), content_length=stop - start)
+
+
+def mirrored(
+    count: int = 1, saved: Remembered | None = None, lead: int = 0, **options: Any
+) -> Play:
+    """A download with mirrors that has asked its first source."""
+    made = TransferOptions(**options)
+    spec = Spec("http://h/f", "f", made, 1, remembered=saved, mirrors=MIRRORS[:count], lead=lead)
+    return Play(spec)
+
+
+def flowing(count: int = 1, first: ResponseHead | None = None, **options: Any) -> Play:
+    """The given source flows, and has brought a MiB."""
+    play = mirrored(count, **options)
+    play.head(first or head(0, TOTAL))
+    play.arrive(1, 0, MiB)
+    return play
+
+
+def probed(play: Play) -> m.Fetch:
+    """Wait until a mirror is asked for bytes that are here."""
+    for _ in range(20):
+        for fetch in play.of(m.Fetch):
+            if fetch.source:
+                return fetch
+        play.wake()
+    raise AssertionError("no mirror was asked")
+
+
+def answer(play: Play, fetch: m.Fetch, **more: Any) -> list[m.Command]:
+    """The mirror sends what it was asked for."""
+    assert fetch.ask.stop is not None
+    return play.on(m.Head(fetch.segment, head(fetch.ask.start, fetch.ask.stop, **more)), 0.01)
+
+
+def joined(**options: Any) -> tuple[Play, m.Fetch]:
+    """A mirror has shown that it has the same, and was asked for more."""
+    play = flowing(connections=2, **options)
+    probe = probed(play)
+    answer(play, probe)
+    play.same(probe.segment)
+    play.end(probe.segment)
+    (more,) = [fetch for fetch in play.ever(m.Fetch) if fetch.source and fetch is not probe]
+    return play, more
+
+
+def settle(play: Play) -> None:
+    """What was dropped has ended, and checkpoints hold."""
+    for fetch in play.ever(m.Fetch):
+        play.end(fetch.segment)
+    if play.transfer._fill.saving.syncing:
+        play.sync()
+
+
+def told(play: Play) -> str:
+    """All warnings in one text."""
+    return "; ".join(fact.message for fact in play.facts(Warned))
+
+
+# Joining
+
+
+def test_a_mirror_first_shows_that_it_has_what_is_here():
+    play = flowing(connections=2)
+    assert not any(fetch.source for fetch in play.ever(m.Fetch))
+    probe = probed(play)
+    assert (probe.ask.start, probe.ask.stop, probe.source) == (MiB - OVERLAP, MiB, 1)
+    assert probe.headers == (), "the validators of another server say nothing there"
+    answer(play, probe)
+    (receive,) = play.of(m.Receive)
+    assert (receive.range, receive.skip, receive.compare) == (rng(MiB, MiB), 0, OVERLAP)
+    assert not [fetch for fetch in play.of(m.Fetch) if fetch.source]
+    play.same(probe.segment)
+    play.end(probe.segment)
+    _, more = [fetch for fetch in play.ever(m.Fetch) if fetch.source]
+    assert more.ask.start > MiB
+    assert dict(more.headers) == {"If-Unmodified-Since": DATE}
+
+
+def test_nobody_asks_a_mirror_for_what_is_here_in_a_moment():
+    play = flowing(first=head(0, TOTAL))
+    play.arrive(1, MiB, TOTAL - MiB, after=0.3)
+    assert not any(fetch.source for fetch in play.ever(m.Fetch))
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"total": TOTAL + 1}, "it has another file now"),
+        ({"modified": None}, "only when no other is left: nothing shows that its file is the same"),
+        ({"modified": "Mon, 02 Jan 2023 03:04:06 GMT"}, "nothing shows"),
+    ],
+)
+def test_one_with_another_file_or_an_unknown_one_does_not_join(more, why):
+    play = flowing()
+    probe = probed(play)
+    answer(play, probe, **more)
+    assert m.Drop(probe.segment) in play.out or play.transfer._fill.lanes.get(probe.segment) is None
+    assert not play.of(m.Receive)
+    assert why in told(play)
+    assert "http://m/f" in told(play)
+    asked = len([fetch for fetch in play.ever(m.Fetch) if fetch.source])
+    for at in range(1, 8):
+        play.arrive(1, at * MiB, (at + 1) * MiB, after=1.0)
+    assert len([fetch for fetch in play.ever(m.Fetch) if fetch.source]) == asked
+
+
+def test_the_same_strong_validator_is_enough():
+    play = flowing(first=head(0, TOTAL, modified=None, etag='"x"'))
+    probe = probed(play)
+    answer(play, probe, modified=None, etag='"x"')
+    assert play.of(m.Receive)
+
+
+def test_a_digest_of_the_whole_lets_any_join():
+    play = flowing(first=head(0, TOTAL, etag='"x"'), digests=SUM)
+    probe = probed(play)
+    answer(play, probe, modified=None)
+    assert play.of(m.Receive)
+
+
+def test_a_mirror_that_sends_no_parts_is_left():
+    play = flowing()
+    probe = probed(play)
+    fields = (("last-modified", DATE), ("date", LATER))
+    play.on(m.Head(probe.segment, ResponseHead(200, fields, content_length=TOTAL)))
+    assert "it sends no parts" in told(play)
+    assert not play.of(m.Receive)
+
+
+def test_a_probe_that_is_cut_is_made_again():
+    play = flowing()
+    probe = probed(play)
+    answer(play, probe)
+    play.end(probe.segment)
+    again = play.next_fetch()
+    assert (again.source, again.ask) == (1, probe.ask)
+
+
+def test_no_more_than_a_few_at_one_time():
+    play = flowing(5)
+    probe = probed(play)
+    asked = [fetch.source for fetch in play.ever(m.Fetch) if fetch.source]
+    assert asked == [1, 2, 3]
+    assert len(asked) + 1 == MOST_AT_ONCE
+    play.on(m.Head(probe.segment, status(404)))
+    assert [fetch.source for fetch in play.ever(m.Fetch) if fetch.source] == [1, 2, 3, 4]
+
+
+def test_connections_in_all_are_shared():
+    play, more = joined()
+    assert more.source == 1
+    assert play.transfer._fill.lanes.most == 2
+    options = TransferOptions(connections=5)
+    sources = Sources(Spec("http://h/f", "f", options, mirrors=MIRRORS[:2]))
+    for source in sources:
+        source.joined = True
+    assert [sources.share(source, 5) for source in sources] == [2, 2, 1]
+    assert [sources.share(source, 1) for source in sources] == [1, 0, 0]
+
+
+# Failing
+
+
+def test_the_first_that_fails_for_good_is_left_to_the_mirrors():
+    play = mirrored(2)
+    play.head(status(404))
+    assert play.fetch.source == 1
+    assert "http://h/f is not used any more: HTTP 404" in told(play)
+    play.head(status(403))
+    assert play.fetch.source == 2
+    play.head(whole())
+    play.fill(play.fetch.segment, 0, TOTAL)
+    assert [begin.url for begin in play.ever(m.Begin)] == ["http://n/f"]
+    assert play.phase is Phase.PUBLISHING
+
+
+def test_when_all_have_failed_it_is_the_given_one_that_is_told():
+    play = mirrored(1)
+    play.head(status(404))
+    play.head(status(403))
+    assert isinstance(play.error, HTTPStatusError)
+    assert [bool(one.error) for one in play.finish.result.sources] == [True, False]
+
+
+def test_while_one_rests_another_is_asked():
+    play = mirrored(1)
+    play.reset(1)
+    assert play.fetch.source == 1
+    play.reset(play.fetch.segment)
+    assert {play.next_fetch().source for _ in range(1)} <= {0, 1}
+    assert play.now > 0.2, "both rest"
+
+
+def test_patience_that_is_over_is_that_of_one():
+    play = mirrored(1, retry=0)
+    play.reset(1)
+    assert "http://h/f is not used any more" in told(play)
+    play.reset(play.fetch.segment)
+    assert isinstance(play.error, NetworkError)
+
+
+def test_what_the_first_has_begun_a_mirror_continues_when_it_compares():
+    play = flowing(connections=1)
+    play.reset(1)
+    play.head(status(404))
+    fetch = play.fetch
+    assert fetch.source == 1
+    assert fetch.ask.start < MiB
+    answer(play, m.Fetch(fetch.segment, type(fetch.ask)(fetch.ask.start, TOTAL)))
+    (receive,) = play.of(m.Receive)
+    assert receive.range.start == MiB
+    assert receive.compare == MiB - fetch.ask.start
+    play.same(fetch.segment)
+    play.fill(fetch.segment, MiB, TOTAL)
+    assert play.phase is Phase.PUBLISHING
+    play.on(m.Published("f"))
+    brought = {one.url: one.ranges for one in play.finish.result.sources}
+    assert brought == {"http://h/f": ((0, MiB - 1),), "http://m/f": ((MiB, TOTAL - 1),)}
+    assert play.finish.result.trust == "T1"
+
+
+def test_one_that_was_put_aside_begins_anew_when_no_other_is_left():
+    play = flowing(connections=2)
+    probe = probed(play)
+    answer(play, probe, modified=None)
+    for fetch in play.ever(m.Fetch):
+        play.reset(fetch.segment)
+    while play.fetch.source == 0:
+        play.head(status(404))
+        play.reset(play.ever(m.Fetch)[-2].segment)
+    play.on(m.Head(play.fetch.segment, head(play.fetch.ask.start, TOTAL, modified=None)), 0.01)
+    assert play.facts(Changed)
+    settle(play)
+    fetch = play.fetch
+    assert (fetch.source, fetch.ask.start) == (1, 0)
+
+
+def test_a_mirror_that_fails_costs_the_others_nothing():
+    play, more = joined()
+    play.on(m.Head(more.segment, status(404)))
+    again = play.ever(m.Fetch)[-1]
+    assert again.source == 0
+    assert again.ask.stop == more.ask.stop
+    assert play.transfer.phase is Phase.FILLING
+
+
+def test_a_412_of_a_mirror_is_its_own_affair():
+    play, more = joined()
+    play.on(m.Head(more.segment, status(412)))
+    assert play.ever(m.Drop) == [m.Drop(more.segment)]
+    probe = [fetch for fetch in play.ever(m.Fetch) if fetch.source][-1]
+    assert probe.ask.stop == MiB, "it compares anew, and without the precondition"
+    answer(play, probe, modified="Mon, 02 Jan 2023 03:04:06 GMT")
+    assert "http://m/f is not used any more: it has another file now" in told(play)
+
+
+def test_a_mirror_whose_file_changes_is_left_and_what_it_brought_stays():
+    play, more = joined()
+    start = more.ask.start
+    answer(play, more)
+    play.arrive(more.segment, start, start + MiB)
+    play.reset(more.segment)
+    again = play.next_fetch() if play.fetch is more else play.fetch
+    while again.source != 1:
+        again = play.next_fetch()
+    answer(play, again, total=TOTAL + 5)
+    assert not play.ever(m.Forget)
+    assert not play.facts(Changed)
+    assert play.transfer.row is not None
+    assert play.transfer.row.present_bytes >= 2 * MiB
+
+
+# Wrong bytes
+
+
+def test_a_mirror_with_other_bytes_is_found_before_it_brings_any():
+    play = flowing()
+    probe = probed(play)
+    answer(play, probe)
+    play.end(probe.segment, ChangedError("part file", "it is not what the server sends now"))
+    assert "http://m/f is not used any more: it has other bytes" in told(play)
+    assert not play.ever(m.Forget)
+    assert not play.facts(Changed)
+
+
+def test_what_a_mirror_brought_comes_again_when_it_later_sends_other_bytes():
+    play, more = joined()
+    start = more.ask.start
+    answer(play, more)
+    play.arrive(more.segment, start, start + MiB)
+    play.reset(more.segment)
+    again = play.fetch
+    assert again.source == 1
+    assert again.ask.start < start + MiB
+    answer(play, again)
+    play.end(again.segment, ChangedError("part file", "it is not what the server sends now"))
+    settle(play)
+    assert [forget.ranges for forget in play.ever(m.Forget)] == [(rng(start, start + MiB),)]
+    assert play.transfer.row is not None
+    assert play.transfer.row.present_bytes == MiB
+
+
+def test_when_the_first_finds_other_bytes_it_is_the_mirror_that_is_wrong():
+    play, more = joined()
+    start, stop = more.ask.start, more.ask.stop
+    answer(play, more)
+    play.arrive(more.segment, start, start + 4000)
+    play.fill(1, MiB, start)
+    stolen = play.fetch
+    assert stolen.source == 0
+    play.on(m.Head(stolen.segment, head(stolen.ask.start, stop)), 0.01)
+    play.reset(more.segment)
+    play.fill(stolen.segment, stolen.ask.start, stop)
+    fetch, stop = play.fetch, stolen.ask.start
+    assert (fetch.source, fetch.ask.stop) == (0, stop)
+    assert fetch.ask.start < start + 4000
+    play.on(m.Head(fetch.segment, head(fetch.ask.start, stop)), 0.01)
+    play.end(fetch.segment, ChangedError("part file", "it is not what the server sends now"))
+    settle(play)
+    assert [forget.ranges for forget in play.ever(m.Forget)] == [(rng(start, start + 4000),)]
+    assert not play.facts(Changed)
+
+
+def complete(play: Play, more: m.Fetch) -> None:
+    """Both bring what they were asked for."""
+    assert more.ask.stop is not None
+    answer(play, more)
+    play.fill(1, MiB, more.ask.start)
+    play.fill(more.segment, more.ask.start, more.ask.stop)
+    for fetch in play.ever(m.Fetch):
+        play.end(fetch.segment)
+
+
+def bring_rest(play: Play) -> None:
+    """All that is asked for comes."""
+    answered: set[int] = set()
+    while open_ones := [
+        lane for lane in play.transfer._fill.lanes.all() if lane.segment not in answered
+    ]:
+        for lane in open_ones:
+            answered.add(lane.segment)
+            stop = min(lane.stop, TOTAL)
+            play.on(m.Head(lane.segment, head(lane.ask.start, stop)), 0.01)
+            play.same(lane.segment)
+            play.arrive(lane.segment, lane.upto, lane.stop)
+            play.end(lane.segment)
+    settle(play)
+
+
+def test_when_the_digest_is_wrong_what_a_mirror_brought_comes_again():
+    play, more = joined(digests=SUM)
+    complete(play, more)
+    assert play.phase is Phase.HASHING
+    play.on(m.Hashed({"sha256": "bb"}))
+    (forget,) = play.ever(m.Forget)
+    assert forget.ranges == (rng(more.ask.start, TOTAL),)
+    assert "http://m/f is not used any more: the digest is wrong" in told(play)
+    assert play.fetch.source == 0
+    bring_rest(play)
+    assert play.phase is Phase.HASHING
+    later = [one for one in play.all[play.all.index(forget) :] if isinstance(one, m.Hash)]
+    assert later[0].range.start == 0, "from the start"
+    play.on(m.Hashed({"sha256": "aa"}))
+    assert "http://m/f sent wrong bytes" in told(play)
+    assert play.phase is Phase.PUBLISHING
+
+
+def test_a_digest_that_stays_wrong_is_the_end():
+    play, more = joined(digests=SUM)
+    complete(play, more)
+    play.on(m.Hashed({"sha256": "bb"}))
+    bring_rest(play)
+    play.on(m.Hashed({"sha256": "bb"}))
+    assert isinstance(play.error, DigestMismatch)
+    assert play.ever(m.Quarantine)
+
+
+# Continuing
+
+
+def saved() -> Remembered:
+    """A MiB is here, begun with the mirror."""
+    return Remembered(Representation(TOTAL, '"m"', DATE, True), None, (rng(0, MiB),))
+
+
+def test_a_run_is_continued_with_the_source_that_it_was_begun_with():
+    play = mirrored(1, saved(), lead=1)
+    assert play.fetch.source == 1
+    assert ("If-Range", '"m"') in play.fetch.headers
+
+
+def test_when_that_is_gone_another_continues_that_compares():
+    play = mirrored(1, saved(), lead=1)
+    play.head(status(404))
+    fetch = play.fetch
+    assert (fetch.source, fetch.headers) == (0, ())
+    play.on(m.Head(fetch.segment, head(fetch.ask.start, TOTAL)), 0.01)
+    assert play.of(m.Receive)[0].compare == OVERLAP
+    play.same(fetch.segment)
+    assert play.facts(Started)[0].bytes_reused == MiB
+
+
+# Mirrors that a server names
+
+
+def test_mirrors_are_sought_only_where_a_digest_decides():
+    play = mirrored(0)
+    play.head(head(0, TOTAL))
+    assert not play.ever(m.Seek)
+    play = mirrored(0, digests=SUM)
+    play.head(head(0, TOTAL))
+    assert play.ever(m.Seek) == [m.Seek(1)]
+    play.on(m.Found(("http://m/f",)))
+    play.arrive(1, 0, MiB)
+    probe = probed(play)
+    answer(play, probe, modified=None)
+    assert play.of(m.Receive)
+
+
+def test_a_digest_that_the_server_publishes_decides_too():
+    play = mirrored(0)
+    digest = ("repr-digest", "sha-256=:LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564=:")
+    first = head(0, TOTAL)
+    play.head(ResponseHead(206, (*first.headers, digest), content_length=TOTAL))
+    assert play.ever(m.Seek)
+
+
+# What a source has brought
+
+
+def test_what_is_lost_is_nobodys():
+    sources = Sources(Spec("http://h/f", "f"))
+    source: Source = sources.given
+    for start, stop in ((0, 10), (10, 20), (30, 40), (40, 40)):
+        source.bring(rng(start, stop))
+    assert source.brought == [rng(0, 20), rng(30, 40)]
+    source.lose(rng(5, 35))
+    assert source.brought == [rng(0, 5), rng(35, 40)]
+    source.lose(rng(100, 200))
+    assert source.brought == [rng(0, 5), rng(35, 40)]
+
+
+def test_shares_are_told_of_several_only():
+    assert Sources(Spec("http://h/f", "f")).shares() == ()
+    sources = Sources(Spec("http://h/f", "f", mirrors=MIRRORS[:1]))
+    sources.lead.bring(rng(10, 20))
+    sources.lead.bring(rng(0, 10))
+    assert sources.shares() == (
+        Share("http://h/f", 0, ((0, 19),)),
+        Share("http://m/f", 0),
+    )
