@@ -79,7 +79,7 @@ class Failing:
     def begin_blocks(self) -> None:
         """A row is begun: its blocks are to be checked, where their digests are known."""
         digests, row = self.options.blocks, self.row
-        size = row.size if row and not row.part else None
+        size = row.size if row and self.options.range is None else None
         self.blocks = None
         if digests is None or size is None or self.order is not None:
             return

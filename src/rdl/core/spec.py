@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from rdl.core.blocks import Blocks
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
@@ -66,6 +67,9 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
     if expected is not None and total != expected:
         size = "a length that it does not say" if total is None else f"{total} bytes"
         return ChangedError(spec.path, f"the remote file has {size}, not {expected}")
+    blocks = spec.options.blocks if spec.options.range is None else None
+    if blocks is not None and total is not None and not Blocks.fit(blocks, total):
+        return ChangedError(spec.path, f"digests of blocks do not fit {total} bytes")
     if limit is not None and total is not None and total > limit:
         return PolicyError(spec.path, f"{total} bytes are over --max-filesize")
     found = tuple(one for one in spec.options.digests if isinstance(one, Published))

@@ -1,0 +1,251 @@
+"""Digests of blocks: which are asked for, what is right, and what a wrong one costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rdl.core import messages as m
+from rdl.core.blocks import Blocks
+from rdl.core.byterange import ByteRange
+from rdl.core.events import Warned
+from rdl.core.representation import Representation
+from rdl.core.row import Remembered, Row
+from rdl.core.transfer import Phase, Spec
+from rdl.errors import ChangedError, DigestMismatch
+from rdl.options import BlockDigests, TransferOptions
+from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, rng, spec, whole
+
+SIZE = 16 * MiB
+KNOWN = BlockDigests(SIZE, "sha256", ("a0", "a1", "a2", "a3"))
+
+
+def hashed(block: ByteRange) -> str:
+    """What its digest is to be."""
+    return KNOWN.hexes[block.start // SIZE]
+
+
+def checks(play: Play) -> list[ByteRange]:
+    """The blocks that the last event made worth looking at."""
+    return [check.range for check in play.of(m.Check)]
+
+
+def flowing(**options: Any) -> Play:
+    """One stream flows."""
+    play = Play(spec(blocks=KNOWN, connections=1, **options))
+    play.head(part())
+    return play
+
+
+def whole_play(**options: Any) -> Play:
+    """All is here."""
+    play = flowing(**options)
+    play.arrive(1, 0, TOTAL)
+    if play.of(m.Checkpoint):
+        play.sync()
+    return play
+
+
+def confirm(play: Play, *, wrong: tuple[int, ...] = ()) -> None:
+    """Each check of the last event is answered; the blocks of these numbers are wrong."""
+    for block in checks(play):
+        bad = block.start // SIZE in wrong
+        play.on(m.Checked(block, "ff" if bad else hashed(block)), 0.01)
+
+
+def test_a_block_is_looked_at_once_when_it_is_here():
+    play = flowing()
+    play.arrive(1, 0, SIZE - 1)
+    assert checks(play) == []
+    play.arrive(1, SIZE - 1, 2 * SIZE + 5)
+    assert checks(play) == [rng(0, SIZE), rng(SIZE, 2 * SIZE)]
+    assert {check.algorithm for check in play.of(m.Check)} == {"sha256"}
+    play.arrive(1, 2 * SIZE + 5, TOTAL)
+    assert checks(play) == [rng(2 * SIZE, 3 * SIZE), rng(3 * SIZE, TOTAL)]
+
+
+def test_nothing_is_published_before_every_block_is_right():
+    play = whole_play()
+    blocks = checks(play) or [one.range for one in play.ever(m.Check)]
+    for block in blocks[:-1]:
+        play.on(m.Checked(block, hashed(block)))
+        assert play.phase is Phase.FILLING
+    assert not [wake for wake in play.of(m.WakeAt) if wake.time <= play.now], "no busy waiting"
+    play.on(m.Checked(blocks[-1], hashed(blocks[-1])))
+    play.end(1)
+    assert play.phase is Phase.PUBLISHING
+    play.on(m.Published("f"))
+    assert play.finish.result.verified_by == ("blocks:sha256",)
+    assert play.finish.result.trust == "T4"
+
+
+def test_a_digest_of_the_whole_is_checked_as_well():
+    play = flowing(digests=SUM)
+    play.arrive(1, 0, TOTAL)
+    confirm(play)
+    play.sync()
+    play.end(1)
+    assert play.phase is Phase.HASHING
+    play.on(m.Hashed({"sha256": "aa"}))
+    play.on(m.Published("f"))
+    assert play.finish.result.verified_by == ("sha256",)
+
+
+def test_a_wrong_block_alone_comes_again():
+    play = flowing()
+    play.arrive(1, 0, TOTAL)
+    asked = checks(play)
+    play.sync()
+    play.on(m.Checked(asked[1], "ff"))
+    assert play.of(m.Forget) == [m.Forget((rng(SIZE, 2 * SIZE),))]
+    play.end(1)
+    fetch = play.fetch
+    assert (fetch.ask.start, fetch.ask.stop) == (SIZE - fetch_overlap(fetch), 2 * SIZE)
+    for block in (asked[0], asked[2], asked[3]):
+        play.on(m.Checked(block, hashed(block)))
+    play.head(part(fetch.ask.start, 2 * SIZE))
+    play.arrive(fetch.segment, SIZE, 2 * SIZE)
+    assert checks(play) == [rng(SIZE, 2 * SIZE)]
+    confirm(play)
+    play.sync()
+    play.end(fetch.segment)
+    assert play.phase is Phase.PUBLISHING
+
+
+def fetch_overlap(fetch: m.Fetch) -> int:
+    """Bytes before the block that come again, to compare."""
+    return SIZE - fetch.ask.start
+
+
+def test_a_block_that_stays_wrong_is_the_end_and_the_rest_is_kept():
+    play = flowing()
+    play.arrive(1, 0, TOTAL)
+    asked = checks(play)
+    play.sync()
+    play.on(m.Checked(asked[0], "ff"))
+    play.end(1)
+    for _ in range(2):
+        fetch = play.fetch
+        play.head(part(0, SIZE))
+        play.arrive(fetch.segment, 0, SIZE)
+        if play.of(m.Checkpoint):
+            play.sync()
+        play.on(m.Checked(rng(0, SIZE), "ff"))
+        play.end(fetch.segment)
+    assert play.transfer._fill.failure is not None
+    if play.transfer._fill.saving.syncing:
+        play.sync()
+    for fetch in play.ever(m.Fetch):
+        play.end(fetch.segment)
+    assert isinstance(play.error, DigestMismatch)
+    assert "bytes 0-16777215 are not what their digest says" in str(play.error)
+    assert not play.ever(m.Quarantine)
+
+
+def test_a_mirror_that_brings_a_wrong_block_is_named_and_left():
+    options = TransferOptions(blocks=KNOWN, connections=1)
+    play = Play(Spec("http://h/f", "f", options, 1, mirrors=("http://m/f",)))
+    play.head(part())
+    play.arrive(1, 0, SIZE)
+    block = checks(play)[0]
+    play.on(m.Checked(block, "ff"))
+    text = "; ".join(fact.message for fact in play.facts(Warned))
+    assert "http://h/f is not used any more: its bytes 0-16777215 are wrong" in text
+    assert play.ever(m.Drop) == [m.Drop(1)]
+    play.end(1)
+    if play.transfer._fill.saving.syncing:
+        play.sync()
+    assert play.fetch.source == 1
+
+
+def test_what_an_earlier_run_left_is_looked_at_too():
+    saved = remembered((0, 2 * SIZE))
+    options = TransferOptions(blocks=KNOWN, connections=1)
+    play = Play(Spec("http://h/f", "f", options, 1, remembered=saved))
+    start = play.fetch.ask.start
+    play.head(part(start, TOTAL))
+    assert checks(play) == []
+    play.same(1)
+    assert checks(play) == [rng(0, SIZE), rng(SIZE, 2 * SIZE)]
+
+
+def test_digests_that_do_not_fit_are_refused():
+    play = Play(spec(blocks=KNOWN))
+    play.head(whole(TOTAL + 1))
+    assert isinstance(play.error, ChangedError)
+    assert "do not fit" in str(play.error)
+
+
+def test_a_partial_that_they_do_not_fit_is_not_continued():
+    saved = Remembered(Representation(TOTAL + 1, '"a"'), None, (rng(0, MiB),))
+    play = Play(spec(saved, blocks=KNOWN))
+    assert (play.fetch.ask.start, play.fetch.headers) == (0, ())
+    play = Play(spec(saved, expected_size=TOTAL))
+    assert (play.fetch.ask.start, play.fetch.headers) == (0, ())
+
+
+def test_of_a_file_whose_length_nobody_said_they_are_looked_at_in_the_end():
+    play = Play(spec(blocks=KNOWN))
+    play.head(whole(None))
+    play.arrive(1, 0, TOTAL)
+    assert checks(play) == []
+    play.sync()
+    play.end(1)
+    assert len(checks(play)) == 4
+    confirm(play, wrong=(2,))
+    play.sync()
+    assert isinstance(play.error, DigestMismatch)
+
+
+def test_a_late_answer_about_a_version_that_is_gone_says_nothing():
+    play = flowing()
+    play.arrive(1, 0, SIZE)
+    play.on(m.Checked(rng(SIZE, 2 * SIZE), "ff"))
+    assert not play.ever(m.Forget)
+
+
+# The blocks alone
+
+
+@given(st.integers(1, 50), st.integers(0, 200), st.data())
+def test_every_block_is_due_exactly_once(size: int, total: int, data: st.DataObject):
+    count = -(-total // size)
+    known = BlockDigests(size, "sha256", tuple(str(number) for number in range(count)))
+    assert Blocks.fit(known, total)
+    assert not Blocks.fit(known, total + size)
+    blocks = Blocks(known, total)
+    row = Row(Representation(total, '"a"'), rng(0, total), None)
+    due: list[ByteRange] = []
+    while not row.complete:
+        missing = next(row.missing())
+        stop = data.draw(st.integers(missing.start + 1, missing.stop))
+        row.add([rng(missing.start, stop)])
+        due += blocks.due(row, rng(missing.start, stop))
+    assert [one.start for one in due] == [number * size for number in range(count)]
+    assert sum(map(len, due)) == total
+    for number, block in enumerate(due):
+        assert not blocks.complete
+        assert blocks.judge(block, str(number)) == 0
+    assert blocks.complete
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_how_often_a_block_was_wrong_is_counted(times):
+    blocks = Blocks(KNOWN, TOTAL)
+    row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
+    row.add([rng(0, SIZE)])
+    for number in range(1, times + 1):
+        assert list(blocks.due(row, rng(5, 6))) == [rng(0, SIZE)]
+        assert list(blocks.due(row, rng(5, 6))) == []
+        assert blocks.judge(rng(0, SIZE), "ff") == number
+        blocks.reopen(rng(SIZE - 1, SIZE))
+    assert list(blocks.doubted(rng(SIZE - 2, SIZE + 3))) == [
+        rng(SIZE - 2, SIZE),
+        rng(SIZE, SIZE + 3),
+    ]
+    list(blocks.due(row, rng(0, 1)))
+    assert blocks.judge(rng(0, SIZE), "a0") == 0
+    assert list(blocks.doubted(rng(SIZE - 2, SIZE + 3))) == [rng(SIZE, SIZE + 3)]
