@@ -186,8 +186,13 @@ def test_connections_in_all_are_shared():
     sources = Sources(Spec("http://h/f", "f", options, mirrors=MIRRORS[:2]))
     for source in sources:
         source.joined = True
-    assert [sources.share(source, 5) for source in sources] == [2, 2, 1]
-    assert [sources.share(source, 1) for source in sources] == [1, 0, 0]
+    ready = list(sources)
+    assert [sources.share(source, ready, 5) for source in ready] == [0, 0, 0], "no parts"
+    for source in ready[1:]:
+        source.ranges = True
+    assert [sources.share(source, ready, 5) for source in ready] == [0, 3, 2]
+    assert [sources.share(source, ready, 1) for source in ready] == [0, 1, 0]
+    assert [sources.share(source, ready[2:], 1) for source in ready] == [0, 0, 1]
 
 
 # Failing

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.engine.staging import content_of
 from tests.support.links import Links
+from tests.support.mirror import Mirror
 from tests.support.origin import Origin, response
 
 PAPER = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
@@ -74,6 +75,32 @@ def test_links_that_die(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert image.read_bytes() == CONTENT
         assert "reused" in done.stderr
+
+
+def test_mirrors(tmp_path: Path) -> None:
+    named, listed = lines("Mirrors")
+    digest = sha256(CONTENT).hexdigest()
+    gone = [response(b"", "404 Not Found")]
+    with (
+        Mirror(CONTENT, fails=lambda _: gone) as first,
+        Mirror(CONTENT, 2 * MiB) as second,
+        Mirror(CONTENT, MiB) as third,
+    ):
+        urls = {"URL": first.url(), "MIRROR": second.url(), "OTHER": third.url()}
+        done = shell(named, tmp_path, **urls)
+        assert done.returncode == 0, done.stderr
+        assert f"{first.url()} is not used any more: HTTP 404" in done.stderr
+        assert (tmp_path / "image.iso").read_bytes() == CONTENT
+        (tmp_path / "image.meta4").write_text(
+            '<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="image.iso">'
+            f'<hash type="sha-256">{digest}</hash>'
+            + "".join(f"<url>{url}</url>" for url in urls.values())
+            + "</file></metalink>"
+        )
+        done = shell(listed, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "verified by sha256 (T4)" in done.stderr
+        assert (tmp_path / "downloads" / "image.iso").read_bytes() == CONTENT
 
 
 def test_digests_that_are_found(tmp_path: Path) -> None:

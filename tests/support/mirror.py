@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tests.support.origin import Answer, Origin, Seen, Step, Wait, response
+from tests.support.origin import RESET, Answer, Origin, Seen, Step, Wait, response
 
 STEP = 64 << 10
 DATE = "Mon, 02 Jan 2023 03:04:05 GMT"
@@ -31,6 +31,8 @@ class Mirror(Origin):
         self.content, self._rate, self._fails = bytes(wrong), rate, fails
         self._fields = fields or (f"Last-Modified: {DATE}",)
         self.sent = 0
+        self.cut: int | None = None
+        """The connection ends after so many bytes in all."""
         self.asked: list[tuple[int, int]] = []
         self._lock, self._free_at = threading.Lock(), 0.0
         super().__init__(self._serve_file)
@@ -58,6 +60,8 @@ class Mirror(Origin):
             data = self.content[at : min(at + STEP, stop)]
             if self._rate:
                 yield Wait(self._turn(len(data)))
+            if self.cut is not None and self.sent >= self.cut:
+                yield RESET
             self.sent += len(data)
             yield data
 

@@ -89,10 +89,11 @@ class Asking(Failing):
         if len(ready) > 1:  # what is left is for the fastest
             heir = self._heir
             ready.sort(key=lambda one: (one is not heir, -self.lanes.usual(self.now, one.like)))
-        use = sum(one.joined for one in self.sources.usable())
+        use, most = sum(one.joined for one in ready), self.options.connections
         for source in ready:
             if source.joined and source.ranges:
-                self._ask_more(source, fresh)
+                level = min(self._level(source), self.sources.share(source, ready, most))
+                self._ask_more(source, level, fresh)
             elif not source.joined and use < MOST_AT_ONCE:
                 use += 1
                 self._probe(source)
@@ -103,11 +104,11 @@ class Asking(Failing):
         times = [time for time in (self.hurry_at, self.lanes.silent_at()) if time is not None]
         self.hurry_at = min(times, default=None)
 
-    def _ask_more(self, source: Source, fresh: list[Lane]) -> None:
-        """As many lanes as this source is worth."""
+    def _ask_more(self, source: Source, level: int, fresh: list[Lane]) -> None:
+        """Up to `level` lanes of this source."""
         assert self.row is not None
         begun = 0
-        while self.lanes.count(source.number) < self._level(source):
+        while self.lanes.count(source.number) < level:
             if self._full() or not self._may_ask(source, begun):
                 return
             step = next_fetch(self.row, self.lanes, self._manner()) or self._share(source)
@@ -196,8 +197,7 @@ class Asking(Failing):
     def _level(self, source: Source) -> int:
         """How many may be in flight. An offer of ranges (`Accept-Ranges`) is tried by one more."""
         untried = not source.proved and not source.growth.settled
-        level = min(2, source.growth.ceiling) if untried else source.growth.level
-        return min(level, self.sources.share(source, self.options.connections))
+        return min(2, source.growth.ceiling) if untried else source.growth.level
 
     def _manner(self) -> Manner:
         least = self.options.min_split if self.order is None else self.order.least

@@ -6,7 +6,7 @@ representation. Another joins when it shows that it has the same bytes: core/joi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct, field
 
@@ -140,14 +140,13 @@ class Sources:
         """Whether one in use sends parts."""
         return any(one.ranges and one.joined and one.left is None for one in self._all)
 
-    def share(self, source: Source, most: int | None) -> int:
-        """How many of `most` connections in all are this one's, also while others are not in use
-        yet: those that came first would keep theirs."""
+    def share(self, source: Source, ready: Sequence[Source], most: int | None) -> int:
+        """How many of `most` connections in all are this one's, of those that are `ready`; also
+        while some are not in use yet: those that came first would keep theirs."""
         if most is None or len(self._all) == 1:
             return MOST_CONNECTIONS if most is None else most
-        use = self.usable()[:MOST_AT_ONCE]
-        rest = most + len(use) - 1 - use.index(source) if source in use else 0
-        return rest // len(use)
+        use = [one for one in ready if one.ranges or not one.joined][:MOST_AT_ONCE]
+        return (most + len(use) - 1 - use.index(source)) // len(use) if source in use else 0
 
     def level(self, most: int | None) -> int:
         """How many connections there may be."""
