@@ -158,6 +158,13 @@ ROWS = {
             lambda chosen: [int(sources.CONNECTIONS * sources.RATE * chosen.tail_seconds)],
         ),
         Row(
+            "mirrors",
+            "two mirrors of different speed, and one that sends wrong bits",
+            lambda bench, chosen: sources.mirrors(bench, chosen.tail_seconds),
+            sources.told_mirrors,
+            lambda chosen: [int(sum(sources.RATES) * chosen.tail_seconds)],
+        ),
+        Row(
             "latency",
             "a round trip of 80 ms",
             lambda bench, chosen: uneven.latency(bench, min(LATENCY, bench.size), chosen.rounds),
