@@ -29,7 +29,7 @@ from rdl.engine.crew import Crew
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
-from rdl.engine.throttle import RequestLimit, Throttle
+from rdl.engine.throttle import Limits
 from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
@@ -61,9 +61,7 @@ class Session:
 
     def __init__(self, options: SessionOptions | None = None) -> None:
         self.options = options or SessionOptions()
-        rate = self.options.limit_rate
-        self._rate = Throttle(rate, burst=rate / 16 if rate else 0.0)
-        self._requests = RequestLimit(self.options.limit_requests)
+        self._limits = Limits(self.options)
         self._transports: dict[NetworkOptions, Transport] = {}
         self._users: Counter[NetworkOptions] = Counter()
         self._drivers: set[Driver] = set()
@@ -172,8 +170,7 @@ class Session:
             url,
             self._transport(options.network),
             store,
-            self._rate,
-            self._requests.of(url),
+            *self._limits.of(url, options.limits),
             deliver=passage.deliver,
             report=REPORT,
             awaited=passage.awaited,
@@ -281,8 +278,7 @@ class Session:
                 url,
                 self._transport(network),
                 store,
-                self._rate,
-                self._requests.of(url),
+                *self._limits.of(url, options.limits),
                 renew=renewal(url, options),
             )
             try:

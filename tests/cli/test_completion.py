@@ -39,7 +39,10 @@ def test_other_shells_are_refused(arguments):
     ("words", "offered"),
     [
         ("rdl g", {"get"}),
-        ("rdl ", {"cat", "clean", "completion", "get", "info", "lock", "status", "verify"}),
+        (
+            "rdl ",
+            {"cat", "clean", "completion", "config", "get", "info", "lock", "status", "verify"},
+        ),
         ("rdl get --on-change r", {"restart"}),
         ("rdl get --connect", {"--connect-timeout"}),
         ("rdl verify --su", {"--sums"}),

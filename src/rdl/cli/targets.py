@@ -17,9 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.cli.input_list import MAX_LIST, Entry, parse_list
+from rdl.cli.layers import OptionsFor
 from rdl.cli.settings import read_small
 from rdl.cli.sums import Sums, digest_or_sums, sums_from
-from rdl.cli.values import Address, parse_url
+from rdl.cli.values import parse_url
 from rdl.core.digest import parse_digest, parse_sums, read_sums
 from rdl.core.lock import decode_lock, path_fault
 from rdl.core.names import last_segment, name_from_url
@@ -27,7 +28,6 @@ from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, Options
 
-Fields = tuple[tuple[str, str], ...]
 _BESIDE = (".part", ".part.index", ".part.index.new", ".part.bad")
 
 
@@ -112,7 +112,7 @@ def _list_data(name: str) -> bytes:
 
 
 def downloads_from(
-    given: Mapping[str, Any], entries: list[Entry], options: Options
+    given: Mapping[str, Any], entries: list[Entry], options_for: OptionsFor
 ) -> list[Download]:
     """One download per entry. Raises UsageError, or DigestMissing when a sums file does not
     name the file."""
@@ -120,7 +120,7 @@ def downloads_from(
     if len(entries) > 1 and any(isinstance(check, Digest) for check in checks):
         hint = "a sums file, or checksum= in a list, tells them apart"
         raise UsageError("--checksum", "one digest for several URLs", hint=hint)
-    targets = [_target(given, entry, checks, options) for entry in entries]
+    targets = [_target(given, entry, checks, options_for) for entry in entries]
     if len(entries) > 1 and given["output"] and not _base(given).is_dir():
         why = "with several URLs this must be an existing directory"
         raise UsageError("-o", why, hint="-d makes one")
@@ -128,21 +128,21 @@ def downloads_from(
     return targets
 
 
-def lone_download(url: str, given: Mapping[str, Any], options: Options) -> Download:
+def lone_download(url: str, given: Mapping[str, Any], options_for: OptionsFor) -> Download:
     """One URL whose bytes get no file. Raises as downloads_from."""
     name = Path(last_segment(url) or "index")
     address = parse_url(url)
     digests = _digests(_checks(given), Entry(url), name)
-    own = replace(
-        with_credentials(options, address),
-        transfer=replace(options.transfer, digests=digests),
-        sums=_sums_at(given),
-    )
-    return Download(address.url, name, own)
+    options = options_for(address, ())
+    transfer = replace(options.transfer, digests=digests)
+    return Download(address.url, name, replace(options, transfer=transfer, sums=_sums_at(given)))
 
 
 def _target(
-    given: Mapping[str, Any], entry: Entry, checks: Sequence[Digest | Sums], options: Options
+    given: Mapping[str, Any],
+    entry: Entry,
+    checks: Sequence[Digest | Sums],
+    options_for: OptionsFor,
 ) -> Download:
     address = parse_url(entry.url)
     try:
@@ -152,21 +152,14 @@ def _target(
     except (UsageError, DigestMissing) as error:
         what = f"{entry.where}: {error.what}" if entry.where else error.what
         raise type(error)(what, error.why, hint=error.hint) from None
+    options = options_for(address, entry.headers)
     transfer = replace(options.transfer, digests=digests)
     if entry.size is not None:
         transfer = replace(transfer, expected_size=entry.size)
     if entry.range is not None:  # in another version these bytes may be others
         transfer = replace(transfer, range=entry.range, on_change="fail")
-    own = replace(with_credentials(options, address, entry.headers), transfer=transfer)
-    return Download(address.url, path, replace(own, sums=_sums_at(given, entry.checksums)))
-
-
-def with_credentials(options: Options, address: Address, headers: Fields = ()) -> Options:
-    """With what the URL and the list say of its request; -u wins over the URL's userinfo."""
-    network = replace(options.network, headers=options.network.headers + headers)
-    if network.user is None and address.user is not None:
-        network = replace(network, user=address.user, password=address.password)
-    return replace(options, network=network)
+    own = replace(options, transfer=transfer, sums=_sums_at(given, entry.checksums))
+    return Download(address.url, path, own)
 
 
 def _base(given: Mapping[str, Any]) -> Path:
