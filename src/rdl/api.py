@@ -34,6 +34,7 @@ from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
+from rdl.remembered import Remembered
 from rdl.sources import as_given, renewal
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
@@ -62,6 +63,7 @@ class Session:
     def __init__(self, options: SessionOptions | None = None) -> None:
         self.options = options or SessionOptions()
         self._limits = Limits(self.options)
+        self._small = Remembered(self._read)
         self._transports: dict[NetworkOptions, Transport] = {}
         self._users: Counter[NetworkOptions] = Counter()
         self._drivers: set[Driver] = set()
@@ -194,7 +196,7 @@ class Session:
         """With the digests that are to be found; none is of a part."""
         whole = whole and options.transfer.range is None
         url, options = as_given(url, options, whole=whole)
-        return url, with_discovered(url, name, options, self._read, whole=whole)
+        return url, with_discovered(url, name, options, self._small.read, whole=whole)
 
     def _read(self, url: str, options: Options) -> bytes:
         with self.stream(url, options) as stream:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -32,10 +31,8 @@ from rdl.errors import (
     UsageError,
 )
 from rdl.options import Digest, NetworkOptions, Options, TransferOptions
+from rdl.remembered import Read
 from rdl.transport.urls import origin, parse_url
-
-Read = Callable[[str, Options], bytes]
-"""Fetches a small file, all of it. Raises RdlError."""
 
 MOST = 8 << 20
 """Bytes of a sums file, and of what GitHub says of a release."""
@@ -104,7 +101,8 @@ def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Dige
     network = options.network if same else _without_secrets(options.network)
     transfer = TransferOptions(connections=1, max_filesize=MOST, verify="off")
     transfer = replace(transfer, retry=options.transfer.retry)
-    text = read(sums, Options(network=network, transfer=transfer)).decode("utf-8", "replace")
+    own = Options(network=network, transfer=transfer, limits=options.limits if same else None)
+    text = read(sums, own).decode("utf-8", "replace")
     names = [one for one in (unquote(last_segment(url)), name) if one]
     try:
         found = (_bare(text), *(parse_sums(text, one) for one in names if len(text.split()) > 1))
@@ -172,7 +170,8 @@ def _small(url: str, network: NetworkOptions, options: Options, read: Read) -> b
         retry=min(TRIES, options.transfer.retry),
     )
     try:
-        return read(url, Options(network=network, transfer=transfer))
+        limits = options.limits if network is options.network else None
+        return read(url, Options(network=network, transfer=transfer, limits=limits))
     except (HTTPStatusError, AuthError, PolicyError, ProtocolError):
         return b""
     except OutOfTime:
