@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from rdl.core.digest import HEX_DIGITS, parse_digest, parse_sums
+from rdl.core.digest import HEX_DIGITS, agreeing, parse_digest, parse_sums
 from rdl.core.names import last_segment
 from rdl.core.published import Published
 from rdl.core.text import redact_url, safe_text
@@ -73,7 +73,12 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
 
     digests = transfer.digests
     for sums in options.sums:
-        digests = _agreeing(digests, _named(sums, url, name, options, read_in_time), sums)
+        digests = (*digests, _named(sums, url, name, options, read_in_time))
+        try:
+            digests = agreeing(digests)
+        except ValueError as error:
+            why = f"it has another {error} than was given"
+            raise DigestMismatch(safe_text(redact_url(sums)), why) from None
     if looks:
         found = None
         with suppress(NetworkError):  # the file itself may be reached all the same
@@ -84,14 +89,6 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
         left = transfer.max_time - (time.monotonic() - begun)
         transfer = replace(transfer, max_time=max(0.0, left))
     return replace(options, transfer=transfer)
-
-
-def _agreeing(digests: tuple[Digest, ...], more: Digest, sums: str) -> tuple[Digest, ...]:
-    known = {digest.algorithm: digest.hex for digest in digests}
-    if known.get(more.algorithm, more.hex) != more.hex:
-        why = f"it has another {more.algorithm} than was given"
-        raise DigestMismatch(safe_text(redact_url(sums)), why)
-    return digests if more.algorithm in known else (*digests, more)
 
 
 def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Digest:

@@ -21,7 +21,7 @@ from rdl.cli.layers import OptionsFor
 from rdl.cli.settings import read_small
 from rdl.cli.sums import Sums, digest_or_sums, sums_from
 from rdl.cli.values import parse_url
-from rdl.core.digest import parse_digest, parse_sums, read_sums
+from rdl.core.digest import agreeing, parse_digest, parse_sums, read_sums
 from rdl.core.lock import decode_lock, path_fault
 from rdl.core.names import last_segment, name_from_url
 from rdl.core.text import safe_text
@@ -200,13 +200,12 @@ def _sums_at(given: Mapping[str, Any], more: Sequence[str] = ()) -> tuple[str, .
 
 
 def _digests(checks: Sequence[Digest | Sums], entry: Entry, path: Path) -> tuple[Digest, ...]:
-    """One digest per algorithm; two that differ can never both hold."""
-    found: dict[str, Digest] = {}
-    for check in checks:
-        digest = check if isinstance(check, Digest) else _look_up(check, entry, path)
-        if found.setdefault(digest.algorithm, digest) != digest:
-            raise UsageError("--checksum", f"two different {digest.algorithm} digests")
-    return tuple(found.values())
+    """One digest per algorithm."""
+    found = [one if isinstance(one, Digest) else _look_up(one, entry, path) for one in checks]
+    try:
+        return agreeing(found)
+    except ValueError as error:
+        raise UsageError("--checksum", f"two different {error} digests") from None
 
 
 def _look_up(sums: Sums, entry: Entry, path: Path) -> Digest:
