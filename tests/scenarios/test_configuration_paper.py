@@ -3,53 +3,36 @@ requests on loopback."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.engine.staging import content_of
 from tests.support.json_schema import parse_all
 from tests.support.origin import Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 PAPER = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 CONTENT = content_of(100_000)
 
 
-def written(folder: Path, text: str, mode: int = 0o600) -> dict[str, str]:
-    """The configuration as the file of a user, and the environment that finds it."""
+def written(folder: Path, text: str) -> dict[str, str]:
+    """The configuration as the file of a user, and the variables that find it."""
     file = folder / "config" / "rdl" / "config.toml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
-    file.chmod(mode)
-    own = {name: text for name, text in os.environ.items() if not name.startswith("RDL_")}
-    return own | {"XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
-
-
-def rdl(environment: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rdl", *words],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=60,
-        check=False,
-    )
+    file.chmod(0o600)
+    return {"XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder)}
 
 
 def test_the_lines_of_the_paper_say_what_its_file_says(tmp_path: Path) -> None:
     (toml,) = re.findall(r"```toml\n(.*?)```", PAPER, re.S)
-    environment = written(tmp_path, toml)
+    variables = written(tmp_path, toml)
     lines = [
         line for block in re.findall(r"```sh\n(.*?)```", PAPER, re.S) for line in block.split("\n")
     ]
     path, general, host, json = [
-        rdl(environment, tmp_path, *shlex.split(line)[1:]) for line in lines if line
+        rdl(tmp_path, *shlex.split(line)[1:], **variables) for line in lines if line
     ]
     assert all(one.returncode == 0 and one.stderr == "" for one in (path, general, host, json))
     file = str(tmp_path / "config" / "rdl" / "config.toml")
@@ -76,13 +59,13 @@ def test_headers_of_a_section_go_to_its_origin_alone(tmp_path: Path) -> None:
         (tmp_path / "token").write_text("X-Token: canary\n")
         (tmp_path / "token").chmod(0o600)
         names = [re.sub(r".*//|/$", "", one.url("/")) for one in (own, other)]
-        environment = written(
+        variables = written(
             tmp_path,
             f'[host."{names[0]}"]\nheader = ["@~/token", "Authorization: canary"]\n'
             f'user-agent = "own"\n[host."{names[1]}"]\nheader = "X-Other: canary"\n',
         )
         (tmp_path / "list").write_text(f"{own.url('/away')}\n{own.url('/a')}\n{other.url('/b')}\n")
-        done = rdl(environment, tmp_path, "get", "-i", "list", "-d", "got", "-j", "1")
+        done = rdl(tmp_path, "get", "-i", "list", "-d", "got", "-j", "1", **variables)
         assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
     for name in ("away", "a", "b"):
         assert (tmp_path / "got" / name).read_bytes() == CONTENT
@@ -101,7 +84,7 @@ def test_headers_of_a_section_go_to_its_origin_alone(tmp_path: Path) -> None:
 def test_every_command_that_fetches_goes_by_the_file(tmp_path: Path) -> None:
     with Origin(lambda *_: [response(CONTENT, "200 OK", 'ETag: "v"')]) as origin:
         name = re.sub(r".*//|/$", "", origin.url("/"))
-        environment = written(tmp_path, f'[host."{name}"]\nheader = "X-Token: t"\n')
+        variables = written(tmp_path, f'[host."{name}"]\nheader = "X-Token: t"\n')
         (tmp_path / "list").write_text(f"{origin.url('/a')}\n")
         (tmp_path / "bad").write_bytes(b"x" * len(CONTENT))
         url = origin.url("/a")
@@ -114,7 +97,7 @@ def test_every_command_that_fetches_goes_by_the_file(tmp_path: Path) -> None:
             ["verify", "bad", "--sha256", "0" * 64, "--repair", url],
         ):
             before = len(origin.seen)
-            rdl(environment, tmp_path, *words)
+            rdl(tmp_path, *words, **variables)
             seen = origin.seen[before:]
             assert seen, words
             assert {one.fields.get("x-token") for one in seen} == {"t"}, words
@@ -122,13 +105,13 @@ def test_every_command_that_fetches_goes_by_the_file(tmp_path: Path) -> None:
 
 def test_a_broken_file_begins_nothing(tmp_path: Path) -> None:
     with Origin(lambda *_: [response(CONTENT)]) as origin:
-        environment = written(tmp_path, "retry = 'many'\n")
+        variables = written(tmp_path, "retry = 'many'\n")
         for words in (["get", origin.url("/f")], ["cat", origin.url("/f")], ["config", "show"]):
-            done = rdl(environment, tmp_path, *words)
+            done = rdl(tmp_path, *words, **variables)
             assert done.returncode == 2
             assert done.stderr.endswith("retry many: not a whole number from 0 to 1000000\n")
             assert done.stderr.count("\n") == 1
         for words in (["--help"], ["get", "--help"], ["status"], ["config", "path"], ["--version"]):
-            assert rdl(environment, tmp_path, *words).returncode == 0
+            assert rdl(tmp_path, *words, **variables).returncode == 0
         assert origin.seen == []
     assert sorted(one.name for one in tmp_path.iterdir()) == ["config"]

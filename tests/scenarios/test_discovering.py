@@ -3,8 +3,6 @@ no sums file is not read as one; what was given for one origin goes to no other.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from hashlib import sha256, sha512
 from pathlib import Path
@@ -18,6 +16,7 @@ from rdl.errors import DigestMismatch, DigestMissing, ExitCode, OutOfTime
 from rdl.options import Digest, NetworkOptions, Options, RangeSpec, SessionOptions, TransferOptions
 from tests.engine.staging import content_of
 from tests.support.origin import RESET, Answer, Origin, Seen, Wait, response
+from tests.support.program import rdl
 
 CONTENT = content_of(100_000)
 HEX, LONG = sha256(CONTENT).hexdigest(), sha512(CONTENT).hexdigest()
@@ -205,23 +204,15 @@ def test_releases_on_github(
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    def rdl(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rdl", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
     with site({"/v1/SHA256SUMS": f"{HEX}  my file.bin"}) as origin:
         url = origin.url("/v1/my%20file.bin")
-        done = rdl("get", url, "-o", "f", "--verify", "discover")
+        done = rdl(tmp_path, "get", url, "-o", "f", "--verify", "discover")
         assert "verified by SHA256SUMS:sha256 (T3)" in done.stderr
-        assert rdl("get", url, "-o", "/dev/null", "--verify", "require").returncode == 0
+        assert rdl(tmp_path, "get", url, "-o", "/dev/null", "--verify", "require").returncode == 0
     with site({}) as origin:
-        done = rdl("get", origin.url("/v1/my%20file.bin"), "-o", "g", "--verify", "require")
+        done = rdl(
+            tmp_path, "get", origin.url("/v1/my%20file.bin"), "-o", "g", "--verify", "require"
+        )
         assert done.returncode == 11
         assert "verification is required, and no digest was found" in done.stderr
 
@@ -287,14 +278,7 @@ def test_checksum_takes_a_url(tmp_path: Path, text: str | None, code: int) -> No
     files = {} if text is None else {"/sums": text}
     with site(files) as origin:
         words = ["get", origin.url("/v1/my%20file.bin"), "-o", "f", "--checksum"]
-        done = subprocess.run(
-            [sys.executable, "-m", "rdl", *words, origin.url("/sums?Signature=canary")],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = rdl(tmp_path, *words, origin.url("/sums?Signature=canary"))
         assert done.returncode == code, done.stderr
         assert (tmp_path / "f").exists() is (code == 0)
         assert "canary" not in done.stderr

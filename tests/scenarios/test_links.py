@@ -4,7 +4,6 @@ asked again, by one worker for all; no byte is written twice, none is lost."""
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from hashlib import sha256
@@ -23,6 +22,7 @@ from rdl.sources import renewal
 from tests.engine.staging import content_of
 from tests.support.links import Links
 from tests.support.origin import END, RESET, Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 KiB, MiB = 1 << 10, 1 << 20
 CONTENT = content_of(4 * MiB)
@@ -159,21 +159,14 @@ def test_a_login_stays_with_the_origin_of_the_first_url(tmp_path: Path) -> None:
             assert not {"authorization", "x-token"} & seen.fields.keys()
 
 
-def rdl(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rdl", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 def test_url_command(tmp_path: Path) -> None:
     with Links(CONTENT, life=1.1, rate=512 * KiB) as links:
         script = tmp_path / "new.py"
         script.write_text(NEW)
         command = f'test -n "$RDL_URL" && {sys.executable} {script} {links.front.url("/new")}'
         done = rdl(
-            *("get", links.make(), "-o", "f", "-x4", "-k256K", "--url-command", command),
-            folder=tmp_path,
+            *(tmp_path, "get", links.make(), "-o", "f"),
+            *("-x4", "-k256K", "--url-command", command),
         )
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "f").read_bytes() == CONTENT
@@ -182,9 +175,7 @@ def test_url_command(tmp_path: Path) -> None:
 
 def test_a_url_command_that_fails_leaves_what_is_here(tmp_path: Path) -> None:
     with Links(CONTENT, life=0.5, rate=MiB) as links:
-        done = rdl(
-            *("get", links.make(), "-o", "f", "-x1", "--url-command", "exit 3"), folder=tmp_path
-        )
+        done = rdl(*(tmp_path, "get", links.make(), "-o", "f", "-x1", "--url-command", "exit 3"))
         assert done.returncode == 6
         assert "rdl: --url-command: exit code 3\n" in done.stderr
         assert (tmp_path / "f.part.index").exists()
@@ -222,7 +213,7 @@ def test_a_url_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_empty_url_command_is_refused(tmp_path: Path) -> None:
-    done = rdl("get", "http://127.0.0.1:9/f", "--url-command", " ", folder=tmp_path)
+    done = rdl(tmp_path, "get", "http://127.0.0.1:9/f", "--url-command", " ")
     assert (done.returncode, done.stderr) == (2, "rdl: --url-command: it is empty\n")
 
 

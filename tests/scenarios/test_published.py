@@ -4,8 +4,6 @@ is said, a wrong one is found, two that disagree end the download, and none is a
 from __future__ import annotations
 
 import base64
-import subprocess
-import sys
 from hashlib import md5, sha256
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from rdl.errors import DigestMismatch, HTTPStatusError, UsageError
 from rdl.options import Digest, Options, RangeSpec, TransferOptions
 from tests.engine.staging import content_of
 from tests.support.origin import END, Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 CONTENT = content_of(300_000)
 HEX, OTHER = sha256(CONTENT).hexdigest(), sha256(b"other").hexdigest()
@@ -233,25 +232,12 @@ def test_a_fragment_that_contradicts_what_was_given_asks_for_nothing(tmp_path: P
 
 def test_the_command_says_what_was_believed(tmp_path: Path) -> None:
     with file(FIELDS[-1][0].format(hex=HEX)) as origin:
-        done = subprocess.run(
-            [sys.executable, "-m", "rdl", "get", origin.url(), "-o", "f"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = rdl(tmp_path, "get", origin.url(), "-o", "f")
         assert "verified by x-linked-etag:sha256 (T3)" in done.stderr
 
 
 def test_info_tells_what_only_informs(tmp_path: Path) -> None:
     goog = base64.b64encode(md5(CONTENT).digest()).decode()
     with file(f"x-goog-hash: crc32c=AAAAAA==,md5={goog}") as origin:
-        done = subprocess.run(
-            [sys.executable, "-m", "rdl", "info", origin.url()],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = rdl(tmp_path, "info", origin.url())
         assert md5(CONTENT).hexdigest() in done.stdout
