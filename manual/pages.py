@@ -37,12 +37,21 @@ EXAMPLES = {
         ("rdl lock files.txt", "read every file once, and write files.txt.lock"),
         ("rdl get --locked files.txt.lock -d downloads", "exactly these, or an error"),
     ],
+    "config": [
+        ("rdl config show URL", "what goes for the host of the URL, and who says so"),
+        ("rdl config path", "the file that is read"),
+    ],
     "completion": [("source <(rdl completion bash)", "in ~/.bashrc")],
 }
 FILES = [
     ("FILE.part", "The data of an incomplete download, readable by its owner alone."),
     ("FILE.part.index", "Which bytes of it are here, and of which version."),
     ("FILE.part.bad", "Data that did not have the digest that was asked for."),
+    (
+        "~/.config/rdl/config.toml",
+        "Preferences by the long names of their options, and sections for single hosts: "
+        "docs/configuration.md.",
+    ),
 ]
 OWN_VARIABLES = (
     "Each stands for the option of its name: RDL_VERBOSE=1 is --verbose. An option that is given "
@@ -102,6 +111,8 @@ def environment(command: click.Command) -> list[tuple[str, str]]:
     rows = [(", ".join(own), OWN_VARIABLES)] if own else []
     if isinstance(command, click.Group):
         rows = [("RDL_*", OWN_VARIABLES + WHICH_VARIABLES)]
+    if rows or command.name == "config":
+        rows += variables("Configuration")
     if isinstance(command, click.Group) or any(one.name == "proxy" for one in command.params):
         rows += variables("Network")
     return rows + variables("Terminal")
@@ -132,7 +143,8 @@ def variables(section: str) -> list[tuple[str, str]]:
     text = (ROOT / "docs" / "environment.md").read_text()
     table = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \| (.*) \|$", table, re.MULTILINE)
-    return [(names.replace("`", ""), says.replace("`", "")) for names, says in rows]
+    plain = [(names.replace("`", ""), says.replace("`", "")) for names, says in rows]
+    return [(names, re.sub(r"\[(.*?)\]\(.*?\)", r"\1", says)) for names, says in plain]
 
 
 def page(name: str, command: click.Command, tree: click.Group) -> str:

@@ -28,11 +28,12 @@ from rdl.engine.crew import Crew
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges, Place
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
-from rdl.engine.throttle import RequestLimit, Throttle
+from rdl.engine.throttle import Limits
 from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
+from rdl.remembered import Remembered
 from rdl.sources import as_given, mirrors_of, named, origin_of, renewal, unknown
 from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
@@ -61,9 +62,8 @@ class Session:
 
     def __init__(self, options: SessionOptions | None = None) -> None:
         self.options = options or SessionOptions()
-        rate = self.options.limit_rate
-        self._rate = Throttle(rate, burst=rate / 16 if rate else 0.0)
-        self._requests = RequestLimit(self.options.limit_requests)
+        self._limits = Limits(self.options)
+        self._small = Remembered(self._read)
         self._transports = Transports()
         self._drivers: set[Driver] = set()
         self._crew = Crew()
@@ -193,7 +193,7 @@ class Session:
         """With the digests that are to be found; none is of a part."""
         whole = whole and options.transfer.range is None
         url, options = as_given(url, options, whole=whole)
-        return url, with_discovered(url, name, options, self._read, whole=whole)
+        return url, with_discovered(url, name, options, self._small.read, whole=whole)
 
     def _read(self, url: str, options: Options) -> bytes:
         with self.stream(url, options) as stream:
@@ -316,14 +316,14 @@ class Session:
 
     def _edges(self, url: str, options: Options, store: Store) -> tuple[Edges, Networks]:
         """What a transfer works with; _done_with() is to follow."""
-        networks, requests = [options.network], self._requests
+        networks = [options.network]
         transport = self._transports.take(options.network)
+        rate, requests = self._limits.of(url, options.limits)
 
-        def place(url: str, network: NetworkOptions, lineage: Lineage | None = None) -> Place:
+        def place(one: str, network: NetworkOptions, lineage: Lineage | None = None) -> Place:
             networks.append(network)
-            return Place(
-                url, lineage, transport=self._transports.take(network), requests=requests.of(url)
-            )
+            _, own = self._limits.of(one, None)
+            return Place(one, lineage, transport=self._transports.take(network), requests=own)
 
         def seek(head: ResponseHead, public: bool) -> list[Place]:
             network = unknown(options.network)
@@ -334,8 +334,8 @@ class Session:
             url,
             transport,
             store,
-            self._rate,
-            requests.of(url),
+            rate,
+            requests,
             renew=renewal(url, options),
             mirrors=tuple(place(*one) for one in mirrors_of(url, options)),
             named=seek,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -16,7 +15,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from rdl.core.digest import HEX_DIGITS, parse_digest, parse_sums
+from rdl.core.digest import HEX_DIGITS, agreeing, parse_digest, parse_sums
 from rdl.core.link_field import MOST as MOST_MIRRORS
 from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment
@@ -34,10 +33,8 @@ from rdl.errors import (
     UsageError,
 )
 from rdl.options import BlockDigests, Digest, NetworkOptions, Options, TransferOptions
+from rdl.remembered import Read
 from rdl.transport.urls import origin, parse_url, split_userinfo
-
-Read = Callable[[str, Options], bytes]
-"""Fetches a small file, all of it. Raises RdlError."""
 
 MOST = 8 << 20
 """Bytes of a sums file, and of what GitHub says of a release."""
@@ -86,7 +83,12 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
 
     digests = transfer.digests
     for sums in options.sums:
-        digests = _agreeing(digests, _named(sums, url, name, options, read_in_time), sums)
+        digests = (*digests, _named(sums, url, name, options, read_in_time))
+        try:
+            digests = agreeing(digests)
+        except ValueError as error:
+            why = f"it has another {error} than was given"
+            raise DigestMismatch(safe_text(redact_url(sums)), why) from None
     if looks:
         found = None
         with suppress(NetworkError):  # the file itself may be reached all the same
@@ -102,14 +104,6 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
     return replace(options, transfer=transfer)
 
 
-def _agreeing(digests: tuple[Digest, ...], more: Digest, sums: str) -> tuple[Digest, ...]:
-    known = {digest.algorithm: digest.hex for digest in digests}
-    if known.get(more.algorithm, more.hex) != more.hex:
-        why = f"it has another {more.algorithm} than was given"
-        raise DigestMismatch(safe_text(redact_url(sums)), why)
-    return digests if more.algorithm in known else (*digests, more)
-
-
 def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Digest:
     """What the sums file at the URL `sums` has for the file."""
     shown = safe_text(redact_url(sums))
@@ -117,7 +111,8 @@ def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Dige
     network = options.network if same else _without_secrets(options.network)
     transfer = TransferOptions(connections=1, max_filesize=MOST, verify="off")
     transfer = replace(transfer, retry=options.transfer.retry)
-    text = read(sums, Options(network=network, transfer=transfer)).decode("utf-8", "replace")
+    own = Options(network=network, transfer=transfer, limits=options.limits if same else None)
+    text = read(sums, own).decode("utf-8", "replace")
     names = [one for one in (unquote(last_segment(url)), name) if one]
     try:
         found = (_bare(text), *(parse_sums(text, one) for one in names if len(text.split()) > 1))
@@ -214,7 +209,8 @@ def _small(url: str, network: NetworkOptions, options: Options, read: Read) -> b
         retry=min(TRIES, options.transfer.retry),
     )
     try:
-        return read(url, Options(network=network, transfer=transfer))
+        limits = options.limits if network is options.network else None
+        return read(url, Options(network=network, transfer=transfer, limits=limits))
     except (HTTPStatusError, AuthError, PolicyError, ProtocolError):
         return b""
     except OutOfTime:

@@ -101,6 +101,14 @@ class FileOptions(Struct, frozen=True):
     """Mode bits of the published file; None: as the umask says."""
 
 
+class HostLimits(Struct, frozen=True):
+    """Limits that the downloads with the same value share; None: as of the session."""
+
+    name: str
+    limit_rate: int | None = None
+    limit_requests: float | None = None
+
+
 class Options(Struct, frozen=True):
     """Everything about one download."""
 
@@ -114,6 +122,8 @@ class Options(Struct, frozen=True):
     """Further URLs of the same bytes, best first."""
     found_mirrors: tuple[str, ...] = ()
     """Such as the server names; used only where a digest decides."""
+    limits: HostLimits | None = None
+    """In place of those of the session."""
     renew: Callable[[str], str] | None = None
     """Given the URL as it was given, returns a new one of the same file when that has had its
     time. Called in a thread of its own; it may raise an RdlError, which ends the download."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from rdl.core.digest import digests_in_fragment
+from rdl.core.digest import agreeing, digests_in_fragment
 from rdl.core.fields import ResponseHead
 from rdl.core.link_field import linked
 from rdl.core.text import redact_url, safe_text
@@ -37,18 +37,16 @@ def as_given(url: str, options: Options, *, whole: bool) -> tuple[str, Options]:
     if user is not None and network.user is None:
         network = replace(network, user=user, password=password)
     if transfer.verify != "off" and whole:
-        digests = _agreeing(digests_in_fragment(url), transfer.digests)
-        transfer = replace(transfer, digests=digests)
+        transfer = replace(transfer, digests=_with_fragment(url, transfer.digests))
     return url, replace(options, network=network, transfer=transfer)
 
 
-def _agreeing(said: tuple[Digest, ...], given: tuple[Digest, ...]) -> tuple[Digest, ...]:
-    known = {digest.algorithm: digest for digest in given}
-    for digest in said:
-        if known.setdefault(digest.algorithm, digest) != digest:
-            why = f"its fragment says another {digest.algorithm} than was given"
-            raise UsageError("the URL", why)
-    return tuple(known.values())
+def _with_fragment(url: str, given: tuple[Digest, ...]) -> tuple[Digest, ...]:
+    try:
+        return agreeing((*given, *digests_in_fragment(url)))
+    except ValueError as error:
+        why = f"its fragment says another {error} than was given"
+        raise UsageError("the URL", why) from None
 
 
 def _abroad(url: str, given: str, network: NetworkOptions) -> NetworkOptions:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from hashlib import md5, sha256
 from pathlib import Path
 
 import pytest
 
 from tests.support.origin import Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 FILES = {"/v1/a.bin": b"first" * 1000, "/v1/sub/a%20file%23.bin": b"second" * 3000}
 
@@ -17,13 +16,6 @@ FILES = {"/v1/a.bin": b"first" * 1000, "/v1/sub/a%20file%23.bin": b"second" * 30
 def answer(connection: int, turn: int, seen: Seen) -> Answer:
     data = FILES.get(seen.line.split()[1])
     return [response(b"", "404 Not Found") if data is None else response(data)]
-
-
-def rdl(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rdl", *words]
-    return subprocess.run(
-        command, cwd=folder, input=stdin, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def sums(*names: str) -> str:

@@ -1,24 +1,15 @@
 """Completion scripts, and what rdl answers to them."""
 
-import os
 import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
-ENVIRONMENT = os.environ | {"PYTHONUNBUFFERED": "1"}
+from tests.support import program
 
 
-def rdl(*arguments, **more):
-    return subprocess.run(
-        [sys.executable, "-m", "rdl", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env=ENVIRONMENT | more,
-    )
+def rdl(*arguments, **variables):
+    return program.rdl(Path(), *arguments, PYTHONUNBUFFERED="1", **variables)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -39,7 +30,10 @@ def test_other_shells_are_refused(arguments):
     ("words", "offered"),
     [
         ("rdl g", {"get"}),
-        ("rdl ", {"cat", "clean", "completion", "get", "info", "lock", "status", "verify"}),
+        (
+            "rdl ",
+            {"cat", "clean", "completion", "config", "get", "info", "lock", "status", "verify"},
+        ),
         ("rdl get --on-change r", {"restart"}),
         ("rdl get --connect", {"--connect-timeout"}),
         ("rdl verify --su", {"--sums"}),

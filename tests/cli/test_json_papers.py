@@ -27,6 +27,7 @@ SECTIONS = {
     "verdict": "`rdl verify`",
     "info": "`info`",
     "status": "`status`",
+    "setting": "`setting`",
 }
 assert rdl.api.Session
 assert rdl.verification.Verifier, "the imports make every kind of error known"

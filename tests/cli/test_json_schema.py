@@ -150,6 +150,9 @@ def checks(folder: Path) -> Iterator[Ended]:
     yield run("get", "--nope", "http://h/f", "--json", text=True)
     yield run("get", "http://h/", "--progress", "json")
     yield run("status", file, "--json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RDL_RETRY", "3")
+        yield run("config", "show", "--json")
 
 
 @pytest.fixture(scope="module")

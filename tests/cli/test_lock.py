@@ -4,8 +4,6 @@ nothing."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -19,6 +17,7 @@ from rdl.core.lock import Locked, decode_lock, encode_lock
 from rdl.core.names import name_fault
 from rdl.errors import UsageError
 from tests.support.origin import Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 FILES = {"/a.bin": b"first" * 1000, "/b/c.bin": b"second" * 3000}
 HEX = sha256(b"").hexdigest()
@@ -46,13 +45,6 @@ def site() -> Site:
 def origin(site: Site) -> Iterator[Origin]:
     with Origin(site.answer) as origin:
         yield origin
-
-
-def rdl(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rdl", *words]
-    return subprocess.run(
-        command, cwd=folder, input=stdin, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 @pytest.fixture

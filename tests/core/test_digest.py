@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from rdl.core.digest import (
     MAX_SUMS,
     Listed,
+    agreeing,
     digests_in_fragment,
     parse_digest,
     parse_sums,
     read_sums,
 )
+from rdl.core.published import Published
 from rdl.errors import UsageError
 from rdl.options import Digest
 
@@ -196,3 +198,11 @@ def test_most_fragments_say_none(url: str) -> None:
 def test_a_fragment_that_is_cut_is_refused() -> None:
     with pytest.raises(UsageError, match="60 hex digits"):
         digests_in_fragment(f"http://h/f#sha256={HEX[:60]}")
+
+
+def test_the_first_of_each_algorithm_where_none_differ() -> None:
+    own, long = Digest("sha256", SHA256), Digest("sha512", SHA512)
+    assert agreeing([own, long, Published("sha256", SHA256, "digest"), long]) == (own, long)
+    assert agreeing([]) == ()
+    with pytest.raises(ValueError, match=r"^sha512$"):
+        agreeing([own, long, own, Digest("sha512", BLAKE)])

@@ -35,6 +35,7 @@ from rdl.core.index_json import (
     header_bytes,
     session_bytes,
 )
+from rdl.core.published import Published
 from rdl.core.representation import Representation
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "index"
@@ -45,6 +46,10 @@ HEADER = Header(
     1 << 18,
 )
 SESSION = SessionRecord("boot-1", "c0ffee", 2049, 77, True)
+PUBLISHED = (
+    Published("sha512", "ab" * 64, "content-digest"),
+    Published("sha256", "cd" * 32, "x-linked-etag"),
+)
 STAT = Stat(TOTAL, 1_700_000_000_123_456_789, 5)
 
 
@@ -234,6 +239,15 @@ def fields(**changed: Any) -> bytes:
         fields(adopted=[[5, 9], [0, 3]]),
         fields(adopted=[[0, 5], [5, 9]]),
         fields(adopted=[[0, TOTAL + 1]]),
+        fields(digests={}),
+        fields(digests=["x"]),
+        fields(digests=[["sha256", "00" * 32]]),
+        fields(digests=[["sha256", "00" * 31, "digest"]]),
+        fields(digests=[["sha256", "0G" * 32, "digest"]]),
+        fields(digests=[["sha256", "AA" * 32, "digest"]]),
+        fields(digests=[["sha256", "00" * 32, "di gest"]]),
+        fields(digests=[["sha256", 7, "digest"]]),
+        fields(digests=[["sha256", "00" * 32, "digest"]] * 65),
         fields(adopted=[[number * 2, number * 2 + 1] for number in range(4097)]),
         b"{}",
         b"",
@@ -276,11 +290,18 @@ def test_what_could_not_be_read_is_not_written(header: Header) -> None:
         Header("u", Representation(None), 4096),
         Header("ü" * 4096, Representation(0, 'W/"\x80é"'), 4096),
         Header("u", Representation(MAX_OFFSET), 1 << 45, ByteRange(5, MAX_OFFSET)),
+        Header("u", Representation(9, digests=PUBLISHED), 4096),
         Header("u", Representation(9), 4096, adopted=(ByteRange(0, 3), ByteRange(5, 9))),
     ],
 )
 def test_headers_survive(header: Header) -> None:
     assert decode(Encoder().begin(header)).header == header
+
+
+def test_a_digest_of_an_algorithm_to_come_says_nothing() -> None:
+    known = ["sha512", "ab" * 64, "content-digest"]
+    payload = fields(digests=[["sha3-256", "00" * 32, "repr-digest"], known])
+    assert decode(chained((1, payload))).header.representation.digests == (PUBLISHED[0],)
 
 
 def test_a_span_bounds_its_extents() -> None:

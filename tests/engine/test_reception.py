@@ -11,8 +11,9 @@ from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
 from rdl.engine.reception import EXTENT, Edges, Place, Reception
-from rdl.engine.throttle import RequestLimit, Throttle
+from rdl.engine.throttle import Limits, RequestLimit, Throttle
 from rdl.errors import ChangedError, NetworkError, NoSpaceError
+from rdl.options import HostLimits, SessionOptions
 from rdl.transport.scripted import Answer, ScriptedTransport
 from tests.engine.staging import content_of
 
@@ -306,6 +307,20 @@ def test_a_throttle_grants_no_more_than_rate_and_burst(rate):
 
 def test_no_limit_never_waits():
     assert Throttle(None).take(10**12) == 0
+
+
+def test_limits_of_a_host_are_shared_by_those_that_name_them():
+    limits, own = Limits(SessionOptions(1000, 2.0)), HostLimits("h", 50)
+    rate, requests = limits.of("http://a/x", own)
+    assert limits.of("http://b/x", HostLimits("h", 50))[0] is rate
+    plain = limits.of("http://a/x", None)
+    assert plain[0] is not rate
+    assert plain[1] is requests
+    assert rate.take(100) == 100 / 50 - 1 / 16
+    assert plain[0].take(10) == 0
+    other = limits.of("http://a/x", HostLimits("h", None, 9.0))
+    assert other[0] is plain[0]
+    assert other[1] is not requests
 
 
 def test_requests_are_limited_for_each_origin_alone():

@@ -3,8 +3,6 @@ no sums file is not read as one; what was given for one origin goes to no other.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from hashlib import sha256, sha512
 from pathlib import Path
@@ -16,9 +14,18 @@ from rdl.api import Session, Target, stream
 from rdl.core.events import Result
 from rdl.core.published import Published
 from rdl.errors import DigestMismatch, DigestMissing, ExitCode, HTTPStatusError, OutOfTime
-from rdl.options import BlockDigests, Digest, NetworkOptions, Options, RangeSpec, TransferOptions
+from rdl.options import (
+    BlockDigests,
+    Digest,
+    NetworkOptions,
+    Options,
+    RangeSpec,
+    SessionOptions,
+    TransferOptions,
+)
 from tests.engine.staging import content_of
 from tests.support.origin import RESET, Answer, Origin, Seen, Wait, response
+from tests.support.program import rdl
 
 CONTENT = content_of(100_000)
 HEX, LONG = sha256(CONTENT).hexdigest(), sha512(CONTENT).hexdigest()
@@ -223,23 +230,15 @@ def test_releases_on_github(
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    def rdl(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rdl", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
     with site({"/v1/SHA256SUMS": f"{HEX}  my file.bin"}) as origin:
         url = origin.url("/v1/my%20file.bin")
-        done = rdl("get", url, "-o", "f", "--verify", "discover")
+        done = rdl(tmp_path, "get", url, "-o", "f", "--verify", "discover")
         assert "verified by SHA256SUMS:sha256 (T3)" in done.stderr
-        assert rdl("get", url, "-o", "/dev/null", "--verify", "require").returncode == 0
+        assert rdl(tmp_path, "get", url, "-o", "/dev/null", "--verify", "require").returncode == 0
     with site({}) as origin:
-        done = rdl("get", origin.url("/v1/my%20file.bin"), "-o", "g", "--verify", "require")
+        done = rdl(
+            tmp_path, "get", origin.url("/v1/my%20file.bin"), "-o", "g", "--verify", "require"
+        )
         assert done.returncode == 11
         assert "verification is required, and no digest was found" in done.stderr
 
@@ -330,14 +329,7 @@ def test_checksum_takes_a_url(tmp_path: Path, text: str | None, code: int) -> No
     files = {} if text is None else {"/sums": text}
     with site(files) as origin:
         words = ["get", origin.url("/v1/my%20file.bin"), "-o", "f", "--checksum"]
-        done = subprocess.run(
-            [sys.executable, "-m", "rdl", *words, origin.url("/sums?Signature=canary")],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = rdl(tmp_path, *words, origin.url("/sums?Signature=canary"))
         assert done.returncode == code, done.stderr
         assert (tmp_path / "f").exists() is (code == 0)
         assert "canary" not in done.stderr
@@ -350,3 +342,48 @@ def test_a_given_digest_and_a_sums_file_that_disagree(tmp_path: Path) -> None:
         with Session() as session, pytest.raises(DigestMismatch, match="it has another sha256"):
             session.get(Target(origin.url("/v1/my%20file.bin"), tmp_path / "f", options))
         assert list(tmp_path.iterdir()) == []
+
+
+# Of many files
+
+
+def names(origin: Origin) -> list[str]:
+    """What was asked for, without queries."""
+    return [seen.line.split()[1].partition("?")[0] for seen in origin.seen]
+
+
+def listed(origin: Origin, folder: Path, files: list[str], options: Options) -> list[Result]:
+    with Session(SessionOptions(parallel=3)) as session:
+        wanted = [Target(origin.url(f"/v1/{name}"), folder / name, options) for name in files]
+        return session.get_all(wanted)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_sums_of_a_folder_are_read_once_for_a_list(tmp_path: Path, given: bool) -> None:
+    files = [f"{number}.bin" for number in range(12)]
+    sums = "".join(f"{HEX}  {name}\n" for name in files)
+
+    def answer(connection: int, turn: int, seen: Seen) -> Answer:
+        path = seen.line.split()[1]
+        if path == "/v1/SHA512SUMS":
+            return [Wait(0.05), response(sums.encode())]
+        found = path.endswith(".bin")
+        return [response(CONTENT, "200 OK", 'ETag: "v"') if found else response(b"", "404 No")]
+
+    with Origin(answer) as origin:
+        discover = Options(transfer=TransferOptions(verify="discover"))
+        sums_of = Options(sums=(origin.url("/v1/SHA512SUMS"),))
+        results = listed(origin, tmp_path, files, sums_of if given else discover)
+        assert {one.trust for one in results} == {"T4" if given else "T3"}
+        asked = names(origin)
+    assert asked.count("/v1/SHA512SUMS") == 1
+    assert asked.count("/v1/SHA256SUMS") == (0 if given else 1), "that there is none is kept too"
+    assert all(asked.count(f"/v1/{name}") == 1 for name in files)
+
+
+def test_what_is_kept_is_not_shown_to_another_login(tmp_path: Path) -> None:
+    with site({"/v1/SHA256SUMS": f"{HEX}  my file.bin"}) as origin, Session() as session:
+        for number, network in enumerate((NETWORK, NetworkOptions(), NETWORK)):
+            options = Options(network=network, transfer=TransferOptions(verify="discover"))
+            session.get(Target(origin.url("/v1/my%20file.bin"), tmp_path / str(number), options))
+        assert names(origin).count("/v1/SHA256SUMS") == 2

@@ -4,7 +4,6 @@ asked again, by one worker for all; no byte is written twice, none is lost."""
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from hashlib import sha256
@@ -17,17 +16,26 @@ from msgspec.structs import replace
 from rdl.api import Session, Target
 from rdl.cli import url_command
 from rdl.cli.url_command import UrlCommand
+from rdl.core import source
 from rdl.errors import AuthError, ExitCode, RdlError
 from rdl.options import Digest, NetworkOptions, Options, TransferOptions
 from rdl.sources import renewal
 from tests.engine.staging import content_of
 from tests.support.links import Links
 from tests.support.origin import END, RESET, Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 KiB, MiB = 1 << 10, 1 << 20
 CONTENT = content_of(4 * MiB)
 FOUR = Options(transfer=TransferOptions(connections=4, min_split=256 * KiB))
+SPACE = 0.2
+"""Seconds between two links, in place of the one second of the program."""
 NEW = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "LEAST_SECONDS", SPACE)
 
 
 def fetched(links: Links, folder: Path, options: Options = FOUR, url: str | None = None):
@@ -40,21 +48,23 @@ def fetched(links: Links, folder: Path, options: Options = FOUR, url: str | None
     return result
 
 
+@pytest.mark.usefixtures("quick")
 def test_p55_bodies_that_are_cut_with_their_link(tmp_path: Path) -> None:
-    with Links(CONTENT, life=1.1, rate=256 * KiB) as links:
+    with Links(CONTENT, life=0.3, rate=MiB) as links:
         result = fetched(links, tmp_path)
-        forced = int(result.seconds / 1.1)
+        forced = int(result.seconds / 0.3)
         assert 3 <= forced <= len(links.issued) <= forced + 2
-        assert min(b - a for a, b in pairwise(links.issued)) >= 1.0
+        assert min(b - a for a, b in pairwise(links.issued)) >= SPACE
         assert result.bytes_downloaded == len(CONTENT), "no byte was written twice"
         assert result.retries >= len(links.issued) - 1
 
 
+@pytest.mark.usefixtures("quick")
 def test_p55_bodies_that_outlive_their_link(tmp_path: Path) -> None:
-    with Links(CONTENT, life=0.5, rate=512 * KiB, cuts=False) as links:
+    with Links(CONTENT, life=0.2, rate=2 * MiB, cuts=False) as links:
         result = fetched(links, tmp_path)
         assert result.bytes_downloaded == len(CONTENT)
-        assert len(links.issued) <= result.seconds + 2
+        assert len(links.issued) <= result.seconds / SPACE + 2
 
 
 def test_p60_one_link_serves_all_workers_as_long_as_it_lives(tmp_path: Path) -> None:
@@ -65,6 +75,7 @@ def test_p60_one_link_serves_all_workers_as_long_as_it_lives(tmp_path: Path) -> 
         assert links.front.connections == 1
 
 
+@pytest.mark.usefixtures("quick")
 def test_p31_nodes_with_other_validators_give_one_right_file(tmp_path: Path) -> None:
     """Where nobody could tell versions from nodes, a digest can."""
     content = CONTENT[: 2 * MiB]
@@ -79,7 +90,7 @@ def test_a_new_link_under_another_name_of_the_query_continues_an_old_partial(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "file.bin"
-    with Links(CONTENT, life=0.6, rate=MiB) as links, Session() as session:
+    with Links(CONTENT, life=0.3, rate=2 * MiB) as links, Session() as session:
         with pytest.raises(AuthError) as refused:
             session.get(Target(links.make(), path, FOUR))
         assert refused.value.exit_code is ExitCode.AUTH
@@ -104,7 +115,7 @@ def test_a_url_of_another_place_continues_what_a_hash_says_is_the_same(
 ) -> None:
     path = tmp_path / "file.bin"
     with (
-        Links(CONTENT, life=0.6, rate=MiB, tags=lambda link: tag) as links,
+        Links(CONTENT, life=0.3, rate=2 * MiB, tags=lambda link: tag) as links,
         Links(CONTENT, life=60, rate=8 * MiB, tags=lambda link: tag) as others,
         Session() as session,
     ):
@@ -119,7 +130,7 @@ def test_a_url_of_another_place_with_other_bytes_is_noticed(tmp_path: Path) -> N
     """Should such an ETag lie, the bytes before the gap tell."""
     path, tag = tmp_path / "file.bin", '"9e107d9d372bb6826bd81d3542a419d6"'
     with (
-        Links(CONTENT, life=0.6, rate=MiB, tags=lambda link: tag) as links,
+        Links(CONTENT, life=0.3, rate=2 * MiB, tags=lambda link: tag) as links,
         Links(CONTENT[::-1], life=60, rate=8 * MiB, tags=lambda link: tag) as others,
         Session() as session,
     ):
@@ -129,8 +140,9 @@ def test_a_url_of_another_place_with_other_bytes_is_noticed(tmp_path: Path) -> N
         assert path.read_bytes() == CONTENT[::-1]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_caller_makes_new_urls(tmp_path: Path) -> None:
-    with Links(CONTENT, life=1.1, rate=512 * KiB) as links:
+    with Links(CONTENT, life=0.4, rate=MiB) as links:
         given, asked = links.make(), []
 
         def renew(url: str) -> str:
@@ -145,9 +157,10 @@ def test_a_caller_makes_new_urls(tmp_path: Path) -> None:
         assert not links.front.seen
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_login_stays_with_the_origin_of_the_first_url(tmp_path: Path) -> None:
     with (
-        Links(CONTENT, life=0.6, rate=MiB) as links,
+        Links(CONTENT, life=0.3, rate=2 * MiB) as links,
         Links(CONTENT, life=60, rate=8 * MiB) as others,
     ):
         network = NetworkOptions(user="user", password="secret", headers=(("X-Token", "private"),))
@@ -159,21 +172,14 @@ def test_a_login_stays_with_the_origin_of_the_first_url(tmp_path: Path) -> None:
             assert not {"authorization", "x-token"} & seen.fields.keys()
 
 
-def rdl(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rdl", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 def test_url_command(tmp_path: Path) -> None:
-    with Links(CONTENT, life=1.1, rate=512 * KiB) as links:
+    with Links(CONTENT, life=0.3, rate=2 * MiB) as links:
         script = tmp_path / "new.py"
         script.write_text(NEW)
         command = f'test -n "$RDL_URL" && {sys.executable} {script} {links.front.url("/new")}'
         done = rdl(
-            *("get", links.make(), "-o", "f", "-x4", "-k256K", "--url-command", command),
-            folder=tmp_path,
+            *(tmp_path, "get", links.make(), "-o", "f"),
+            *("-x4", "-k256K", "--url-command", command),
         )
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "f").read_bytes() == CONTENT
@@ -181,10 +187,8 @@ def test_url_command(tmp_path: Path) -> None:
 
 
 def test_a_url_command_that_fails_leaves_what_is_here(tmp_path: Path) -> None:
-    with Links(CONTENT, life=0.5, rate=MiB) as links:
-        done = rdl(
-            *("get", links.make(), "-o", "f", "-x1", "--url-command", "exit 3"), folder=tmp_path
-        )
+    with Links(CONTENT, life=0.2, rate=MiB) as links:
+        done = rdl(*(tmp_path, "get", links.make(), "-o", "f", "-x1", "--url-command", "exit 3"))
         assert done.returncode == 6
         assert "rdl: --url-command: exit code 3\n" in done.stderr
         assert (tmp_path / "f.part.index").exists()
@@ -222,7 +226,7 @@ def test_a_url_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_empty_url_command_is_refused(tmp_path: Path) -> None:
-    done = rdl("get", "http://127.0.0.1:9/f", "--url-command", " ", folder=tmp_path)
+    done = rdl(tmp_path, "get", "http://127.0.0.1:9/f", "--url-command", " ")
     assert (done.returncode, done.stderr) == (2, "rdl: --url-command: it is empty\n")
 
 
@@ -236,17 +240,19 @@ def test_a_url_command_that_leaves_something_running(tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("bug", [ValueError("a bug"), SystemExit("no")])
 def test_a_caller_who_fails_to_make_one(tmp_path: Path, bug: BaseException) -> None:
     def renew(url: str) -> str:
         raise bug
 
-    with Links(CONTENT, life=0.4, rate=MiB) as links, Session() as session:
+    with Links(CONTENT, life=0.2, rate=MiB) as links, Session() as session:
         options = Options(transfer=FOUR.transfer, renew=renew)
         with pytest.raises(RdlError, match=r"a bug|no"):
             session.get(Target(links.make(), tmp_path / "f", options))
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("connections", [1, 2])
 def test_a_new_node_with_other_bytes_is_noticed(tmp_path: Path, connections: int) -> None:
     """The size and the short ETag are the same, and the node before it has died."""

@@ -4,12 +4,11 @@ no body, files with a digest not even that, and an interrupted list goes on wher
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 
 from tests.support.origin import Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 COUNT = 1000
 
@@ -42,15 +41,8 @@ def listed(origin: Origin, folder: Path) -> list[str]:
     return ["get", "-i", "list", "-d", "out", "--json", "-q", "--retry", "0"]
 
 
-def rdl(folder: Path, *words: str) -> tuple[int, list[dict[str, object]]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "rdl", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def results_of(folder: Path, *words: str) -> tuple[int, list[dict[str, object]]]:
+    done = rdl(folder, *words)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -59,14 +51,14 @@ def test_a_thousand_files_twice(tmp_path: Path) -> None:
     with Origin(many.answer) as origin:
         words = listed(origin, tmp_path)
         many.missing = {17, 400, 999}
-        code, results = rdl(tmp_path, *words)
+        code, results = results_of(tmp_path, *words)
         assert code == 8, "one code for all that failed"
         assert sorted(
             int(str(one["path"]).rpartition("/")[2]) for one in results if one["exit_code"]
         ) == [17, 400, 999]
         many.missing, many.bodies = set(), 0
         asked = len(origin.seen)
-        code, results = rdl(tmp_path, *words)
+        code, results = results_of(tmp_path, *words)
         assert code == 0
         assert len(origin.seen) - asked <= COUNT
         assert many.bodies == sum(len(content(number)) for number in (17, 400, 999))
@@ -83,10 +75,10 @@ def test_a_thousand_files_with_digests_ask_for_nothing(tmp_path: Path) -> None:
         sums = [f"{sha256(content(number)).hexdigest()}  {number}\n" for number in range(COUNT)]
         (tmp_path / "SHA256SUMS").write_text("".join(sums))
         words = ["get", "-i", "SHA256SUMS", "--base-url", origin.url("/"), "-d", "out", "-q"]
-        assert rdl(tmp_path, *words)[0] == 0
+        assert rdl(tmp_path, *words).returncode == 0
         asked = len(origin.seen)
         assert asked == COUNT
-        assert rdl(tmp_path, *words)[0] == 0
+        assert rdl(tmp_path, *words).returncode == 0
         assert len(origin.seen) == asked
 
 
@@ -95,14 +87,7 @@ def test_row_38_one_of_twenty_is_missing(tmp_path: Path) -> None:
     with Origin(many.answer) as origin:
         many.missing = {7}
         urls = [origin.url(f"/{number}") for number in range(20)]
-        done = subprocess.run(
-            [sys.executable, "-m", "rdl", "get", *urls, "-j", "3", "--retry", "0"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = rdl(tmp_path, "get", *urls, "-j", "3", "--retry", "0")
         assert done.returncode == 8
         assert done.stdout == ""
         *_, failed, total = done.stderr.splitlines()

@@ -4,8 +4,6 @@ is said, a wrong one is found, two that disagree end the download, and none is a
 from __future__ import annotations
 
 import base64
-import subprocess
-import sys
 from hashlib import md5, sha256
 from pathlib import Path
 
@@ -13,10 +11,11 @@ import pytest
 
 from rdl.api import Session, Target, stream
 from rdl.core.events import Result
-from rdl.errors import DigestMismatch, UsageError
+from rdl.errors import DigestMismatch, HTTPStatusError, UsageError
 from rdl.options import Digest, Options, RangeSpec, TransferOptions
 from tests.engine.staging import content_of
-from tests.support.origin import Answer, Origin, Seen, response
+from tests.support.origin import END, Answer, Origin, Seen, response
+from tests.support.program import rdl
 
 CONTENT = content_of(300_000)
 HEX, OTHER = sha256(CONTENT).hexdigest(), sha256(b"other").hexdigest()
@@ -102,6 +101,84 @@ def test_p85_what_hashes_a_part_says_nothing_of_the_whole(tmp_path: Path) -> Non
         assert path.read_bytes() == CONTENT[1000:2000]
 
 
+# In a run that continues another
+
+
+def cut_once(
+    field: str, *, later: str = "", etag: str = "v0", of_first: str = "", sums: str = ""
+) -> Origin:
+    """The first answer ends after two thirds, and the second ends the run. Those of the whole have
+    the field; from the third on there are another `etag`, and `later`."""
+
+    asked: list[Seen] = []
+
+    def answer(connection: int, turn: int, seen: Seen) -> Answer:
+        if seen.line.split()[1] != "/file":
+            found = bool(sums) and seen.line.split()[1] == "/SHA256SUMS"
+            return [response(sums.encode() if found else b"", "200 OK" if found else "404 No")]
+        asked.append(seen)
+        start = int(seen.fields.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if len(asked) == 2:
+            return [response(b"", "451 Unavailable")]
+        first = len(asked) == 1
+        said = f"Content-Range: bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        more = [field] if start == 0 else [later]
+        more = [one for one in [*more, of_first * first] if one]
+        tag = f'ETag: "{"v0" if first else etag}"'
+        whole = response(CONTENT[start:], "206 Partial Content", said, tag, *more)
+        return [whole[: len(whole) * 2 // 3], END] if first else [whole]
+
+    return Origin(answer)
+
+
+def resumed(origin: Origin, folder: Path, verify: str = "auto", first: str = "auto") -> Result:
+    cut = Options(transfer=TransferOptions(verify=first, connections=1))
+    with Session() as session, pytest.raises(HTTPStatusError):
+        session.get(Target(origin.url(), folder / "f", cut))
+    return fetched(origin, folder, verify=verify, connections=1)
+
+
+@pytest.mark.parametrize(("field", "source"), FIELDS)
+@pytest.mark.parametrize("verify", ["auto", "require"])
+def test_a_resumed_run_proves_as_much(
+    tmp_path: Path, field: str, source: str, *, verify: str
+) -> None:
+    with cut_once(field.format(text=text(HEX), hex=HEX)) as origin:
+        result = resumed(origin, tmp_path, verify)
+        assert result.bytes_reused > 0
+        assert (result.trust, result.verified_by) == ("T3", (f"{source}:sha256",))
+
+
+def test_a_resumed_run_finds_what_the_first_would_have_found(tmp_path: Path) -> None:
+    wrong = cut_once(f"Digest: SHA-256={text(OTHER)}")
+    with wrong as origin, pytest.raises(DigestMismatch, match="the server says"):
+        resumed(origin, tmp_path, first="off")
+    assert not (tmp_path / "f").exists()
+    with cut_once(f"Digest: SHA-256={text(OTHER)}") as origin:
+        (tmp_path / "f.part.bad").unlink()
+        assert resumed(origin, tmp_path, "off").trust == "T2"
+
+
+def test_what_was_said_of_another_version_is_forgotten(tmp_path: Path) -> None:
+    with cut_once("", etag="v1", of_first=f"Digest: SHA-256={text(OTHER)}") as origin:
+        result = resumed(origin, tmp_path)
+        assert (result.bytes_reused, result.trust) == (0, "T2")
+
+
+def test_a_later_answer_that_says_another_thing_is_not_believed_either(tmp_path: Path) -> None:
+    other = f"Repr-Digest: sha-256=:{text(OTHER)}:"
+    with cut_once(f"Digest: SHA-256={text(HEX)}", later=other) as origin:
+        assert resumed(origin, tmp_path).trust == "T2"
+
+
+@pytest.mark.parametrize("first", ["auto", "require"])
+def test_sums_beside_the_file_are_looked_for_again(tmp_path: Path, first: str) -> None:
+    with cut_once("", sums=f"{HEX}  file") as origin:
+        result = resumed(origin, tmp_path, "require", first)
+        assert (result.trust, result.verified_by) == ("T3", ("SHA256SUMS:sha256",))
+        assert result.bytes_reused > 0
+
+
 BOTH = (f"Repr-Digest: sha-256=:{text(HEX)}:", f'X-Linked-ETag: "{OTHER}"')
 
 
@@ -155,25 +232,12 @@ def test_a_fragment_that_contradicts_what_was_given_asks_for_nothing(tmp_path: P
 
 def test_the_command_says_what_was_believed(tmp_path: Path) -> None:
     with file(FIELDS[-1][0].format(hex=HEX)) as origin:
-        done = subprocess.run(
-            [sys.executable, "-m", "rdl", "get", origin.url(), "-o", "f"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = rdl(tmp_path, "get", origin.url(), "-o", "f")
         assert "verified by x-linked-etag:sha256 (T3)" in done.stderr
 
 
 def test_info_tells_what_only_informs(tmp_path: Path) -> None:
     goog = base64.b64encode(md5(CONTENT).digest()).decode()
     with file(f"x-goog-hash: crc32c=AAAAAA==,md5={goog}") as origin:
-        done = subprocess.run(
-            [sys.executable, "-m", "rdl", "info", origin.url()],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = rdl(tmp_path, "info", origin.url())
         assert md5(CONTENT).hexdigest() in done.stdout

@@ -17,7 +17,7 @@ from tests.support.mirror import Mirror
 from tests.support.origin import Origin, response
 
 PAPER = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
-KiB, MiB = 1 << 10, 1 << 20
+MiB = 1 << 20
 CONTENT = content_of(2 * MiB)
 FILE = "GET /file HTTP/1.1"
 NEW = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
@@ -54,7 +54,7 @@ def shell(line: str, folder: Path, **words: str) -> subprocess.CompletedProcess[
 
 def test_links_that_die(tmp_path: Path) -> None:
     plain, command, later = lines("Links that die")
-    with Links(CONTENT, life=1.1, rate=512 * KiB) as links:
+    with Links(CONTENT, life=0.6, rate=2 * MiB) as links:
         program = tmp_path / "bin" / "make-link"
         program.parent.mkdir()
         program.write_text(

@@ -16,7 +16,7 @@ from tests.support.program import Download, Event, download, leftovers
 from tests.support.servers import RECIPES, Recipe, nginx
 
 KILLS = int(os.environ.get("NIGHTLY_KILLS", "4"))
-RATE = 4 * MiB
+RATE = 6 * MiB
 """Bytes a second, all connections together."""
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}
 every_server = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)

@@ -33,6 +33,7 @@ class Links:
         self._cuts, self._status, self._tags = cuts, status, tags
         self.issued: list[float] = []
         self.refused = 0
+        self._unused, self._begun = set[int](), dict[int, float]()
         self._stack = ExitStack()
 
     def __enter__(self) -> Links:
@@ -48,18 +49,26 @@ class Links:
         return self.front.url("/file.bin")
 
     def make(self) -> str:
-        """A new link."""
+        """A new link; it lives from its first request on, so that nobody need be quick with it."""
         self.issued.append(time.monotonic())
+        self._unused.add(len(self.issued) - 1)
+        return self._link()
+
+    def _link(self) -> str:
         return self.store.url(f"/object/file.bin?X-Amz-Signature={len(self.issued) - 1}")
 
     def _lead(self, connection: int, turn: int, seen: Seen) -> Answer:
         if seen.line.startswith("GET /new "):  # for a command that asks for one
             return [response(self.make().encode())]
-        return [response(b"", "302 Found", f"Location: {self.make()}")]
+        self.issued.append(time.monotonic())
+        return [response(b"", "302 Found", f"Location: {self._link()}")]
 
     def _serve(self, connection: int, turn: int, seen: Seen) -> Iterator[Step]:
         number = int(seen.line.split()[1].rpartition("=")[2])
-        until = self.issued[number] + self.life
+        if number in self._unused:
+            self._unused.discard(number)
+            self._begun[number] = time.monotonic()
+        until = self._begun.get(number, self.issued[number]) + self.life
         if time.monotonic() >= until:
             self.refused += 1
             yield response(b"<Error>expired</Error>", self._status)

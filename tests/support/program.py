@@ -5,6 +5,7 @@ stderr goes to a file that is read again and again, so no pipe can fill and bloc
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,23 @@ Event = dict[str, Any]
 RDL = (sys.executable, "-m", "rdl")
 PATIENCE = 60.0
 """Seconds after which a download that does not end is a failure."""
+
+
+def rdl(
+    folder: Path, *words: str, stdin: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """One `rdl WORDS` in this folder, with these variables besides, when it has ended."""
+    return subprocess.run(
+        [*RDL, *words],
+        cwd=folder,
+        env=os.environ | variables,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=2 * PATIENCE,
+        check=False,
+    )
 
 
 class Download:

@@ -45,12 +45,20 @@ class Forks:
         self._process.communicate(timeout=10)
 
     def start(
-        self, stderr: Path, *arguments: str, limits: dict[str, int] | None = None, umask: int = -1
+        self,
+        stderr: Path,
+        *arguments: str,
+        limits: dict[str, int] | None = None,
+        umask: int = -1,
+        stdout: str | Path = os.devnull,
+        folder: str | Path = ".",
     ) -> None:
-        """Run `rdl` with these arguments; `limits`: of which resources how much there is."""
+        """Run `rdl` with these arguments; `limits`: of which resources how much there is;
+        `folder`: where it runs, and its home."""
         assert self._process.stdin is not None
-        said = [{"stderr": str(stderr), "limits": limits or {}, "umask": umask}, *arguments]
-        self._process.stdin.write(json.dumps(said) + "\n")
+        how = {"stderr": str(stderr), "stdout": str(stdout), "folder": str(folder)}
+        said = json.dumps([how | {"limits": limits or {}, "umask": umask}, *arguments])
+        self._process.stdin.write(said + "\n")
         self._process.stdin.flush()
         self._child = self._answer()
 
@@ -89,6 +97,7 @@ def serve() -> None:
         if child == 0:
             prepare(how)
             code = main(arguments)
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
         print(child, flush=True)
@@ -98,13 +107,14 @@ def serve() -> None:
 
 
 def prepare(how: dict[str, Any]) -> None:
-    """In the child: where stderr goes, and what it may use."""
-    target = os.open(how["stderr"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    null = os.open(os.devnull, os.O_RDWR)
-    for source, number in ((null, 0), (null, 1), (target, 2)):
-        os.dup2(source, number)
-    os.close(null)
-    os.close(target)
+    """In the child: where it is, where its streams go, and what it may use."""
+    for number, name in enumerate((os.devnull, how["stdout"], how["stderr"])):
+        target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(target, number)
+        os.close(target)
+    if how["folder"] != ".":
+        os.chdir(how["folder"])
+        os.environ["HOME"] = how["folder"]
     if how["umask"] >= 0:
         os.umask(how["umask"])
     for name, value in how["limits"].items():

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 class Said:
     """What a process left: exit code, stdout and stderr."""
 
-    def __init__(self, ended: subprocess.CompletedProcess[bytes]) -> None:
-        self.code, self.out, self.err = ended.returncode, ended.stdout, ended.stderr
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code, self.out, self.err = code, out, err
 
     def __repr__(self) -> str:
         return f"Said({self.code}, {self.out[:2000]!r}, {self.err!r})"
@@ -25,14 +25,13 @@ def command(folder: Path, *arguments: str, program: tuple[str, ...] = RDL, **mor
     """Run `rdl` in `folder`, with a home of its own."""
     own = {name: value for name, value in os.environ.items() if not name.lower().endswith("proxy")}
     environment = {**own, "HOME": str(folder), "PYTHONPATH": str(ROOT / "src"), **more}
-    return Said(
-        subprocess.run(
-            [*program, *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=30,
-            check=False,
-            env=environment,
-        )
+    ended = subprocess.run(
+        [*program, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+        env=environment,
     )
+    return Said(ended.returncode, ended.stdout, ended.stderr)

@@ -26,29 +26,37 @@ PREFERENCES = frozenset(
         *("preallocate", "keep_time", "quiet", "verbose", "progress"),
     )
 )
-_GIVES_WAY = {
+GIVES_WAY = {
     "netrc_file": ("no_netrc",),
     "quiet": ("verbose",),
     "verbose": ("quiet",),
     "progress": ("quiet",),
 }
-"""Contradictions: such a variable says nothing beside these options."""
+"""Contradictions: such a variable, or line of the configuration file, says nothing beside these."""
 
 TOLD = frozenset(("RDL_URL",))
 """What commands of the user's are told; they may run rdl in their turn."""
+CONFIG = "RDL_CONFIG"
+"""Where the configuration file is."""
 VARIABLES = frozenset(f"RDL_{name.upper()}" for name in PREFERENCES)
 
 
 def warn_of_unknown(messages: Messages, given: Mapping[str, Any]) -> None:
     """A line for each variable that looks like ours and is not; none where that is not wanted,
     and of an empty one."""
-    if given.get("quiet") or given.get("progress") == "json":
+    if not wants_warnings(given):
         return
-    for name in sorted(os.environ.keys() - VARIABLES - TOLD):
+    known = VARIABLES | {CONFIG}
+    for name in sorted(os.environ.keys() - known - TOLD):
         if name.startswith("RDL_") and os.environ[name]:
-            near = get_close_matches(name[4:], (one[4:] for one in VARIABLES), 1, 0.75)
+            near = get_close_matches(name[4:], (one[4:] for one in known), 1, 0.75)
             hint = f"; did you mean RDL_{near[0]}?" if near else ""
             messages.line(f"rdl: warning: {safe_text(name)}: no such variable; ignored{hint}")
+
+
+def wants_warnings(given: Mapping[str, Any]) -> bool:
+    """Whether a command says what is not an error."""
+    return not given.get("quiet") and given.get("progress") != "json"
 
 
 def prefer(parameters: Iterable[click.Parameter]) -> None:
@@ -56,7 +64,7 @@ def prefer(parameters: Iterable[click.Parameter]) -> None:
     for one in parameters:
         if isinstance(one, click.Option) and one.name in PREFERENCES:
             one.envvar = f"RDL_{one.opts[-1].strip('-').replace('-', '_').upper()}"
-            one.callback = _after_explicit(_GIVES_WAY.get(one.name, ()))
+            one.callback = _after_explicit(GIVES_WAY.get(one.name, ()))
             if one.is_flag:
                 one.type = Switch()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +12,9 @@ from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import name_of
+from rdl.cli.layers import Layers
 from rdl.cli.report import Report
 from rdl.cli.settings import options_as_in_get, session_options_from
-from rdl.cli.targets import with_credentials
 from rdl.cli.values import parse_url
 from rdl.core.events import Result, failed
 from rdl.core.text import redact_url
@@ -36,13 +36,14 @@ OF_GET = frozenset(
 """Options of get that say how to fetch."""
 
 
-def repair_options(given: Mapping[str, Any], checks: Sequence[Check]) -> tuple[str, Options]:
+def repair_options(layers: Layers, checks: Sequence[Check]) -> tuple[str, Options]:
     """The URL without credentials, and how to fetch. Raises UsageError."""
     if len({check.path for check in checks}) != 1:
         raise UsageError("--repair", "one URL repairs one file", hint="name the FILE")
-    address = parse_url(given["repair"])
-    fetching = {name: given[name] for name in OF_GET}
-    return address.url, with_credentials(options_as_in_get(fetching), address)
+    address = parse_url(layers.given["repair"])
+    fetching = {name: layers.given[name] for name in OF_GET}
+    options_for = layers.options_for(options_as_in_get(fetching), fetching)
+    return address.url, options_for(address, ())
 
 
 def refuse_without_repair(context: click.Context) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from rdl.cli.environment import without_environment
 from rdl.cli.options import get_parameters
@@ -68,12 +69,24 @@ def _renew(command: str | None) -> Callable[[str], str] | None:
     return UrlCommand(command)
 
 
-def options_as_in_get(given: Mapping[str, Any]) -> Options:
+def given_as_in_get(given: Mapping[str, Any]) -> dict[str, Any]:
     """Of another command: what it does not have is as if it was not given to `get`."""
     parameters = without_environment(get_parameters())
     with click.Command("get", params=parameters).make_context("get", []) as context:
-        defaults = context.params
-    return options_from({**defaults, **given})
+        return {**context.params, **given}
+
+
+def options_as_in_get(given: Mapping[str, Any]) -> Options:
+    """Of another command."""
+    return options_from(given_as_in_get(given))
+
+
+def options_over(options: Options, given: Mapping[str, Any]) -> Options:
+    """`options` made anew of other values; login and header fields stay."""
+    kept = options.network
+    network = _network({**given, "headers": (), "user": None})
+    network = replace(network, headers=kept.headers, user=kept.user, password=kept.password)
+    return replace(options, transfer=_transfer(given), file=_file(given), network=network)
 
 
 def session_options_from(given: Mapping[str, Any]) -> SessionOptions:
@@ -127,7 +140,7 @@ def _file(given: Mapping[str, Any]) -> FileOptions:
 
 
 def _network(given: Mapping[str, Any]) -> NetworkOptions:
-    headers = tuple(field for value in given["headers"] for field in _headers(value))
+    headers = tuple(field for value in given["headers"] for field in header_fields(value))
     files = {name: _existing(given, name) for name in _FILES}
     user, password = given["user"] or (None, None)
     return NetworkOptions(
@@ -163,12 +176,12 @@ def _existing(given: Mapping[str, Any], name: str) -> Path | None:
     return path
 
 
-def _headers(value: str | tuple[str, str]) -> list[tuple[str, str]]:
-    """One header, or those of `@FILE`: one a line, blank lines skipped."""
+def header_fields(value: str | tuple[str, str], what: str = "-H ") -> list[tuple[str, str]]:
+    """One header, or those of `@FILE`: one a line, blank lines skipped. `what` asks for it."""
     if isinstance(value, tuple):
         return [value]
     name = value[1:]
-    text = read_small(name, MAX_HEADER_FILE, "-H @" + name).decode("utf-8", "replace")
+    text = read_small(name, MAX_HEADER_FILE, f"{what}@{name}").decode("utf-8", "replace")
     found = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -17,10 +17,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.cli.input_list import MAX_LIST, Entry, parse_list
+from rdl.cli.layers import OptionsFor
 from rdl.cli.settings import read_small
 from rdl.cli.sums import Sums, digest_or_sums, sums_from
 from rdl.cli.values import Address, parse_mirror, parse_url
-from rdl.core.digest import parse_digest, parse_sums, read_sums
+from rdl.core.digest import agreeing, parse_digest, parse_sums, read_sums
 from rdl.core.lock import decode_lock, path_fault
 from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment, name_from_url
@@ -28,7 +29,6 @@ from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, Options
 
-Fields = tuple[tuple[str, str], ...]
 _BESIDE = (".part", ".part.index", ".part.index.new", ".part.bad")
 
 
@@ -149,7 +149,7 @@ def _list_data(name: str) -> bytes:
 
 
 def downloads_from(
-    given: Mapping[str, Any], entries: list[Entry], options: Options
+    given: Mapping[str, Any], entries: list[Entry], options_for: OptionsFor
 ) -> list[Download]:
     """One download per entry. Raises UsageError, or DigestMissing when a sums file does not
     name the file."""
@@ -157,10 +157,10 @@ def downloads_from(
     if len(entries) > 1 and any(isinstance(check, Digest) for check in checks):
         hint = "a sums file, or checksum= in a list, tells them apart"
         raise UsageError("--checksum", "one digest for several URLs", hint=hint)
-    if len(entries) > 1 and options.mirrors:
+    if len(entries) > 1 and given.get("mirrors"):
         hint = "mirror= in a list tells them apart"
         raise UsageError("--mirror", "one file's mirrors for several URLs", hint=hint)
-    targets = [_target(given, entry, checks, options) for entry in entries]
+    targets = [_target(given, entry, checks, options_for) for entry in entries]
     if len(entries) > 1 and given["output"] and not _base(given).is_dir():
         why = "with several URLs this must be an existing directory"
         raise UsageError("-o", why, hint="-d makes one")
@@ -168,13 +168,14 @@ def downloads_from(
     return targets
 
 
-def lone_download(url: str, given: Mapping[str, Any], options: Options) -> Download:
+def lone_download(url: str, given: Mapping[str, Any], options_for: OptionsFor) -> Download:
     """One URL whose bytes get no file. Raises as downloads_from."""
     name = Path(last_segment(url) or "index")
     address = parse_url(url)
     digests = _digests(_checks(given), Entry(url), name)
+    options = options_for(address, ())
     own = replace(
-        with_credentials(options, address),
+        options,
         transfer=replace(options.transfer, digests=digests),
         sums=_sums_at(given),
         mirrors=_mirrors(address, options.mirrors),
@@ -183,7 +184,10 @@ def lone_download(url: str, given: Mapping[str, Any], options: Options) -> Downl
 
 
 def _target(
-    given: Mapping[str, Any], entry: Entry, checks: Sequence[Digest | Sums], options: Options
+    given: Mapping[str, Any],
+    entry: Entry,
+    checks: Sequence[Digest | Sums],
+    options_for: OptionsFor,
 ) -> Download:
     address = parse_url(entry.url)
     try:
@@ -193,6 +197,7 @@ def _target(
     except (UsageError, DigestMissing) as error:
         what = f"{entry.where}: {error.what}" if entry.where else error.what
         raise type(error)(what, error.why, hint=error.hint) from None
+    options = options_for(address, entry.headers)
     transfer = replace(options.transfer, digests=digests)
     if entry.size is not None:
         transfer = replace(transfer, expected_size=entry.size)
@@ -201,7 +206,7 @@ def _target(
     if entry.range is not None:  # in another version these bytes may be others
         transfer = replace(transfer, range=entry.range, on_change="fail")
     own = replace(
-        with_credentials(options, address, entry.headers),
+        options,
         transfer=transfer,
         sums=_sums_at(given, entry.checksums),
         mirrors=_mirrors(address, options.mirrors + entry.mirrors),
@@ -213,14 +218,6 @@ def _mirrors(address: Address, given: tuple[str, ...]) -> tuple[str, ...]:
     """Each once, and none that is the file's own URL."""
     own = address.url.partition("#")[0]
     return tuple(url for url in dict.fromkeys(given) if url != own)
-
-
-def with_credentials(options: Options, address: Address, headers: Fields = ()) -> Options:
-    """With what the URL and the list say of its request; -u wins over the URL's userinfo."""
-    network = replace(options.network, headers=options.network.headers + headers)
-    if network.user is None and address.user is not None:
-        network = replace(network, user=address.user, password=address.password)
-    return replace(options, network=network)
 
 
 def _base(given: Mapping[str, Any]) -> Path:
@@ -261,13 +258,12 @@ def _sums_at(given: Mapping[str, Any], more: Sequence[str] = ()) -> tuple[str, .
 
 
 def _digests(checks: Sequence[Digest | Sums], entry: Entry, path: Path) -> tuple[Digest, ...]:
-    """One digest per algorithm; two that differ can never both hold."""
-    found: dict[str, Digest] = {}
-    for check in checks:
-        digest = check if isinstance(check, Digest) else _look_up(check, entry, path)
-        if found.setdefault(digest.algorithm, digest) != digest:
-            raise UsageError("--checksum", f"two different {digest.algorithm} digests")
-    return tuple(found.values())
+    """One digest per algorithm."""
+    found = [one if isinstance(one, Digest) else _look_up(one, entry, path) for one in checks]
+    try:
+        return agreeing(found)
+    except ValueError as error:
+        raise UsageError("--checksum", f"two different {error} digests") from None
 
 
 def _look_up(sums: Sums, entry: Entry, path: Path) -> Digest:

@@ -28,7 +28,7 @@ _SIZE = re.compile(r"([0-9]{1,19})(\.[0-9]{1,9})?(?:([KMGT])(?:iB)?)?", re.IGNOR
 _POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[^\s/?#@\[\]\\<>\"^`{|}:]+")
+HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[^\s/?#@\[\]\\<>\"^`{|}:]+")
 _OURS = frozenset(
     (
         *("range", "if-range", "if-match", "if-none-match", "if-modified-since"),
@@ -259,7 +259,7 @@ def _address(text: str) -> Address:
         raise ValueError("not a URL: the host or port makes no sense") from None
     userinfo, _, place = parts.netloc.rpartition("@")
     host = re.sub(r":[0-9]*$", "", place)
-    if not _HOST.fullmatch(host) or port == 0 or "\\" in userinfo:
+    if not HOST.fullmatch(host) or port == 0 or "\\" in userinfo:
         raise ValueError("not a URL: the host or port makes no sense")
     start = text.index("://") + 3
     url = text[:start] + text[start + len(parts.netloc) - len(place) :] + fragment

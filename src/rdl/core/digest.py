@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -110,6 +110,16 @@ def disagreement(
     """Why the digests found (algorithm to hex) are not the wanted ones; empty when they are."""
     wrong = [name for name, want in wanted.items() if found.get(name) != want]
     return "; ".join(f"{name} is {found.get(name)}, {says} {wanted[name]}" for name in wrong)
+
+
+def agreeing(digests: Iterable[Digest]) -> tuple[Digest, ...]:
+    """The first of each algorithm. Raises ValueError, whose text is the algorithm, where two
+    differ: both can never hold."""
+    first: dict[str, Digest] = {}
+    for one in digests:
+        if first.setdefault(one.algorithm, one).hex != one.hex:
+            raise ValueError(one.algorithm)
+    return tuple(first.values())
 
 
 def algorithm_of(name: str) -> str | None:

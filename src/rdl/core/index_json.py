@@ -7,6 +7,7 @@ raises ValueError; writing refuses what reading would.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,12 +16,17 @@ from msgspec.structs import asdict
 
 from rdl.core.blockmap import MIN_BLOCK
 from rdl.core.byterange import ByteRange
+from rdl.core.digest import HEX_DIGITS
+from rdl.core.published import Published
 from rdl.core.representation import Representation
 
 MAX_OFFSET = (1 << 63) - 2
 MAX_STRING = 8192
 MAX_JSON = 1 << 18
 MAX_RUNS = 4096
+MAX_DIGESTS = 64
+_HEX = re.compile(r"(?:[0-9a-f]{2})+")
+_SOURCE = re.compile(r"[0-9a-z-]{1,64}")
 
 T = TypeVar("T")
 
@@ -61,6 +67,10 @@ class SessionRecord(Struct, frozen=True):
 def header_bytes(header: Header) -> bytes:
     """The payload of a header; ValueError when a bound is broken."""
     facts = header.representation
+    seldom = {
+        "adopted": [[run.start, run.stop] for run in header.adopted],
+        "digests": [[one.algorithm, one.hex, one.source] for one in facts.digests],
+    }
     payload = _dump(
         {
             "url": header.url,
@@ -72,7 +82,7 @@ def header_bytes(header: Header) -> bytes:
             "block_size": header.block_size,
             "span": None if header.span is None else [header.span.start, header.span.stop],
         }
-        | ({"adopted": [[run.start, run.stop] for run in header.adopted]} if header.adopted else {})
+        | {name: some for name, some in seldom.items() if some}
     )
     read_header(payload)
     return payload
@@ -91,6 +101,7 @@ def read_header(payload: bytes) -> Header:
         last_modified=fields.optional("last_modified", fields.text),
         modified_strong=fields.boolean("modified_strong"),
         media_type=fields.optional("media_type", fields.text),
+        digests=fields.digests("digests") if fields.has("digests") else (),
     )
     limit = MAX_OFFSET if total is None else total
     span = fields.optional("span", lambda name: fields.span(name, limit))
@@ -172,10 +183,26 @@ class _Fields:
             raise ValueError(f"{name} is not in order")
         return runs
 
+    def digests(self, name: str) -> tuple[Published, ...]:
+        """What was published; of an algorithm that is not known it says nothing."""
+        value = self._get(name)
+        if not isinstance(value, list) or len(value) > MAX_DIGESTS:
+            raise ValueError(f"{name} is no list of at most {MAX_DIGESTS}")
+        found = [_published(one, name) for one in value]
+        return tuple(one for one in found if one.algorithm in HEX_DIGITS)
+
     def _get(self, name: str) -> Any:
         if name not in self._values:
             raise ValueError(f"{name} is missing")
         return self._values[name]
+
+
+def _published(value: object, name: str) -> Published:
+    match value:
+        case [str(algorithm), str(digits), str(source)] if _SOURCE.fullmatch(source):
+            if _HEX.fullmatch(digits) and len(digits) == HEX_DIGITS.get(algorithm, len(digits)):
+                return Published(algorithm, digits, source)
+    raise ValueError(f"{name} holds what is no digest")
 
 
 def _range(value: object, name: str, limit: int) -> ByteRange:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from rdl.core.pace import Grants
+from rdl.options import HostLimits, SessionOptions
 
 SMALLEST_GRANT, LARGEST_GRANT = 1 << 10, 1 << 20
 
@@ -52,3 +53,28 @@ class RequestLimit:
         origin = f"{parts.scheme}://{parts.hostname}:{parts.port}"
         with self._lock:
             return self._origins.setdefault(origin, Throttle(self._rate, burst=1.0))
+
+
+class Limits:
+    """Those of a session, and those that some of its downloads have in their place."""
+
+    def __init__(self, options: SessionOptions) -> None:
+        self._rate = _of_bytes(options.limit_rate)
+        self._requests = RequestLimit(options.limit_requests)
+        self._own: dict[HostLimits, tuple[Throttle, RequestLimit]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, url: str, own: HostLimits | None) -> tuple[Throttle, Throttle]:
+        """What a download of `url` takes bytes from, and requests."""
+        rate, requests = self._rate, self._requests
+        if own is not None:
+            with self._lock:
+                if own not in self._own:
+                    made = RequestLimit(own.limit_requests) if own.limit_requests else requests
+                    self._own[own] = _of_bytes(own.limit_rate) if own.limit_rate else rate, made
+                rate, requests = self._own[own]
+        return rate, requests.of(url)
+
+
+def _of_bytes(rate: int | None) -> Throttle:
+    return Throttle(rate, burst=rate / 16 if rate else 0.0)

@@ -17,6 +17,7 @@ from rdl.cli.display.choose import can_draw, display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import located
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.targets import lone_download
@@ -53,12 +54,14 @@ def open_session(options: SessionOptions) -> Session:
 
 def cat(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError."""
-    console.verbose = given["verbose"]
+    layers = Layers(console, given)
+    given = layers.given
     if given["url"] is None:
         raise UsageError("cat", "no URL given", hint="rdl cat URL; rdl cat --help tells more")
     ranges = given["ranges"]
-    full = options_as_in_get(given | {"ranges": ()})
-    download = lone_download(given["url"], given, full)
+    whole = given | {"ranges": ()}
+    options_for = layers.options_for(options_as_in_get(whole), whole)
+    download = lone_download(given["url"], given, options_for)
     options = download.options
     warn_of_unknown(console.messages, given)
     sink = to_stdout(console, download.url)

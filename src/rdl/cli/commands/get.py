@@ -14,6 +14,7 @@ from rdl.cli.display.plain import Display, Style
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
 from rdl.cli.input_list import Entry
+from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.resuming import resumption
@@ -48,15 +49,16 @@ def make_target(download: Download) -> Target:
 
 def get(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is fetched."""
-    console.verbose = given["verbose"]
+    layers = Layers(console, given)
+    given = layers.given
     if given["output"] in ("-", "/dev/stdout", "/dev/null"):
-        return _to_stream(console, given)
+        return _to_stream(console, layers)
     options = options_from(given)
     warn_of_unknown(console.messages, given)
     begun = [resumption(name) for name in given["resume"]]
     here = [one for one in begun if isinstance(one, Result)]
     entries = [*entries_from(given), *(one for one in begun if isinstance(one, Entry))]
-    downloads = downloads_from(given, entries, options)
+    downloads = downloads_from(given, entries, layers.options_for(options, given))
     if not given["dry_run"]:
         make_directories(given, entries)
     count = len(downloads) + len(here)
@@ -76,14 +78,15 @@ def get(console: Console, given: dict[str, Any]) -> int:
     return _download(console, downloads, session_options_from(given), display, report)
 
 
-def _to_stream(console: Console, given: dict[str, Any]) -> int:
+def _to_stream(console: Console, layers: Layers) -> int:
+    given = layers.given
     if given["json"] or given["dry_run"] or given["input_file"] or len(given["urls"]) != 1:
         what = f"-o {given['output']}"
         raise UsageError(what, "takes one URL, and neither -i, --json nor --dry-run")
-    options = options_from(given)
-    download = lone_download(given["urls"][0], given, options)
-    wanted = options.transfer.range
+    options_for = layers.options_for(options_from(given), given)
+    download = lone_download(given["urls"][0], given, options_for)
     options = download.options
+    wanted = options.transfer.range
     warn_of_unknown(console.messages, given)
     sink = discard if given["output"] == "/dev/null" else to_stdout(console, download.url)
     return pour(console, given, download.url, options, (wanted,) if wanted else (), sink=sink)

@@ -11,6 +11,7 @@ from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.summary import counted, located
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.values import parse_url
@@ -40,15 +41,17 @@ def look(url: str, network: NetworkOptions) -> Info:
 
 def show(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError."""
-    console.verbose = given["verbose"]
+    layers = Layers(console, given)
+    given = layers.given
     if given["url"] is None:
         raise UsageError("info", "no URL given", hint="rdl info URL; rdl info --help tells more")
-    address, network = parse_url(given["url"]), options_as_in_get(given).network
+    address = parse_url(given["url"])
+    network = layers.options_for(options_as_in_get(given), given)(address, ()).network
     warn_of_unknown(console.messages, given)
     try:
         found = look(given["url"], network)
     except RdlError as error:
-        raise located(error, address.url, network.user or address.user) from error.__cause__
+        raise located(error, address.url, network.user) from error.__cause__
     lines = [encode(info_object(found))] if given["json"] else info_lines(found)
     for line in lines:
         console.output.line(line)

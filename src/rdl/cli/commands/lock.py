@@ -19,6 +19,7 @@ from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import counted, located
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.input_list import Entry
+from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.targets import Download, downloads_from, entries_from
@@ -43,7 +44,8 @@ _NOT_HERE = frozenset(
 
 def lock(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError, and writes nothing then."""
-    console.verbose = given["verbose"]
+    layers = Layers(console, given)
+    given = layers.given
     if given["list"] is None:
         raise UsageError("lock", "no LIST given", hint="rdl lock LIST; rdl lock --help tells more")
     if given["list"] == "-" and given["output"] is None:
@@ -54,7 +56,8 @@ def lock(console: Console, given: dict[str, Any]) -> int:
     entries = entries_from(listed)
     paths = [_path(entry) for entry in entries]
     placed = listed | {"output": None, "checksum": (), "sha256": None}
-    downloads = downloads_from(placed, entries, options_as_in_get(placed))
+    options_for = layers.options_for(options_as_in_get(placed), placed)
+    downloads = downloads_from(placed, entries, options_for)
     warn_of_unknown(console.messages, given)
     style = Style(given["verbose"], given["quiet"], tries=given["retry"])
     display = display_for(given["progress"], console.messages, style)

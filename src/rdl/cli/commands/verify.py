@@ -14,6 +14,7 @@ from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
+from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.repairs import OF_GET, refuse_without_repair, repair, repair_options, worth_it
 from rdl.cli.values import Value, parse_range
@@ -26,10 +27,11 @@ _SHARED = ("checksum", "sha256", "quiet", "verbose", "progress", "json")
 
 def verify(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is checked."""
-    console.verbose = given["verbose"]
+    layers = Layers(console, given)
+    given = layers.given
     warn_of_unknown(console.messages, given)
     found = checks_from(given)
-    mend = repair_options(given, found.checks) if given["repair"] is not None else None
+    mend = repair_options(layers, found.checks) if given["repair"] is not None else None
     from rdl.verification import Verifier
 
     verifier = Verifier()
