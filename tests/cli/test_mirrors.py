@@ -63,7 +63,8 @@ def test_mirrors_of_a_list(rdl: Rdl) -> None:
 @pytest.mark.parametrize("words", [["--mirror", M, "--mirror", N], ["--mirror", U, "--mirror", M]])
 def test_mirrors_of_cat(words: list[str]) -> None:
     given = cat.command().make_context("cat", [U, *words]).params
-    download = lone_download(U, given, options_as_in_get(given | {"ranges": ()}))
+    options = options_as_in_get(given | {"ranges": ()})
+    download = lone_download(U, given, lambda address, headers: options)
     assert download.options.mirrors == tuple(url for url in words[1::2] if url != U)
 
 

@@ -154,7 +154,8 @@ class Filling(Taking):
 
     def disown(self) -> None:
         """The adopted bytes proved to be others: begin without them."""
-        self.warn("what is wrong with the bytes that were here cannot be told; all is fetched")
+        text = "what is wrong with the bytes that were here cannot be told"
+        self.warn(f"{text}; all of it is fetched")
         self.adopted = ()
         self.drain(self.forget)
 
