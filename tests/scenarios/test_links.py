@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from rdl.api import Session, Target
 from rdl.cli import url_command
 from rdl.cli.url_command import UrlCommand
-from rdl.core import source
+from rdl.core import link
 from rdl.errors import AuthError, ExitCode, RdlError
 from rdl.options import Digest, NetworkOptions, Options, TransferOptions
 from rdl.sources import renewal
@@ -35,7 +35,7 @@ NEW = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().deco
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "LEAST_SECONDS", SPACE)
+    monkeypatch.setattr(link, "LEAST_SECONDS", SPACE)
 
 
 def fetched(links: Links, folder: Path, options: Options = FOUR, url: str | None = None):
