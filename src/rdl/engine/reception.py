@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from msgspec import Struct
 from xxhash import xxh3_64
@@ -62,7 +63,8 @@ class Reception:
         self._exchange: Exchange | None = None
         self.decided = False
         """Whether the heart has said what becomes of it."""
-        self._said, self._dropped = threading.Event(), threading.Event()
+        self._said, self._dropped = threading.Lock(), threading.Event()
+        self._said.acquire()  # a lock as a bell: cheaper than an Event, for each request has one
         self._skip = self._compare = 0
         self._edge = (0, False)
         self._at = self._from = self._told = self._every = 0
@@ -108,18 +110,18 @@ class Reception:
         if self._edges.awaited is None:  # what a reader waits for is told at once
             self._every = min(self._every, max(EXTENT, len(command.range) // 16))
         self.decided = True
-        self._said.set()
+        self._ring()
 
     def trim(self, stop: int, hold: bool = False) -> None:
         """End at `stop`. A read under way may pass it; these bytes are right all the same."""
         self._edge = stop, hold
-        self._said.set()
+        self._ring()
 
     def drop(self) -> None:
         """End now; wakes a blocked read."""
         self._dropped.set()
         self.decided = True
-        self._said.set()
+        self._ring()
         exchange = self._exchange
         if exchange is not None:
             exchange.close()
@@ -189,9 +191,12 @@ class Reception:
 
     def _listen(self) -> tuple[()]:
         """Until the heart says something. What the server sends meanwhile waits in the network."""
-        self._said.wait()
-        self._said.clear()
+        self._said.acquire()
         return ()
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._said.release()
 
     def _skip_some(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
         count = exchange.readinto(view[: min(len(view), self._skip)])
