@@ -167,7 +167,7 @@ class Session:
 
     def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
         store = WindowStore(spec.window or 0)
-        passage, transfer = Passage(store), Transfer(spec)
+        passage, transfer = Passage(store, spec.window or 0), Transfer(spec)
         edges = Edges(
             url,
             self._transport(options.network),
@@ -177,6 +177,7 @@ class Session:
             deliver=passage.deliver,
             report=REPORT,
             awaited=passage.awaited,
+            reader=passage,
             renew=renewal(url, options),
         )
         driver = Driver(transfer, edges, options.file, tell, self._crew)
