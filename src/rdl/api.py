@@ -167,13 +167,14 @@ class Session:
 
     def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
         store = WindowStore(spec.window or 0)
-        passage, transfer = Passage(store), Transfer(spec)
+        passage, transfer = Passage(store, spec.window or 0), Transfer(spec)
         edges, networks = self._edges(url, options, store)
         edges = replace(
             edges,
             deliver=passage.deliver,
             report=REPORT,
             awaited=passage.awaited,
+            reader=passage,
         )
         driver = Driver(transfer, edges, options.file, tell, self._crew)
         self._drivers.add(driver)

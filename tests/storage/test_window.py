@@ -66,6 +66,22 @@ def test_bytes_behind_the_reader_stay_for_a_while_as_it_got_them():
     assert store.read_into(95, memoryview(bytearray(5))) == 0
 
 
+def test_of_what_passes_by_the_end_stays_to_compare_and_there_is_room_for_more():
+    store = begun(160)
+    store.write_at(0, memoryview(DATA[:100]))
+    store.release(100)
+    store.pass_by(100, memoryview(DATA[100:300]))
+    assert read(store, 290, 300) == DATA[290:300]
+    assert store.read_into(289, memoryview(bytearray(11))) == 0
+    store.pass_by(300, memoryview(DATA[300:304]))
+    assert read(store, 294, 304) == DATA[294:304]
+    store.write_at(296, memoryview(b"\xff" * 8 + DATA[304:464]))
+    assert read(store, 294, 464) == DATA[294:464]
+    store.close()
+    store.pass_by(464, memoryview(DATA[464:470]))
+    assert store.read_into(466, memoryview(bytearray(4))) == 0
+
+
 def test_a_span_begins_where_it_begins_and_small_ones_need_no_large_ring():
     store = begun(1 << 40, span=ByteRange(1000, 1010))
     assert store.start == 1000

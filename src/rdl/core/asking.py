@@ -13,7 +13,6 @@ from rdl.core.failing import RESTARTS_OF_MANY, Failing
 from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers, worker_headers
 from rdl.core.lanes import Lane
-from rdl.core.order import JOINT
 from rdl.core.pace import WORTH_SECONDS
 from rdl.core.planner import Claim, Steal
 from rdl.core.receiving import Manner, next_fetch
@@ -227,7 +226,7 @@ class Asking(Failing):
         is asked for with some of what stands before it, to compare."""
         start, stop, overlap = step.range.start, step.range.stop, 0
         if isinstance(step, Claim):
-            most = JOINT if source.link.dead else self._joint
+            most = max(LEAST_PROBE, self._joint) if source.link.dead else self._joint
             overlap = min(most, self.comparable(start))
         if isinstance(step, Steal):
             self.lanes.trim(step.segment, start)

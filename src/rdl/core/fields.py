@@ -52,8 +52,10 @@ class ResponseHead(Struct, frozen=True):
 
     def get(self, name: str) -> str | None:
         """The only or first value of the field `name`."""
-        values = self.all(name)
-        return values[0] if values else None
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
 class ContentRange(Struct, frozen=True):

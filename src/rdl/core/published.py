@@ -48,10 +48,11 @@ def quarrel(found: tuple[Published, ...]) -> str:
 
 
 def _said(head: ResponseHead, whole: bool, digits: dict[str, int]) -> Iterator[Published]:
+    here = {name for name, _ in head.headers}  # most responses have none of these fields
     found = [
         Published(name, digest, source)
         for source, read, always in _FIELDS
-        if always or whole
+        if source in here and (always or whole)
         for name, digest in _once(read(head, source))
         if len(digest) == digits.get(name)
     ]

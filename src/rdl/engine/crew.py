@@ -61,7 +61,7 @@ class Crew:
     def _run(self, inbox: Inbox, view: memoryview) -> None:
         while (work := self._next(inbox)) is not None:
             reception, post = work
-            for event in _guarded(reception, view):
+            for event in _guarded(reception, view, post):
                 if isinstance(event, m.Ended):
                     self._rest(inbox)
                 post(event)
@@ -84,10 +84,10 @@ class Crew:
                 self._idle.append(inbox)
 
 
-def _guarded(reception: Reception, view: memoryview) -> Iterator[m.Event]:
+def _guarded(reception: Reception, view: memoryview, post: Post) -> Iterator[m.Event]:
     """A bug in a worker ends the transfer with exit code 1 instead of hanging it."""
     try:
-        yield from reception.run(view)
+        yield from reception.run(view, post)
     except Exception as bug:
         error = bug if isinstance(bug, RdlError) else RdlError("internal error", repr(bug))
         yield m.LocalFailed(error)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,6 +28,10 @@ BUFFER = EXTENT = 1 << 20
 REPORT, REPORT_SECONDS = 8 << 20, 0.1
 """The heart is told after so many bytes (of short segments: a sixteenth) or seconds: an event
 costs what 0.2 MiB cost, and a late one lets a worker take over what is here already."""
+
+LENT_REPORT, LEAST_LENT = 16 << 20, 2 << 20
+"""The same of what the reader takes itself, which waits for no report; with less to come it does
+not pay."""
 
 
 class Edges(Struct, frozen=True):
@@ -49,6 +55,20 @@ class Edges(Struct, frozen=True):
     """The sources 1, 2, ..."""
     named: Callable[[ResponseHead, bool], Sequence[Place]] | None = None
     """Those that a server names, by its response; whether that came from a public address."""
+    reader: Borrower | None = None
+    """Of a stream."""
+
+
+class Borrower(Protocol):
+    """A reader in order that may take what waits in the network itself."""
+
+    def wants(self, reception: Reception) -> bool:
+        """Whether to lend it this one, when all that it has written is reported."""
+        ...
+
+    def borrow(self, reception: Reception, post: Callable[[m.Event], None]) -> None:
+        """Returns when the reader has done with it. What it reports goes to `post`."""
+        ...
 
 
 class Place(Struct, frozen=True):
@@ -71,11 +91,13 @@ class Reception:
         self._exchange: Exchange | None = None
         self.decided = False
         """Whether the heart has said what becomes of it."""
-        self._said, self._dropped = threading.Event(), threading.Event()
+        self._said, self._dropped = threading.Lock(), threading.Event()
+        self._said.acquire()  # a lock as a bell: cheaper than an Event, for each request has one
         self._skip = self._compare = 0
         self._edge = (0, False)
         self._at = self._from = self._told = self._every = 0
         self._checksum, self._told_at = xxh3_64(), 0.0
+        self._failed: RdlError | None = None
 
     @property
     def place(self) -> Place:
@@ -101,6 +123,11 @@ class Reception:
         return self._at
 
     @property
+    def told(self) -> int:
+        """Everything before this was reported."""
+        return self._told
+
+    @property
     def ahead(self) -> bool:
         """Whether that is more than was reported."""
         return self._at > self._told
@@ -122,26 +149,57 @@ class Reception:
         if self._edges.awaited is None:  # what a reader waits for is told at once
             self._every = min(self._every, max(EXTENT, len(command.range) // 16))
         self.decided = True
-        self._said.set()
+        self._ring()
 
     def trim(self, stop: int, hold: bool = False) -> None:
         """End at `stop`. A read under way may pass it; these bytes are right all the same."""
         self._edge = stop, hold
-        self._said.set()
+        self._ring()
 
     def drop(self) -> None:
         """End now; wakes a blocked read."""
         self._dropped.set()
         self.decided = True
-        self._said.set()
+        self._ring()
         exchange = self._exchange
         if exchange is not None:
             exchange.close()
 
+    # From the reader of a stream, while it is lent
+
+    @property
+    def ready(self) -> bool:
+        """Whether bytes of the body, or its end, can be had without waiting."""
+        busy = self._exchange is None or self._skip or self._compare or self._failed is not None
+        ended = busy or self._dropped.is_set() or self._edge[0] <= self._at
+        return not ended and self._exchange is not None and self._exchange.ready()
+
+    def pull(
+        self, view: memoryview, pass_by: Callable[[int, memoryview], None]
+    ) -> tuple[int, tuple[m.Event, ...]]:
+        """Read once, for the reader alone: how much, and what there is to report. 0: a step has
+        to say what is wrong, or that this is the end. `pass_by` hears of the bytes first."""
+        exchange, room = self._exchange, self._edge[0] - self._at
+        assert exchange is not None
+        if room <= 0:
+            return 0, ()
+        try:
+            count = exchange.readinto(view[: min(room, self._edges.rate.grant)])
+        except RdlError as error:
+            self._failed = error
+            return 0, ()
+        pass_by(self._at, view[:count])
+        self._at += count
+        self._from = self._at
+        self._pause(self._edges.rate.take(count))
+        now = self._edges.clock()
+        due = self._at - self._told >= LENT_REPORT or now - self._told_at >= REPORT_SECONDS
+        return count, self._report(now) if due else ()
+
     # In steps
 
-    def run(self, view: memoryview) -> Iterator[m.Event]:
-        """All of it, for a thread; `view` is its buffer."""
+    def run(self, view: memoryview, post: Callable[[m.Event], None]) -> Iterator[m.Event]:
+        """All of it, for a thread; `view` is its buffer. While it is lent, events go to `post`."""
         head = self.open()
         yield head
         if isinstance(head, m.Ended):
@@ -150,9 +208,17 @@ class Reception:
             self._listen()
         ended = False
         while not ended:
+            yield from self._lend(post)
             for event in self.step(view):
                 ended = isinstance(event, m.Ended)
                 yield event
+
+    def _lend(self, post: Callable[[m.Event], None]) -> Iterator[m.Event]:
+        reader, enough = self._edges.reader, self._edge[0] - self._at >= LEAST_LENT
+        if reader is not None and enough and reader.wants(self) and self.ready:
+            self._record()
+            yield from self._report(self._edges.clock())
+            reader.borrow(self, post)
 
     def open(self) -> m.Head | m.Ended:
         """Send the request and wait for the head."""
@@ -178,6 +244,8 @@ class Reception:
         try:
             if self._dropped.is_set():
                 return self._end()
+            if self._failed is not None:
+                raise self._failed
             if self._skip:
                 return self._skip_some(exchange, view)
             if self._compare:
@@ -204,9 +272,12 @@ class Reception:
 
     def _listen(self) -> tuple[()]:
         """Until the heart says something. What the server sends meanwhile waits in the network."""
-        self._said.wait()
-        self._said.clear()
+        self._said.acquire()
         return ()
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._said.release()
 
     def _skip_some(self, exchange: Exchange, view: memoryview) -> tuple[m.Event, ...]:
         count = exchange.readinto(view[: min(len(view), self._skip)])

@@ -15,11 +15,13 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from rdl.core import messages as m
 from rdl.core.digest import disagreement
 from rdl.core.events import Result
 from rdl.core.representation import Representation
 from rdl.core.transfer import Transfer
 from rdl.engine.driver import Driver
+from rdl.engine.reception import Reception
 from rdl.errors import (
     NO_DIGEST,
     NO_DIGEST_HINT,
@@ -37,6 +39,10 @@ REPORT = 4 << 20
 BASE_WINDOW, WINDOW_PER_CONNECTION, CONNECTIONS = 8 << 20, 1 << 20, 8
 CHUNK = 256 << 10
 CLOSE_SECONDS = 5.0
+LENT, LEAST_PULL = 1 << 20, 64 << 10
+"""Bytes that a reader takes from the network itself at one time, and how many it must want."""
+AWAY_SECONDS = 0.05
+"""A reader that stays away for so long, fetches nothing ahead: then a worker does."""
 
 
 class Ring(Store, Protocol):
@@ -50,6 +56,10 @@ class Ring(Store, Protocol):
 
     def release(self, upto: int) -> None:
         """The reader has taken the bytes before `upto`."""
+        ...
+
+    def pass_by(self, offset: int, data: memoryview) -> None:
+        """The reader has these bytes, in their turn, without the ring."""
         ...
 
 
@@ -69,11 +79,23 @@ def window_for(connections: int | None) -> int:
 
 
 class Passage:
-    """One range, read in order by one thread."""
+    """One range, read in order by one thread.
 
-    def __init__(self, store: Ring) -> None:
-        self._store = store
-        self._changed = threading.Condition()
+    While the reader is what limits the speed, a worker lends it the reception that brings the next
+    byte: what waits in the network goes to the reader without the ring and without a change of
+    threads. Nothing is lent before the heart has let something be delivered: from then on it begins
+    nothing anew, so bytes that it does not know of yet are of the right version.
+    """
+
+    def __init__(self, store: Ring, window: int) -> None:
+        self._store, self._ahead = store, window // 2
+        lock = threading.RLock()
+        self._changed, self._back = threading.Condition(lock), threading.Condition(lock)
+        self._lent: tuple[Reception, Callable[[m.Event], None]] | None = None
+        self._wanting = self._large = self._pulling = False
+        self._not_before = 0
+        """A reader that was slow is not lent anything before this offset again."""
+        self._buffer, self._passed = memoryview(b""), 0
         self._at = self._delivered = self._told = self.taken = 0
         self._outcome: tuple[Result, RdlError | None] | None = None
         self._driver: Driver | None = None
@@ -96,6 +118,28 @@ class Passage:
             self._delivered = upto
             self._changed.notify_all()
 
+    def wants(self, reception: Reception) -> bool:
+        """Whether this one brings the next bytes, and the reader waits or has enough of them."""
+        if not self.taken or not self._large or self._delivered < reception.told:
+            return False
+        at = reception.reached
+        return at >= self._not_before and (self._wanting or at - self._at >= LENT)
+
+    def borrow(self, reception: Reception, post: Callable[[m.Event], None]) -> None:
+        """The reader takes the rest from the ring, then from this one, as long as it is quick."""
+        with self._changed:
+            if self._lent is not None:  # the one before has come to its end just now
+                return
+            lent, taken = (reception, post), -1
+            self._lent = lent
+            self._changed.notify_all()
+            while self._lent is lent and (self._pulling or taken != self.taken):
+                taken = self.taken
+                self._back.wait(AWAY_SECONDS)
+            if self._lent is lent:
+                self._not_before = reception.reached + 2 * self._ahead
+                self._give_back()
+
     def _work(self, driver: Driver, ended: Callable[[], None]) -> None:
         outcome: tuple[Result, RdlError | None] = Result("", ""), RdlError("stream", "was ended")
         try:
@@ -115,9 +159,17 @@ class Passage:
     def peek(self, size: int) -> memoryview:
         """Wait for bytes; at most `size` of them as they stand in the ring, none at the proper
         end. Raises RdlError."""
-        at, upto = self._wait()
-        if at < upto:
-            return self._store.view(at, min(size, upto - at))
+        self._large = size >= LEAST_PULL
+        if self._passed > self._at:  # an exception came in between: they are not in the ring
+            raise RdlError("stream", "bytes were lost when reading was interrupted")
+        while True:
+            at, upto = self._wait()
+            if at < upto:
+                return self._store.view(at, min(size, upto - at))
+            if self._outcome is not None:
+                break
+            if data := self._pull(size):
+                return data
         if self._outcome is not None and self._outcome[1] is not None:
             raise self._outcome[1]
         self._store.close()
@@ -128,10 +180,17 @@ class Passage:
         self.taken += count
         self._at += count  # before the driver is told: awaited() must know it then
         self._store.release(self._at)
-        if self._at == self._delivered or self._at - self._told >= ACKNOWLEDGE:
-            self._told = self._at
-            if self._driver is not None:
-                self._driver.consumed(self._at)
+        # What waits in the network for this reader counts as if it were in the window: no more
+        # connections are needed while it has enough.
+        lent = self._lent is not None
+        upto = self._at - (self._ahead if lent else 0)
+        if upto - self._told >= ACKNOWLEDGE or (self._at == self._delivered and not lent):
+            self._consume(upto)
+
+    def _consume(self, upto: int) -> None:
+        if upto > self._told and self._driver is not None:
+            self._told = upto
+            self._driver.consumed(upto)
 
     def awaited(self) -> int | None:
         """The offset that the reader has come to, when nothing is there for it."""
@@ -142,6 +201,8 @@ class Passage:
         """Stop fetching."""
         if self._driver is not None and self._thread is not None:
             self._driver.signal("SIGTERM")
+            with self._changed:
+                self._give_back()
             self._thread.join(CLOSE_SECONDS)
             self._store.close()
 
@@ -166,16 +227,55 @@ class Passage:
         return Statistics(self.taken, seconds, order.out_of_order, order.furthest)
 
     def _wait(self) -> tuple[int, int]:
-        """Where the reader is, and how far it may read; both are the same at the end."""
+        """Where the reader is, and how far it may read; both are the same at the end, and where it
+        is lent something."""
         with self._changed:
-            while True:
-                if not self.taken and self._store.start is not None:
-                    self._at = self._told = self._store.start
-                if self._delivered > self._at:
-                    return self._at, self._delivered
-                if self._outcome is not None:
-                    return self._at, self._at
-                self._changed.wait(1.0)  # a signal may have come to another thread
+            try:
+                while True:
+                    if not self.taken and self._store.start is not None:
+                        self._at = self._told = self._store.start
+                    lent = self._lent is not None and self._lent[0].reached <= self._at
+                    if self._delivered > self._at:
+                        if lent:  # by another one, which goes on where this one ends
+                            self._give_back()
+                        return self._at, self._delivered
+                    if self._outcome is not None or lent:
+                        return self._at, self._at
+                    self._wanting = True
+                    self._changed.wait(1.0)  # a signal may have come to another thread
+            finally:
+                self._wanting = False
+
+    def _pull(self, size: int) -> memoryview:
+        """What the lent reception has; nothing when it is given back."""
+        count = 0
+        try:
+            with self._changed:
+                lent, self._pulling = self._lent, True
+            if lent is None or lent[0].reached != self._at or not self._large or not lent[0].ready:
+                return self._buffer[:0]
+            if not self._buffer:
+                self._buffer = memoryview(bytearray(LENT))
+            count, events = lent[0].pull(self._buffer[:size], self._pass_by)
+            for event in events:
+                lent[1](event)
+            return self._buffer[:count]
+        finally:
+            with self._changed:
+                self._pulling = False
+                if not count:
+                    self._give_back()
+
+    def _pass_by(self, offset: int, data: memoryview) -> None:
+        self._passed = offset + len(data)
+        self._store.pass_by(offset, data)
+
+    def _give_back(self) -> None:
+        """Before anything else is reported of it, the heart learns what is kept, to compare."""
+        if self._lent is not None:
+            self._lent = None
+            self._back.notify()
+            self._consume(max(self._at, self._passed))
 
 
 Opener = Callable[[RangeSpec | None, Representation | None], Passage]

@@ -48,11 +48,25 @@ class WindowStore:
                 return
             if offset + len(data) > self._kept + len(ring):
                 raise LocalFileError("stream", "bytes beyond the window")
-            while data:
-                place = (offset - (self.start or 0)) % len(ring)
-                part = data[: len(ring) - place]
-                ring[place : place + len(part)] = part
-                offset, data = offset + len(part), data[len(part) :]
+            self._put(offset, data)
+
+    def _put(self, offset: int, data: memoryview) -> None:
+        ring = self._ring
+        while data:
+            place = (offset - (self.start or 0)) % len(ring)
+            part = data[: len(ring) - place]
+            ring[place : place + len(part)] = part
+            offset, data = offset + len(part), data[len(part) :]
+
+    def pass_by(self, offset: int, data: memoryview) -> None:
+        """The reader has taken these bytes elsewhere, in their turn: only the end of them stays,
+        to compare others with."""
+        with self._lock:
+            if not self._ring:
+                return
+            stop, kept = offset + len(data), min(len(data), behind(self._size))
+            self._put(stop - kept, data[len(data) - kept :])
+            self._let_go(stop)
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """0 for what is not kept any more."""
@@ -72,8 +86,11 @@ class WindowStore:
     def release(self, upto: int) -> None:
         """The reader has taken the bytes before `upto`."""
         with self._lock:
-            self._released = upto
-            self._kept = max(self._kept, upto - behind(self._size))
+            self._let_go(upto)
+
+    def _let_go(self, upto: int) -> None:
+        self._released = max(self._released, upto)
+        self._kept = max(self._kept, upto - behind(self._size))
 
     def record(self, extents: Sequence[Extent]) -> None:
         """Nothing outlives the process."""

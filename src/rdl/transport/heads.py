@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from functools import lru_cache
 
 import h11
 
@@ -127,6 +128,7 @@ def content_length(text: str | None, label: str) -> int | None:
     return int(text)
 
 
+@lru_cache(maxsize=16)
 def printable(reason: bytes) -> str:
     """A reason phrase as printable ASCII, at most 100 characters."""
     return "".join(chr(byte) for byte in reason[:100] if 0x20 <= byte < 0x7F)
