@@ -145,6 +145,18 @@ def test_a_block_that_stays_wrong_is_the_end_and_the_rest_is_kept():
     assert not play.ever(m.Quarantine)
 
 
+def test_when_many_are_wrong_the_digests_are_of_another_file():
+    many = BlockDigests(MiB, "sha256", tuple("a0" for _ in range(64)))
+    play = Play(spec(blocks=many, connections=1))
+    play.head(part())
+    play.arrive(1, 0, TOTAL)
+    asked = checks(play)
+    for block in asked[:13]:
+        assert play.transfer._fill.failure is None
+        play.on(m.Checked(block, "ff"))
+    assert isinstance(play.transfer._fill.failure, DigestMismatch)
+
+
 def test_a_mirror_that_brings_a_wrong_block_is_named_and_left():
     options = TransferOptions(blocks=KNOWN, connections=1)
     play = Play(Spec("http://h/f", "f", options, 1, mirrors=("http://m/f",)))

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from rdl.core import messages as m
+from rdl.core.asking import LEAST_PROBE
 from rdl.core.events import Changed, Retrying
 from rdl.core.link import MOST_REFUSED
-from rdl.core.order import JOINT
 from rdl.errors import AuthError, ChangedError, ExitCode
 from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, spec, status
 
@@ -257,10 +257,10 @@ def test_a_new_link_is_compared_though_what_failed_last_brought_nothing():
     play.reset(play.fetch.segment)
     fetch = play.next_fetch()
     assert fetch.fresh
-    assert fetch.ask.start == MiB - JOINT
+    assert fetch.ask.start == MiB - LEAST_PROBE
     play.on(m.Head(fetch.segment, part(fetch.ask.start, TOTAL), True), 0.01)
     (receive,) = play.of(m.Receive)
-    assert receive.compare == JOINT
+    assert receive.compare == LEAST_PROBE
     play.end(fetch.segment, ChangedError("f", "other bytes"))
     assert play.facts(Changed)
 

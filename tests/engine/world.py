@@ -174,7 +174,7 @@ class World:
         trouble = None
         if not self.calm and random.random() < self.trouble:
             trouble = random.choice(TROUBLES)
-        if len(self.open_bodies) >= self.most and random.random() < 0.9:
+        if len(self.open_bodies) >= self.most and not fixed and random.random() < 0.9:
             trouble = "503"
         self.say(f"request {fields} -> version {version.number} {trouble or ''}")
         if trouble == "refuse":

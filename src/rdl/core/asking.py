@@ -226,7 +226,7 @@ class Asking(Failing):
         is asked for with some of what stands before it, to compare."""
         start, stop, overlap = step.range.start, step.range.stop, 0
         if isinstance(step, Claim):
-            most = max(LEAST_PROBE, self._joint) if source.link.dead else self._joint
+            most = LEAST_PROBE if source.link.dead else self._joint
             overlap = min(most, self.comparable(start))
         if isinstance(step, Steal):
             self.lanes.trim(step.segment, start)
@@ -247,7 +247,7 @@ class Asking(Failing):
         """One request alone: the first, or one after another where parts cannot run at once."""
         ask, overlap = Ask(ranged=False), 0
         if not self.plain:
-            most = max(LEAST_PROBE, self._joint) if self.arrived else OVERLAP
+            most = LEAST_PROBE if self.arrived else OVERLAP
             ask, overlap = first_ask(self.row, self.options.range, self.adopted, most)
         headers = self._conditions(source) if ask.ranged or not self.row else ()
         stop = ENDLESS if ask.stop is None else ask.stop

@@ -10,6 +10,8 @@ from rdl.core.byterange import ByteRange
 from rdl.core.row import Row
 from rdl.options import BlockDigests
 
+FEW = 8
+
 
 class Blocks:
     """The blocks of a file of `total` bytes."""
@@ -41,6 +43,15 @@ class Blocks:
             if number not in self._asked and row.holds(block):
                 self._asked.add(number)
                 yield block
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many were wrong that the digests are of another file."""
+        return len(self._wrong) > FEW + len(self._digests.hexes) // 16
+
+    def forgive(self) -> None:
+        """Those that were wrong are of a source that is left."""
+        self._wrong.clear()
 
     def judge(self, block: ByteRange, digest: str) -> int:
         """How often this block was wrong, now included; 0 when it is right, or nobody asked."""

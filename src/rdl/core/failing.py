@@ -66,7 +66,10 @@ class Failing:
             self.row = None
         if self.row:
             self.row.add(self.adopted)
-        self.sources.lead.known = self.row.representation if self.row else None
+        if self.row is None:
+            self.sources.lead = self.sources.given
+        else:
+            self.sources.lead.known = self.row.representation
         self.reused = self.row.present_bytes if self.row else 0
         self.blocks: Blocks | None = None
         self.begin_blocks()

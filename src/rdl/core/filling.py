@@ -117,6 +117,7 @@ class Filling(Taking):
         lane = self.lanes.get(event.segment)
         if lane is not None and not lane.dropped:
             self._passed(lane)
+            self.lanes.compared(lane, self.now)
             self.sources.of(lane).link.over(lane)
             self._confirm(lane)
             self._grow(lane)
@@ -250,19 +251,26 @@ class Filling(Taking):
         """The digest of a block. A wrong one comes again, and who sent all of it sends no more."""
         blocks, row, block = self.blocks, self.row, event.range
         times = blocks.judge(block, event.hex) if blocks else 0
-        if not times or row is None or not row.holds(block):
+        if not times or blocks is None or row is None or not row.holds(block):
             return
         shown = f"bytes {block.start}-{block.stop - 1}"
         bringers = self.bringers(block)
-        left = len(bringers) == 1 and bringers[0].left is not None
+        left = any(one.left is not None for one in bringers)
         if len(bringers) == 1 and not left:
             why = f"its {shown} are wrong"
             left = self._leave(bringers[0], e.ChangedError(bringers[0].url, why))
-        if not self._joinable() or (times >= MOST_TIMES and not left):
+        hopeless = times >= MOST_TIMES or blocks.hopeless
+        if left and not self._joinable():
+            blocks.forgive()
+            self.drain(self.forget)
+            return
+        if not left and (hopeless or not self._joinable()):
             why = f"{shown} are not what their digest says"
             self._end(e.DigestMismatch(self.spec.path, why))
             return
-        if not left:
+        if left:
+            blocks.forgive()
+        else:
             self.warn(f"{shown} were wrong, and come again")
         self._lose(row, (block,))
 

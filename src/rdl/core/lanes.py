@@ -13,6 +13,8 @@ WORTH_MEASURING, LEAST_SECONDS = 64 << 10, 0.05
 the network."""
 LAGGARD_SECONDS = 0.3
 LEAST_KEPT = 64 << 10
+PATIENT = 4
+"""Times as long for what compares."""
 SILENT_SECONDS, TRY_SECONDS = 10.0, 1.0
 
 
@@ -22,7 +24,7 @@ class Lane(Struct):
     `end`: where its body may be taken to, when `stop` is only the edge of a window; `passing`:
     bytes that come before the first wanted one, and are here already; `fresh`: it asked the URL
     as given, and where that led is the `link` of this number; `began`: of the bytes that count
-    for its `source`; `probe`: it only compares."""
+    for its `source`; `comparing`: nothing new comes yet; `probe`: nor will it."""
 
     segment: int
     ask: Ask
@@ -43,6 +45,7 @@ class Lane(Struct):
     fresh: bool = True
     source: int = 0
     began: int = 0
+    comparing: bool = False
     probe: bool = False
 
     @property
@@ -202,9 +205,13 @@ class Lanes:
         keep = max(LEAST_KEPT, int(rest * rate / (rate + self.usual(now, like))))
         return lane.at + keep if rest >= 2 * keep else None
 
-    def answered(self, lane: Lane, now: float) -> None:
+    def compared(self, lane: Lane, now: float) -> None:
+        """From here on it brings something."""
+        lane.comparing, lane.flowing_at = False, now
+
+    def answered(self, lane: Lane, now: float, *, compares: bool) -> None:
         """Its response was let in."""
-        lane.flowing, lane.flowing_at = True, now
+        lane.flowing, lane.flowing_at, lane.comparing = True, now, compares
         self._slowest, self._answered_at = max(self._slowest, now - lane.sent_at), now
 
     def silent(self, now: float) -> list[Lane]:
@@ -257,5 +264,5 @@ class Lanes:
 
 
 def _slow(lane: Lane, now: float, grace: float, usual: float) -> bool:
-    age = now - lane.flowing_at
+    age, grace = now - lane.flowing_at, grace * (PATIENT if lane.comparing else 1)
     return age >= grace and lane.stop > lane.at and lane.came < usual * age / 3

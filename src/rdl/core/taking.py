@@ -153,7 +153,7 @@ class Taking(Asking):
             if not self.row.complete:
                 self._strike(lane, "206 that ends before what is missing")
             return
-        self.lanes.answered(lane, self.now)
+        self.lanes.answered(lane, self.now, compares=compare > 0)
         source.link.accepted(lane, compares=compare > 0)
         source.growth.served(1 + len(self.lanes.fellows(lane)))
         lane.upto, lane.stop, lane.end = wanted.start, wanted.stop, wanted.stop
