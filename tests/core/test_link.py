@@ -11,8 +11,9 @@ from rdl.core import messages as m
 from rdl.core.asking import LEAST_PROBE
 from rdl.core.events import Changed, Retrying
 from rdl.core.link import MOST_REFUSED
+from rdl.core.row import OVERLAP
 from rdl.errors import AuthError, ChangedError, ExitCode
-from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, spec, status
+from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, rng, spec, status
 
 
 def led(play: Play, stop: int = TOTAL) -> None:
@@ -283,21 +284,32 @@ def drained(play: Play) -> None:
         play.sync()
 
 
-def test_where_a_step_has_nothing_to_compare_a_new_link_is_asked_alone():
+def test_where_a_step_has_nothing_to_compare_a_new_link_shows_what_it_has_first():
     play = doubted()
-    drop = play.of(m.Drop)
-    assert [one.segment for one in drop] == [2, 1], "what would be stolen shows nothing"
+    assert [one.segment for one in play.of(m.Drop)] == [2], "what flows from the old link goes on"
+    (probe,) = play.of(m.Fetch)
+    assert probe.fresh
+    assert (probe.ask.start, probe.ask.stop) == (MiB - OVERLAP, MiB)
     asked = len(play.ever(m.Fetch))
-    drained(play)
-    (fetch,) = play.ever(m.Fetch)[asked:]
-    assert fetch.fresh
-    assert fetch.ask.start < MiB
-    play.on(m.Head(fetch.segment, part(fetch.ask.start, TOTAL), True), 0.01)
+    play.on(m.Head(probe.segment, part(MiB - OVERLAP, MiB), True), 0.01)
     (receive,) = play.of(m.Receive)
-    assert receive.compare == MiB - fetch.ask.start
-    assert len(play.ever(m.Fetch)) == asked + 1, "nobody joins before it is compared"
-    play.same(fetch.segment)
-    assert play.of(m.Fetch)
+    assert (receive.range, receive.compare) == (rng(MiB, MiB), OVERLAP)
+    play.arrive(1, MiB, 2 * MiB)
+    assert len(play.ever(m.Fetch)) == asked, "nobody joins before it is compared"
+    play.same(probe.segment)
+    play.end(probe.segment)
+    more = play.fetch
+    assert (more.fresh, more.ask.start > 2 * MiB) == (False, True)
+
+
+def test_where_nothing_can_be_compared_a_new_link_is_asked_alone():
+    play = Play(connections=2, min_split=64 << 10)
+    led(play)
+    second = play.fetch
+    play.now += 10
+    refused(play, second.segment)
+    play.arrive(1, 0, 2000)
+    assert not [fetch for fetch in play.of(m.Fetch) if not fetch.fresh]
 
 
 def test_while_the_url_as_given_does_not_answer_the_link_is_asked_in_turn():

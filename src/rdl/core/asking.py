@@ -90,10 +90,10 @@ class Asking(Failing):
             ready.sort(key=lambda one: (one is not heir, -self.lanes.usual(self.now, one.like)))
         use, most = sum(one.joined for one in ready), self.options.connections
         for source in ready:
-            if source.joined and source.ranges:
+            if source.joined and source.ranges and not source.doubted:
                 level = min(self._level(source), self.sources.share(source, ready, most))
                 self._ask_more(source, level, fresh)
-            elif not source.joined and use < MOST_AT_ONCE:
+            elif source.doubted or (not source.joined and use < MOST_AT_ONCE):
                 use += 1
                 self._probe(source)
         for lane in fresh:  # after all trims: workers that flow run on while others are started
@@ -127,23 +127,28 @@ class Asking(Failing):
         return claims or not self.row.present_bytes
 
     def _doubt(self, source: Source) -> None:
-        """A new link of it is to be compared before others may follow."""
+        """A new link of it is to be compared before others may follow; those that flow from the
+        old one go on."""
         if any(one.joined for one in self.sources.besides(source)):
             source.joined = False
+        elif self.lanes.flowing() and self.comparable(self._common()) >= LEAST_PROBE:
+            source.doubted = True
+            self._probe(source)
         else:
             self.ask_alone()
 
     def _probe(self, source: Source) -> None:
         """Ask it for bytes that are here, to compare: whether it has the same."""
         assert self.row is not None
-        if self.lanes.count(source.number) or self._full() or not self._may_ask(source):
+        if self.lanes.probed(source.number) or self._full() or not self._may_ask(source):
             return
         spent = self.now - self._confirmed_at
         left = (self.row.size or 0) - self.row.present_bytes
-        if spent < PROBE_SECONDS or left * spent < self.arrived * WORTH_SECONDS:
+        early = spent < PROBE_SECONDS or left * spent < self.arrived * WORTH_SECONDS
+        if early and not source.doubted:
             self._look_at(self.now + PROBE_SECONDS)
             return
-        at = self.row.head() if self.order else max(self.row.head(), self.row.joint().start)
+        at = self._common()
         size = min(OVERLAP, self.comparable(at))
         if size < min(LEAST_PROBE, self.row.size or 0):
             self._look_at(self.now + PROBE_SECONDS)
@@ -156,6 +161,12 @@ class Asking(Failing):
         """Whether there are as many connections as the user wants, in all."""
         most = self.options.connections
         return most is not None and len(self.lanes) >= most
+
+    def _common(self) -> int:
+        """Before which offset there is something to compare."""
+        assert self.row is not None
+        head = self.row.head()
+        return head if self.order else max(head, self.row.joint().start)
 
     def _look_at(self, time: float) -> None:
         self.hurry_at = time if self.hurry_at is None else min(self.hurry_at, time)

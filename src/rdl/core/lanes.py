@@ -232,6 +232,10 @@ class Lanes:
         """How many there are of this source."""
         return sum(lane.source == source for lane in self._lanes.values())
 
+    def probed(self, source: int) -> bool:
+        """Whether this source is being compared."""
+        return any(lane.source == source and lane.probe for lane in self._lanes.values())
+
     def alive(self, lane: Lane) -> int:
         """How many others of its source flow, or wait for an answer."""
         others = [one for one in self._lanes.values() if one is not lane and not one.dropped]

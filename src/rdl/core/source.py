@@ -40,6 +40,8 @@ class Source(Struct):
     link: Link = field(default_factory=Link)
     known: Representation | None = None
     joined: bool = False
+    doubted: bool = False
+    """A new link of it is to be compared first."""
     dislikes: Dislikes = NOTHING
     ranges: bool = False
     proved: bool = False
@@ -61,6 +63,7 @@ class Source(Struct):
     def forget(self) -> None:
         """Another version is begun: nothing is known of what it has."""
         self.known, self.joined, self.ranges, self.brought = None, False, False, []
+        self.doubted = False
 
     def ended(self, lane: Lane, now: float) -> None:
         """A lane of it is over."""

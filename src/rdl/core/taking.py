@@ -70,7 +70,7 @@ class Taking(Asking):
         if self.row is None:
             return
         source = self.sources.of(lane)
-        source.joined = True
+        source.joined, source.doubted = True, source.doubted and not lane.fresh
         self._seek(lane, source)
         if self.confirmed:
             return
