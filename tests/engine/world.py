@@ -67,6 +67,8 @@ class World:
         if self.luck.random() < 0.4:
             kinds = ["honest", "honest", "honest", "stale", "gone"]
             self.mirrors = [self.luck.choice(kinds) for _ in range(self.luck.choice([1, 1, 2, 3]))]
+        self.parts = self.luck.random() < 0.2
+        """It says what each part hashes to."""
         self.open_bodies: set[object] = set()
         self.calm = False
         self.disk = MemoryDisk()
@@ -245,6 +247,8 @@ class World:
     ) -> Answer:
         if trouble == "gzip":
             data = data[::-1]
+        elif self.parts:
+            headers.append(("content-digest", _digest(data)))
         framing = "length" if status == 206 else self.framing
         length = len(data) if framing == "length" else None
         head = ResponseHead(status, tuple(headers), framing=framing, content_length=length)

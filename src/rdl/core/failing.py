@@ -17,6 +17,7 @@ from rdl.core.identity import Dislikes
 from rdl.core.lanes import Lane, Lanes
 from rdl.core.link import DYING
 from rdl.core.order import JOINT, Order
+from rdl.core.parts import Parts
 from rdl.core.proving import Digests
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Row
@@ -72,6 +73,7 @@ class Failing:
             self.sources.lead.known = self.row.representation
         self.reused = self.row.present_bytes if self.row else 0
         self.blocks: Blocks | None = None
+        self.parts = Parts()
         self.begin_blocks()
         self.existing = spec.existing if self.row is None else None
 
@@ -83,6 +85,7 @@ class Failing:
 
     def begin_blocks(self) -> None:
         """A row is begun: its blocks are to be checked, where their digests are known."""
+        self.parts = Parts()
         digests, row = self.options.blocks, self.row
         size = row.size if row and self.options.range is None else None
         self.blocks = None

@@ -15,17 +15,19 @@ from rdl.core.identity import Dislikes
 from rdl.core.joining import UNKNOWN, differs, vouched
 from rdl.core.lanes import Lane
 from rdl.core.order import Order
+from rdl.core.published import of_part
 from rdl.core.receiving import begins_anew, clipped
 from rdl.core.representation import Representation
 from rdl.core.row import Row, lies_outside
 from rdl.core.source import Source
 from rdl.core.spec import plan
-from rdl.core.taking import Taking, outside
+from rdl.core.suspecting import Suspecting
+from rdl.core.taking import outside
 
-MOST_RESTARTS, MOST_TIMES = 5, 3
+MOST_RESTARTS = 5
 
 
-class Filling(Taking):
+class Filling(Suspecting):
     """A row being filled, told by events."""
 
     # What the heart tells
@@ -48,6 +50,9 @@ class Filling(Taking):
             offered = offered and (source.proved or not source.ignored)
             source.ranges = event.head.status == 206 or offered
             source.proved = source.proved or event.head.status == 206
+        if isinstance(verdict, c.Partial) and self.options.verify != "off" and not self.order:
+            promised = of_part(event.head)
+            lane.promised = (verdict.range, promised) if promised else None
         _VERDICTS[type(verdict)](self, lane, verdict)
 
     def _context(self, source: Source) -> c.Context:
@@ -70,6 +75,7 @@ class Filling(Taking):
         if self.order is None:  # a stream has nothing to save
             self.saving.written(size, self.now)
         self.check_blocks(range)
+        self._check_part(lane)
         if lane.gained >= ENOUGH_GAIN:
             self.sources.of(lane).strikes = 0
         limit = self.options.max_filesize
@@ -201,93 +207,6 @@ class Filling(Taking):
             source = next((one for one in self.bringers(compared) if one is not source), source)
         if source is self.sources.lead or not self.disclaim(source, "it has other bytes"):
             self._changed(lane, c.Changed(None, sure=True))
-
-    def bringers(self, range: ByteRange) -> list[Source]:
-        """The sources of which some of these bytes are."""
-        brought = {one.number: list(one.brought) for one in self.sources}
-        for lane in self.lanes.all():
-            brought[lane.source].append(ByteRange(lane.began, max(lane.began, lane.upto)))
-        return [one for one in self.sources if any(run.clip(range) for run in brought[one.number])]
-
-    def accuse(self) -> bool:
-        """The digest is wrong: what one source brought is fetched again from the others. Whether
-        there is one, and others; the lead is the last to be accused."""
-        accused = [one for one in self.sources if one.brought]
-        accused.sort(key=lambda one: (one is self.sources.lead, sum(map(len, one.brought))))
-        for source in accused:
-            size = sum(map(len, source.brought))
-            if self.disclaim(source, f"the digest is wrong: {size} bytes from there come again"):
-                self.accused = source
-                return True
-        return False
-
-    def convict(self) -> None:
-        """The digest is right."""
-        if self.accused is not None:
-            self.warn(f"{self.accused.url} sent wrong bytes; they came again from elsewhere")
-
-    def disclaim(self, source: Source, why: str) -> bool:
-        """Leave it, and fetch again what it brought. False when there is no other."""
-        if source.left is None and not self._leave(source, e.ChangedError(source.url, why)):
-            return False
-        if self._begun():
-            self._end(e.ChangedError(self.spec.path, "what was read cannot be trusted"))
-        else:
-            row = self.row
-            self.drain(lambda: self._unbring(row, source))
-        return True
-
-    def _unbring(self, row: Row | None, source: Source) -> None:
-        """Nothing that it brought is here any more."""
-        if row is not None and row is self.row and self._joinable():
-            brought = tuple(source.brought)
-            if self.blocks is not None:
-                brought = tuple(part for one in brought for part in self.blocks.doubted(one))
-            if brought:
-                self._lose(row, brought)
-        self._forget_unless_joinable()
-
-    def checked(self, event: m.Checked) -> None:
-        """The digest of a block. A wrong one comes again, and who sent all of it sends no more."""
-        blocks, row, block = self.blocks, self.row, event.range
-        times = blocks.judge(block, event.hex) if blocks else 0
-        if not times or blocks is None or row is None or not row.holds(block):
-            return
-        shown = f"bytes {block.start}-{block.stop - 1}"
-        bringers = self.bringers(block)
-        left = any(one.left is not None for one in bringers)
-        if len(bringers) == 1 and not left:
-            why = f"its {shown} are wrong"
-            left = self._leave(bringers[0], e.ChangedError(bringers[0].url, why))
-        hopeless = times >= MOST_TIMES or blocks.hopeless
-        if left and not self._joinable():
-            blocks.forgive()
-            self.drain(self.forget)
-            return
-        if not left and (hopeless or not self._joinable()):
-            why = f"{shown} are not what their digest says"
-            self._end(e.DigestMismatch(self.spec.path, why))
-            return
-        if left:
-            blocks.forgive()
-        else:
-            self.warn(f"{shown} were wrong, and come again")
-        self._lose(row, (block,))
-
-    def _lose(self, row: Row, ranges: tuple[ByteRange, ...]) -> None:
-        """These bytes are to come again."""
-        row.discard(ranges)
-        for range in ranges:
-            for lane in self.lanes.all():
-                if ByteRange(lane.began, max(lane.began, lane.upto)).clip(range):
-                    self.sources.of(lane).bring(ByteRange(lane.began, lane.upto))
-                    lane.began = lane.upto
-            for source in self.sources:
-                source.lose(range)
-            if self.blocks is not None:
-                self.blocks.reopen(range)
-        self.digests.rewind()
-        self.emit(m.Forget(ranges))
 
     def _unchanged(self, lane: Lane, verdict: c.Unchanged) -> None:
         self.drop(lane)

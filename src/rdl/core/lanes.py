@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from rdl.core.byterange import ByteRange
 from rdl.core.gate import Ask
 from rdl.core.planner import Flow
+from rdl.options import Digest
 
 WORTH_MEASURING, LEAST_SECONDS = 64 << 10, 0.05
 """What brought less says nothing of a connection's speed; what was faster may have been waiting in
@@ -47,6 +49,8 @@ class Lane(Struct):
     began: int = 0
     comparing: bool = False
     probe: bool = False
+    promised: tuple[ByteRange, Digest] | None = None
+    """What its body hashes to, if all of it is taken."""
 
     @property
     def at(self) -> int:

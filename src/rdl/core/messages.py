@@ -247,6 +247,7 @@ class Checked(Struct, frozen=True):
 
     range: ByteRange
     hex: str
+    algorithm: str = "sha256"
 
 
 class Published(Struct, frozen=True):

@@ -32,6 +32,18 @@ def published(head: ResponseHead, *, whole: bool) -> tuple[Published, ...]:
     return tuple(_said(head, whole, HEX_DIGITS))
 
 
+def of_part(head: ResponseHead) -> Published | None:
+    """What the body of this response hashes to, whatever it is of the file."""
+    found = [Published(name, text, "content-digest") for name, text in _once_of_part(head)]
+    found.sort(key=lambda one: list(reversed(HEX_DIGITS)).index(one.algorithm))
+    return found[0] if found else None
+
+
+def _once_of_part(head: ResponseHead) -> list[tuple[str, str]]:
+    said = _once(_structured(head, "content-digest")) if head.get("content-digest") else []
+    return [(name, text) for name, text in said if len(text) == HEX_DIGITS.get(name)]
+
+
 def informing(head: ResponseHead, *, whole: bool) -> tuple[Published, ...]:
     """What cannot verify."""
     return tuple(_said(head, whole, WEAK_DIGITS))

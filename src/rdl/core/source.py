@@ -50,6 +50,8 @@ class Source(Struct):
     """or the whole where a part was asked for."""
     growing: bool = False
     strikes: int = 0
+    misled: int = 0
+    """Parts that were not what it said of them."""
     cut_early: int = 0
     gained: int = 0
     """Bytes in this run."""
@@ -120,6 +122,9 @@ class Sources:
 
     def of(self, lane: Lane) -> Source:
         return self._all[lane.source]
+
+    def number(self, number: int) -> Source:
+        return self._all[number]
 
     def usable(self) -> list[Source]:
         """Those that were not left: the lead, then those in use, then the others."""

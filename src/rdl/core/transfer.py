@@ -185,7 +185,7 @@ class Transfer:
         if limit is not None and fill.now - (self._started_at or 0.0) >= limit:
             self._end(OutOfTime(self.spec.path, f"{limit:g} s are over"))
         elif fill.row and fill.row.complete and fill.confirmed:
-            if fill.blocks is None or fill.blocks.complete:
+            if not fill.pending:
                 fill.drain(self._complete)
             fill.hurry_at = None  # else Checked will tell
         else:

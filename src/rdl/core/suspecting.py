@@ -1,0 +1,148 @@
+"""Bytes that are here and prove wrong: whose they are, and that they come again.
+
+What one of several sources brought is known to the byte. Digests of blocks and of parts tell
+which bytes are wrong; one of the whole only that some are.
+"""
+
+from __future__ import annotations
+
+from rdl import errors as e
+from rdl.core import messages as m
+from rdl.core.blocks import Blocks
+from rdl.core.byterange import ByteRange
+from rdl.core.lanes import Lane
+from rdl.core.row import Row
+from rdl.core.source import Source
+from rdl.core.taking import Taking
+
+MOST_TIMES = 3
+
+
+class Suspecting(Taking):
+    """Taking, and taking back."""
+
+    def bringers(self, range: ByteRange) -> list[Source]:
+        """The sources of which some of these bytes are."""
+        brought = {one.number: list(one.brought) for one in self.sources}
+        for lane in self.lanes.all():
+            brought[lane.source].append(ByteRange(lane.began, max(lane.began, lane.upto)))
+        return [one for one in self.sources if any(run.clip(range) for run in brought[one.number])]
+
+    def accuse(self) -> bool:
+        """The digest is wrong: what one source brought is fetched again from the others. Whether
+        there is one, and others; the lead is the last to be accused."""
+        accused = [one for one in self.sources if one.brought]
+        accused.sort(key=lambda one: (one is self.sources.lead, sum(map(len, one.brought))))
+        for source in accused:
+            size = sum(map(len, source.brought))
+            if self.disclaim(source, f"the digest is wrong: {size} bytes from there come again"):
+                self.accused = source
+                return True
+        return False
+
+    def convict(self) -> None:
+        """The digest is right."""
+        if self.accused is not None:
+            self.warn(f"{self.accused.url} sent wrong bytes; they came again from elsewhere")
+
+    def disclaim(self, source: Source, why: str) -> bool:
+        """Leave it, and fetch again what it brought. False when there is no other."""
+        if source.left is None and not self._leave(source, e.ChangedError(source.url, why)):
+            return False
+        if self._begun():
+            self._end(e.ChangedError(self.spec.path, "what was read cannot be trusted"))
+        else:
+            row = self.row
+            self.drain(lambda: self._unbring(row, source))
+        return True
+
+    def _unbring(self, row: Row | None, source: Source) -> None:
+        """Nothing that it brought is here any more."""
+        if row is not None and row is self.row and self._joinable():
+            brought = tuple(source.brought)
+            if self.blocks is not None:
+                brought = tuple(part for one in brought for part in self.blocks.doubted(one))
+            if brought:
+                self._lose(row, brought)
+        self._forget_unless_joinable()
+
+    @property
+    def pending(self) -> bool:
+        """Whether digests of blocks or parts are still computed."""
+        return bool(self.parts) or (self.blocks is not None and not self.blocks.complete)
+
+    def _check_part(self, lane: Lane) -> None:
+        """A body that was promised to have a digest was taken, all of it."""
+        if lane.promised is None or lane.upto < lane.promised[0].stop:
+            return
+        (part, digest), lane.promised = lane.promised, None
+        if self.parts.believed:
+            if self.parts.expect(part, digest, lane.source):
+                self.emit(m.Check(part, digest.algorithm))
+            else:
+                self.warn("the server says one Content-Digest of two parts; none is used")
+
+    def checked(self, event: m.Checked) -> None:
+        """A digest that was asked for."""
+        row, source = self.row, self.parts.judge(event.range, event.algorithm, event.hex)
+        if row is not None and source is not None and row.holds(event.range):
+            self._misled(row, event.range, self.sources.number(source))
+        elif self.blocks is not None and self.blocks.algorithm == event.algorithm:
+            self._judge_block(self.blocks, event)
+
+    def _misled(self, row: Row, part: ByteRange, source: Source) -> None:
+        """A part is not what its server says of it: it comes again, three times at most."""
+        source.misled += 1
+        why = f"bytes {part.start}-{part.stop - 1} are not what its Content-Digest says"
+        if self._joinable():
+            self._lose(row, (part,))
+        else:
+            self.drain(self.forget)
+        if source.misled < MOST_TIMES:
+            self.warn(f"{why}, and come again")
+        else:
+            hint = "--verify off takes them without it"
+            self._leave_or_end(source, e.DigestMismatch(source.url, why, hint=hint))
+
+    def _judge_block(self, blocks: Blocks, event: m.Checked) -> None:
+        """A wrong one comes again, and who sent all of it sends no more."""
+        row, block = self.row, event.range
+        times = blocks.judge(block, event.hex)
+        if not times or row is None or not row.holds(block):
+            return
+        shown = f"bytes {block.start}-{block.stop - 1}"
+        bringers = self.bringers(block)
+        left = any(one.left is not None for one in bringers)
+        if len(bringers) == 1 and not left:
+            why = f"its {shown} are wrong"
+            left = self._leave(bringers[0], e.ChangedError(bringers[0].url, why))
+        hopeless = times >= MOST_TIMES or blocks.hopeless
+        if left and not self._joinable():
+            blocks.forgive()
+            self.drain(self.forget)
+            return
+        if not left and (hopeless or not self._joinable()):
+            why = f"{shown} are not what their digest says"
+            self._end(e.DigestMismatch(self.spec.path, why))
+            return
+        if left:
+            blocks.forgive()
+        else:
+            self.warn(f"{shown} were wrong, and come again")
+        self._lose(row, (block,))
+
+    def _lose(self, row: Row, ranges: tuple[ByteRange, ...]) -> None:
+        """These bytes are to come again."""
+        row.discard(ranges)
+        for range in ranges:
+            for lane in self.lanes.all():
+                if ByteRange(lane.began, max(lane.began, lane.upto)).clip(range):
+                    self.sources.of(lane).bring(ByteRange(lane.began, lane.upto))
+                    lane.began = lane.upto
+            for source in self.sources:
+                source.lose(range)
+            if self.blocks is not None:
+                self.blocks.reopen(range)
+            self.parts.forget(range)
+        self.digests.rewind()
+        self.emit(m.Forget(ranges))
