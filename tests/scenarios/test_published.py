@@ -14,7 +14,7 @@ from rdl.core.events import Result
 from rdl.errors import DigestMismatch, HTTPStatusError, UsageError
 from rdl.options import Digest, Options, RangeSpec, TransferOptions
 from tests.engine.staging import content_of
-from tests.support.origin import END, Answer, Origin, Seen, response
+from tests.support.origin import END, RESET, Answer, Origin, Seen, response
 from tests.support.program import rdl
 
 CONTENT = content_of(300_000)
@@ -92,7 +92,7 @@ def test_a_redirect_says_nothing_of_others_by_the_digest_of_its_own(tmp_path: Pa
 
 
 def test_p85_what_hashes_a_part_says_nothing_of_the_whole(tmp_path: Path) -> None:
-    field = f"Content-Digest: sha-256=:{text(OTHER)}:"
+    field = f"Content-Digest: sha-256=:{text(sha256(CONTENT[1000:2000]).hexdigest())}:"
     with file(field) as origin:
         path = tmp_path / "f"
         options = Options(transfer=TransferOptions(range=RangeSpec(1000, 2000)))
@@ -241,3 +241,31 @@ def test_info_tells_what_only_informs(tmp_path: Path) -> None:
     with file(f"x-goog-hash: crc32c=AAAAAA==,md5={goog}") as origin:
         done = rdl(tmp_path, "info", origin.url())
         assert md5(CONTENT).hexdigest() in done.stdout
+
+
+def test_p85_a_wrong_part_comes_again(tmp_path: Path) -> None:
+    content = content_of(3 << 20)
+    sent: list[tuple[int, int]] = []
+
+    def answer(connection: int, turn: int, seen: Seen) -> Answer:
+        first, _, last = seen.fields["range"].removeprefix("bytes=").partition("-")
+        start, stop = int(first), min(len(content), int(last) + 1 if last else len(content))
+        said = f"Content-Range: bytes {start}-{stop - 1}/{len(content)}"
+        digest = base64.b64encode(sha256(content[start:stop]).digest()).decode()
+        data = bytearray(content[start:stop])
+        sent.append((start, stop))
+        if len(sent) == 2:
+            data[-5] ^= 1
+        fields = [said, f"Content-Digest: sha-256=:{digest}:", 'ETag: "a"']
+        lines = ["HTTP/1.1 206 Partial Content", f"Content-Length: {stop - start}", *fields, "", ""]
+        head = "\r\n".join(lines).encode()
+        if len(sent) == 1:  # the rest is asked for in parts
+            return [head + data[: 1 << 20], RESET]
+        return [head + data]
+
+    options = Options(transfer=TransferOptions(connections=1))
+    with Origin(answer) as origin, Session() as session:
+        result = session.get(Target(origin.url(), tmp_path / "f", options))
+    assert (tmp_path / "f").read_bytes() == content
+    assert [stop for _, stop in sent] == [len(content)] * 3
+    assert result.bytes_downloaded > len(content)
