@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -486,3 +487,52 @@ def test_shares_are_told_of_several_only():
         Share("http://h/f", 0, ((0, 19),)),
         Share("http://m/f", 0),
     )
+
+
+HEX = "ab" * 32
+PUBLISHED = f"sha-256=:{b64encode(bytes.fromhex(HEX)).decode()}:"
+
+
+def publishing(start: int, stop: int, total: int = TOTAL, **fields: str) -> ResponseHead:
+    """A 206 with a date and these fields."""
+    said = [("content-range", f"bytes {start}-{stop - 1}/{total}"), ("date", LATER)]
+    said += [(name.replace("_", "-"), text) for name, text in fields.items()]
+    return ResponseHead(206, tuple(said), content_length=stop - start)
+
+
+def with_one_found(**fields: str) -> Play:
+    """The server has published a digest, named a mirror, and sent a MiB."""
+    play = Play(Spec("http://h/f", "f", TransferOptions(connections=1), 1))
+    play.head(publishing(0, TOTAL, repr_digest=PUBLISHED, **fields))
+    play.on(m.Found(("http://m/f",)))
+    play.arrive(1, 0, MiB)
+    return play
+
+
+def test_a_mirror_that_a_server_named_begins_nothing_where_no_digest_is_the_users():
+    """What the server published is of its own row, which is over."""
+    play = with_one_found()  # no validator: what is here is fetched again from the first byte
+    play.reset(1)
+    asked = play.fetch
+    assert (asked.source, asked.ask.start) == (1, 0)
+    play.head(publishing(0, 7, 7, last_modified=DATE))
+    assert len(play.ever(m.Begin)) == 1
+    again = play.next_fetch()
+    assert again.source == 0
+    play.head(publishing(0, TOTAL, repr_digest=PUBLISHED))
+    assert len(play.ever(m.Begin)) == 2
+
+
+def test_nor_where_it_is_the_last_one():
+    play = with_one_found(last_modified=DATE)
+    play.end(1, HTTPStatusError("HTTP 404", "gone", status=404))
+    if play.transfer._fill.saving.syncing:
+        play.sync()
+    asked = play.fetch
+    assert asked.source == 1
+    play.head(publishing(asked.ask.start, TOTAL + 5, TOTAL + 5, last_modified=DATE))
+    assert (play.fetch.source, play.fetch.ask.start) == (1, 0)
+    play.head(publishing(0, TOTAL + 5, TOTAL + 5, last_modified=DATE))
+    settle(play)
+    assert isinstance(play.error, HTTPStatusError)
+    assert len(play.ever(m.Begin)) == 1
