@@ -249,3 +249,17 @@ def test_how_often_a_block_was_wrong_is_counted(times):
     list(blocks.due(row, rng(0, 1)))
     assert blocks.judge(rng(0, SIZE), "a0") == 0
     assert list(blocks.doubted(rng(SIZE - 2, SIZE + 3))) == [rng(SIZE, SIZE + 3)]
+
+
+def test_where_each_block_is_right_a_wrong_digest_of_the_whole_accuses_nobody():
+    made = TransferOptions(digests=SUM, blocks=KNOWN, connections=1)
+    play = Play(Spec("http://h/f", "f", made, 1, mirrors=("http://m/f",)))
+    play.head(part())
+    play.arrive(1, 0, TOTAL)
+    confirm(play)
+    play.sync()
+    play.end(1)
+    assert play.phase is Phase.HASHING
+    play.on(m.Hashed({"sha256": "bb"}))
+    assert isinstance(play.error, DigestMismatch)
+    assert play.ever(m.Quarantine)

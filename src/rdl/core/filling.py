@@ -209,7 +209,10 @@ class Filling(Taking):
 
     def accuse(self) -> bool:
         """The digest is wrong: what one source brought is fetched again from the others. Whether
-        there is one, and others; the lead is the last to be accused."""
+        there is one, and others; the lead is the last to be accused. Where each block is right
+        nobody is: then the digests contradict each other."""
+        if self.blocks is not None and self.blocks.complete:
+            return False
         accused = [one for one in self.sources if one.brought]
         accused.sort(key=lambda one: (one is self.sources.lead, sum(map(len, one.brought))))
         for source in accused:
