@@ -17,7 +17,18 @@ from rdl.core.row import Remembered, Row
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import ChangedError, DigestMismatch
 from rdl.options import BlockDigests, TransferOptions
-from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, rng, spec, whole
+from tests.core.playing import (
+    SUM,
+    TOTAL,
+    MiB,
+    Play,
+    part,
+    remembered,
+    rng,
+    spec,
+    status,
+    whole,
+)
 
 SIZE = 16 * MiB
 KNOWN = BlockDigests(SIZE, "sha256", ("a0", "a1", "a2", "a3"))
@@ -263,3 +274,18 @@ def test_where_each_block_is_right_a_wrong_digest_of_the_whole_accuses_nobody():
     play.on(m.Hashed({"sha256": "bb"}))
     assert isinstance(play.error, DigestMismatch)
     assert play.ever(m.Quarantine)
+
+
+def test_what_comes_while_one_request_asks_alone_is_looked_at_too():
+    """A server that does not understand If-Match: its other lanes end, and have brought a block."""
+    play = Play(spec(blocks=KNOWN, connections=2))
+    play.head(part())
+    play.arrive(1, 0, MiB)
+    play.head(status(412))
+    play.arrive(1, MiB, SIZE + 5)
+    play.end(1)
+    alone = play.fetch
+    assert alone.segment == 3 and not checks(play)
+    play.head(part(alone.ask.start))
+    play.same(3)
+    assert checks(play) == [rng(0, SIZE)]

@@ -80,12 +80,12 @@ class Taking(Asking):
         if self.confirmed:
             return
         self.confirmed, self._confirmed_at = True, self.now
+        self.check_blocks(self.row.span)
         if self._doubted:  # it is still the same: the server does not understand If-Match
             self._doubted, source.dislikes = False, Dislikes(if_match=True)
             return
         self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
         source.growing = False
-        self.check_blocks(self.row.span)
 
     def _seek(self, lane: Lane, source: Source) -> None:
         """Where a digest decides, other mirrors may be used than the user named."""
