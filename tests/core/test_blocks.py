@@ -289,3 +289,54 @@ def test_what_comes_while_one_request_asks_alone_is_looked_at_too():
     play.head(part(alone.ask.start))
     play.same(3)
     assert checks(play) == [rng(0, SIZE)]
+
+
+def overwritten() -> Play:
+    """The first block was wrong; the server sends the whole for it, over what is right."""
+    play = whole_play()
+    play.end(1)
+    assert not play.of(m.Fetch)
+    for check in play.ever(m.Check):
+        wrong = check.range.start == 0
+        play.on(m.Checked(check.range, "ff" if wrong else hashed(check.range)), 0.01)
+        if wrong:
+            asked = play.fetch
+    play.head(whole(), asked.segment)
+    assert play.of(m.Receive)[0].range == rng(0, TOTAL)
+    return play
+
+
+def test_a_block_that_comes_again_over_what_was_right_is_looked_at_again():
+    play = overwritten()
+    play.arrive(play.fetch.segment, 0, 2 * SIZE)
+    assert checks(play) == [rng(0, SIZE), rng(SIZE, 2 * SIZE)]
+    confirm(play, wrong=(1,))
+    assert play.phase is Phase.FILLING
+    assert play.ever(m.Forget)[-1].ranges == (rng(SIZE, 2 * SIZE),)
+
+
+def test_also_what_is_told_when_the_rest_was_right_and_it_is_to_end():
+    play = overwritten()
+    again = play.fetch.segment
+    play.arrive(again, 0, SIZE)
+    confirm(play)
+    assert play.of(m.Drop)
+    play.arrive(again, SIZE, SIZE + MiB)
+    assert checks(play) == [rng(SIZE, 2 * SIZE)]
+    play.end(again)
+    if play.transfer._fill.saving.syncing:
+        play.sync()
+    assert not play.ever(m.Publish)
+    play.on(m.Checked(rng(SIZE, 2 * SIZE), "a1"))
+    assert play.ever(m.Publish)
+
+
+def test_only_the_last_look_at_a_block_counts():
+    """What an earlier one read may have come again since."""
+    blocks, row = Blocks(KNOWN, TOTAL), Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
+    row.add([rng(0, TOTAL)])
+    block = next(blocks.due(row, rng(0, 1)))
+    blocks.reopen(block)
+    assert list(blocks.due(row, rng(0, 1))) == [block]
+    assert blocks.judge(block, "a0") == 0
+    assert blocks.judge(block, "ff") == 1

@@ -89,7 +89,10 @@ class Filling(Taking):
         if upto <= lane.upto:
             return 0
         fresh = ByteRange(lane.upto, upto)
+        before = row.present_bytes if self.blocks is not None else 0
         row.add([fresh])
+        if self.blocks is not None and row.present_bytes < before + len(fresh):
+            self.blocks.reopen(fresh)  # some of it came again, over what was right
         lane.upto, lane.gained = upto, lane.gained + len(fresh)
         source = self.sources.of(lane)
         source.link.served(lane)
