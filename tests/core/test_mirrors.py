@@ -536,3 +536,13 @@ def test_nor_where_it_is_the_last_one():
     settle(play)
     assert isinstance(play.error, HTTPStatusError)
     assert len(play.ever(m.Begin)) == 1
+
+
+def test_a_mirror_does_not_replace_a_file_that_may_be_current():
+    """The URL as given alone can say whether it is; it is waited for, unless it is gone."""
+    existing = Representation(TOTAL, '"new"')
+    play = Play(Spec("http://h/f", "f", TransferOptions(), 1, existing=existing, mirrors=MIRRORS))
+    play.head(status(503))
+    assert play.next_fetch().source == 0
+    play.head(status(404))
+    assert play.fetch.source == 1

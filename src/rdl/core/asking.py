@@ -76,7 +76,10 @@ class Asking(Failing):
             if not self.lanes:
                 self._end(self._exhausted)
             return
-        ready = [one for one in self.sources.usable() if self.now >= one.patience.not_before]
+        given, usable = self.sources.given, self.sources.usable()
+        if self.existing is not None and given.left is None:  # whether that is current it alone says
+            usable = [given]
+        ready = [one for one in usable if self.now >= one.patience.not_before]
         if not ready:
             return
         if self.row is None or not self.confirmed or not self.parallel:
