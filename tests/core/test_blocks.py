@@ -12,11 +12,12 @@ from rdl.core import messages as m
 from rdl.core.blocks import Blocks
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Warned
+from rdl.core.proving import Digests
 from rdl.core.representation import Representation
 from rdl.core.row import Remembered, Row
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import ChangedError, DigestMismatch
-from rdl.options import BlockDigests, TransferOptions
+from rdl.options import BlockDigests, RangeSpec, TransferOptions
 from tests.core.playing import (
     SUM,
     TOTAL,
@@ -340,3 +341,27 @@ def test_only_the_last_look_at_a_block_counts():
     assert list(blocks.due(row, rng(0, 1))) == [block]
     assert blocks.judge(block, "a0") == 0
     assert blocks.judge(block, "ff") == 1
+
+
+@pytest.mark.parametrize("more", [{"range": RangeSpec(0, TOTAL // 2)}, {"window": 8 * MiB}])
+def test_where_blocks_are_not_checked_they_decide_nothing(more: dict[str, Any]):
+    """Of a part, and for a reader in order: without a validator no two bodies are joined."""
+    options = TransferOptions(blocks=KNOWN, range=more.pop("range", None))
+    play = Play(Spec("http://h/f", "f", options, 1, **more))
+    play.head(part(0, TOTAL // 2 if options.range else TOTAL, etag=None))
+    play.arrive(1, 0, MiB)
+    play.reset(1)
+    asked = play.next_fetch() if options.range else None
+    assert asked is None or asked.ask.start == 0
+    assert play.phase is (Phase.FILLING if options.range else Phase.DONE)
+
+
+def test_what_was_hashed_stays_hashed_where_later_bytes_come_again():
+    digests = Digests(SUM)
+    row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
+    row.add([rng(0, SIZE)])
+    assert digests.follow(row) == rng(0, SIZE)
+    digests.rewind(rng(SIZE, 2 * SIZE))
+    assert digests.rest(row) == rng(SIZE, TOTAL)
+    digests.rewind(rng(SIZE - 1, SIZE))
+    assert digests.rest(row) == rng(0, TOTAL)

@@ -91,7 +91,8 @@ class Failing:
     @property
     def decided(self) -> bool:
         """Whether digests tell in the end whether the bytes are right."""
-        return bool(self.digests.wanted) or self.options.blocks is not None
+        checks = self.options.range is None and self.order is None
+        return bool(self.digests.wanted) or (self.options.blocks is not None and checks)
 
     def forget(self) -> None:
         """Ask from the start; what is on disk stays until a response was accepted."""

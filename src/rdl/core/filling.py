@@ -283,7 +283,7 @@ class Filling(Taking):
                 source.lose(range)
             if self.blocks is not None:
                 self.blocks.reopen(range)
-        self.digests.rewind()
+            self.digests.rewind(range)
         self.emit(m.Forget(ranges))
 
     def _unchanged(self, lane: Lane, verdict: c.Unchanged) -> None:
