@@ -164,13 +164,25 @@ def test_a_mirror_that_brings_a_wrong_block_is_named_and_left():
     play.arrive(1, 0, SIZE)
     block = checks(play)[0]
     play.on(m.Checked(block, "ff"))
-    text = "; ".join(fact.message for fact in play.facts(Warned))
-    assert "http://h/f is not used any more: its bytes 0-16777215 are wrong" in text
-    assert play.ever(m.Drop) == [m.Drop(1)]
     play.end(1)
     if play.transfer._fill.saving.syncing:
         play.sync()
+    again = play.fetch
+    assert again.source == 0  # nobody knows whether the mirror has anything
+    play.head(part())
+    play.arrive(again.segment, 0, SIZE)
+    play.on(m.Checked(block, "ff"))
+    text = "; ".join(fact.message for fact in play.facts(Warned))
+    assert "http://h/f is not used any more: its bytes 0-16777215 are wrong" in text
+    assert play.ever(m.Drop) == [m.Drop(again.segment)]
+    play.end(again.segment)
+    if play.transfer._fill.saving.syncing:
+        play.sync()
     assert play.fetch.source == 1
+    play.head(status(404))
+    play.sync()
+    assert isinstance(play.error, DigestMismatch)
+    assert "its bytes 0-16777215 are wrong" in str(play.error)
 
 
 def test_what_an_earlier_run_left_is_looked_at_too():

@@ -546,3 +546,18 @@ def test_a_mirror_does_not_replace_a_file_that_may_be_current():
     assert play.next_fetch().source == 0
     play.head(status(404))
     assert play.fetch.source == 1
+
+
+def test_a_mirror_that_joined_under_a_digest_of_the_server_needs_no_validator():
+    play = mirrored(1, connections=2)
+    play.head(publishing(0, TOTAL, etag='"a"', repr_digest=PUBLISHED))
+    play.arrive(1, 0, MiB)
+    probe = probed(play)
+    assert probe.ask.stop is not None
+    play.on(m.Head(probe.segment, publishing(probe.ask.start, probe.ask.stop)), 0.01)
+    play.same(probe.segment)
+    play.end(probe.segment)
+    more = play.fetch
+    assert more.source == 1 and more is not probe and more.ask.stop is not None
+    play.head(publishing(more.ask.start, more.ask.stop))
+    assert play.of(m.Receive)

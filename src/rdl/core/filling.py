@@ -55,6 +55,8 @@ class Filling(Taking):
         known, decided = self.known(source), self.decided
         if self.row is not None and known is None:  # _take looks closer
             known, decided = Representation(self.row.representation.total), True
+        if source is not self.sources.lead:  # it joined under that
+            decided = decided or bool(self.digests.checked)
         existing = self.existing if source is self.sources.given else None
         return c.Context(known, existing, decided, self._erratic)
 
@@ -261,8 +263,10 @@ class Filling(Taking):
         bringers = self.bringers(block)
         left = len(bringers) == 1 and bringers[0].left is not None
         if len(bringers) == 1 and not left:
-            why = f"its {shown} are wrong"
-            left = self._leave(bringers[0], e.ChangedError(bringers[0].url, why))
+            source, why = bringers[0], f"its {shown} are wrong"
+            others = any(one.joined for one in self.sources.besides(source))
+            if others or times > 1:  # else it may do better, and the others may have nothing
+                left = self._leave(source, e.DigestMismatch(source.url, why))
         if not self._joinable() or (times >= MOST_TIMES and not left):
             why = f"{shown} are not what their digest says"
             self._end(e.DigestMismatch(self.spec.path, why))
