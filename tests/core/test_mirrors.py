@@ -558,6 +558,35 @@ def test_a_mirror_that_joined_under_a_digest_of_the_server_needs_no_validator():
     play.same(probe.segment)
     play.end(probe.segment)
     more = play.fetch
-    assert more.source == 1 and more is not probe and more.ask.stop is not None
+    assert more.source == 1
+    assert more is not probe
+    assert more.ask.stop is not None
     play.head(publishing(more.ask.start, more.ask.stop))
     assert play.of(m.Receive)
+
+
+def test_who_joined_by_a_digest_that_is_not_believed_any_more_brought_nothing():
+    play = mirrored(1, connections=2)
+    play.head(publishing(0, TOTAL, etag='"a"', repr_digest=PUBLISHED))
+    play.arrive(1, 0, MiB)
+    probe = probed(play)
+    assert probe.ask.stop is not None
+    play.on(m.Head(probe.segment, publishing(probe.ask.start, probe.ask.stop)), 0.01)
+    play.same(probe.segment)
+    play.end(probe.segment)
+    more = play.fetch
+    start, stop = more.ask.start, more.ask.stop
+    assert more.source == 1
+    assert stop is not None
+    play.head(publishing(start, stop))
+    play.arrive(more.segment, start, start + 4 * MiB)
+    play.reset(1)
+    own = play.fetch
+    assert own.source == 0
+    assert own.segment > more.segment
+    other = f"sha-256=:{b64encode(bytes(32)).decode()}:"
+    end = own.ask.stop or TOTAL
+    play.head(publishing(own.ask.start, end, etag='"a"', repr_digest=other))
+    settle(play)
+    assert play.ever(m.Forget)[-1].ranges == (rng(start, start + 4 * MiB),)
+    assert "http://m/f is not used any more" in told(play)

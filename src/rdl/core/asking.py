@@ -77,7 +77,9 @@ class Asking(Failing):
                 self._end(self._exhausted)
             return
         given, usable = self.sources.given, self.sources.usable()
-        if self.existing is not None and given.left is None:  # whether that is current it alone says
+        if (
+            self.existing is not None and given.left is None
+        ):  # it alone says whether that is current
             usable = [given]
         ready = [one for one in usable if self.now >= one.patience.not_before]
         if not ready:

@@ -174,7 +174,29 @@ class Filling(Taking):
         elif self.row is None:
             self.drain(lambda: self._adopt(lane, verdict), spare=lane)
         elif self._joins(lane, verdict):
+            before = self.digests.disbelieved
             self._accept(lane, verdict)
+            if self.digests.disbelieved and not before and not self.decided:
+                self._part()
+
+    def _part(self) -> None:
+        """What the server published is not believed any more: who joined by that alone is left,
+        and what it brought comes again."""
+        row, alone = self.row, list[Source]()
+        for source in self.sources:
+            if row is None or source is self.sources.lead or source.known is None:
+                continue
+            if source.found or not vouched(row.representation, source.known):
+                alone.append(source)
+                if source.left is None:
+                    self._leave(source, e.ChangedError(source.url, UNKNOWN))
+
+        def unbring() -> None:
+            for source in alone:
+                self._unbring(row, source)
+
+        if alone:
+            self.drain(unbring)
 
     def _joins(self, lane: Lane, body: c.Partial | c.Whole) -> bool:
         """Whether it may be let in: what a source sends first shows whether it has the same."""
