@@ -77,9 +77,7 @@ class Asking(Failing):
                 self._end(self._exhausted)
             return
         given, usable = self.sources.given, self.sources.usable()
-        if (
-            self.existing is not None and given.left is None
-        ):  # it alone says whether that is current
+        if self.existing is not None and given.left is None:  # whether it is current that says
             usable = [given]
         ready = [one for one in usable if self.now >= one.patience.not_before]
         if not ready:
