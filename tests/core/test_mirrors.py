@@ -590,3 +590,25 @@ def test_who_joined_by_a_digest_that_is_not_believed_any_more_brought_nothing():
     settle(play)
     assert play.ever(m.Forget)[-1].ranges == (rng(start, start + 4 * MiB),)
     assert "http://m/f is not used any more" in told(play)
+
+
+def test_a_mirror_is_asked_though_hardly_a_byte_has_come():
+    play = mirrored(1, connections=2)
+    play.head(head(0, TOTAL))
+    play.arrive(1, 0, 10)
+    probe = None
+    while probe is None and play.now < 20:
+        play.wake()
+        probe = next((fetch for fetch in play.of(m.Fetch) if fetch.source), None)
+    assert probe is not None
+    assert (probe.ask.start, probe.ask.stop) == (0, 10)
+    assert play.now == pytest.approx(5.0, abs=0.5)
+
+
+def test_a_mirror_begins_where_the_first_has_answered_and_sent_nothing():
+    play = mirrored(1)
+    play.head(head(0, TOTAL))
+    play.reset(1)
+    assert (play.fetch.source, play.fetch.ask.start) == (1, 0)
+    play.head(head(0, TOTAL))
+    assert play.of(m.Begin)[0].url == "http://m/f"

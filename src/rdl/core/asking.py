@@ -22,7 +22,8 @@ from rdl.core.source import MOST_AT_ONCE, Source
 from rdl.core.spec import Spec, first_ask
 
 LOOK_SECONDS, PROBE_SECONDS = 0.1, 0.2
-LEAST_PROBE = 4096
+LEAST_PROBE, CRAWL_SECONDS = 4096, 5.0
+"""So many bytes are to be here to compare a mirror's with, or any after so long."""
 
 
 class Asking(Failing):
@@ -149,7 +150,8 @@ class Asking(Failing):
             return
         at = self.row.head() if self.order else max(self.row.head(), self.row.joint().start)
         size = min(OVERLAP, self.comparable(at))
-        if size < min(LEAST_PROBE, self.row.size or 0):
+        least = LEAST_PROBE if spent < CRAWL_SECONDS else 1
+        if size < min(least, self.row.size or 0):
             self._look_at(self.now + PROBE_SECONDS)
             return
         lane = self.lanes.add(Ask(at - size, at), at, self.now, size, source.number)
