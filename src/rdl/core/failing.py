@@ -157,12 +157,8 @@ class Failing:
         wait = max(0.0, source.not_before - self.now)
         self.emit(m.Tell(Retrying(self.spec.path, str(error), attempt, wait)))
         self._forget_unless_joinable()
-        here = self.arrived or self.row is None or self.row.present_bytes
-        if (
-            not here
-            and not self.lanes
-            and any(not one.found for one in self.sources.besides(source))
-        ):
+        here = self.lanes or self.arrived or self.row is None or self.row.present_bytes
+        if not here and any(not one.found for one in self.sources.besides(source)):
             self.forget()  # another may begin it: there is nothing to show it to
 
     def _leave(self, source: Source, error: e.RdlError) -> bool:
