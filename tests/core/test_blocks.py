@@ -378,3 +378,15 @@ def test_what_was_hashed_stays_hashed_where_later_bytes_come_again():
     assert digests.rest(row) == rng(SIZE, TOTAL)
     digests.rewind(rng(SIZE - 1, SIZE))
     assert digests.rest(row) == rng(0, TOTAL)
+
+
+def test_a_mirror_that_leads_and_brings_a_wrong_block_is_left_for_the_url_as_given():
+    options = TransferOptions(blocks=KNOWN, connections=1)
+    play = Play(Spec("http://h/f", "f", options, 1, mirrors=("http://m/f",)))
+    play.head(status(503))
+    assert play.fetch.source == 1
+    play.head(part())
+    play.arrive(2, 0, SIZE)
+    confirm(play, wrong=(0,))
+    text = "; ".join(fact.message for fact in play.facts(Warned))
+    assert "http://m/f is not used any more: its bytes 0-16777215 are wrong" in text

@@ -286,8 +286,9 @@ class Filling(Taking):
         left = len(bringers) == 1 and bringers[0].left is not None
         if len(bringers) == 1 and not left:
             source, why = bringers[0], f"its {shown} are wrong"
-            others = any(one.joined for one in self.sources.besides(source))
-            if others or times > 1:  # else it may do better, and the others may have nothing
+            joined = any(one.joined for one in self.sources.besides(source))
+            # else it may do better, and the mirrors may have nothing
+            if joined or times > 1 or source is not self.sources.given:
                 left = self._leave(source, e.DigestMismatch(source.url, why))
         if not self._joinable() or (times >= MOST_TIMES and not left):
             why = f"{shown} are not what their digest says"
