@@ -390,3 +390,13 @@ def test_a_mirror_that_leads_and_brings_a_wrong_block_is_left_for_the_url_as_giv
     confirm(play, wrong=(0,))
     text = "; ".join(fact.message for fact in play.facts(Warned))
     assert "http://m/f is not used any more: its bytes 0-16777215 are wrong" in text
+
+
+def test_what_an_earlier_run_adopted_goes_with_a_partial_that_does_not_fit():
+    """The store has an index, and adopts nothing beside it."""
+    known, adopted = Representation(TOTAL + 1, '"a"'), (rng(0, MiB),)
+    saved = Remembered(known, None, adopted, adopted)
+    play = Play(spec(saved, blocks=KNOWN, digests=SUM))
+    assert play.fetch.ask.start == 0
+    play.head(part())
+    assert play.ever(m.Begin)[0].adopted == ()

@@ -61,9 +61,9 @@ class Failing:
         saved = spec.remembered
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
         if self.row and not (self._joinable() and self._wanted(self.row)):
-            self.row = None
+            self.row, self.adopted = None, ()  # what was adopted goes with its index
         if self.row:
-            self.row.add(spec.adoptable)
+            self.row.add(self.adopted)
         self.sources.lead.known = self.row.representation if self.row else None
         self.reused = self.row.present_bytes if self.row else 0
         self.blocks: Blocks | None = None
