@@ -67,12 +67,13 @@ def named(head: ResponseHead, given: str, options: Options) -> list[str]:
     None that is told to be one already, or leads from https to http."""
     found = [*options.found_mirrors, *linked(head.all("link"), head.url or given).mirrors]
     network, known, urls = options.network, {given, *options.mirrors}, list[str]()
+    secure = parse_url(given).scheme == "https"
     for url in dict.fromkeys(found):
         try:
             scheme = parse_url(url).scheme
         except UsageError:
             continue
-        downgrade = given.startswith("https:") and scheme != "https"
+        downgrade = secure and scheme != "https"
         if url in known or split_userinfo(url)[1] is not None:
             continue
         if not downgrade or network.allow_insecure_redirect:

@@ -12,12 +12,24 @@ from rdl.core import messages as m
 from rdl.core.blocks import Blocks
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Warned
+from rdl.core.proving import Digests
 from rdl.core.representation import Representation
 from rdl.core.row import Remembered, Row
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import ChangedError, DigestMismatch
-from rdl.options import BlockDigests, TransferOptions
-from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, rng, spec, whole
+from rdl.options import BlockDigests, RangeSpec, TransferOptions
+from tests.core.playing import (
+    SUM,
+    TOTAL,
+    MiB,
+    Play,
+    part,
+    remembered,
+    rng,
+    spec,
+    status,
+    whole,
+)
 
 SIZE = 16 * MiB
 KNOWN = BlockDigests(SIZE, "sha256", ("a0", "a1", "a2", "a3"))
@@ -164,13 +176,25 @@ def test_a_mirror_that_brings_a_wrong_block_is_named_and_left():
     play.arrive(1, 0, SIZE)
     block = checks(play)[0]
     play.on(m.Checked(block, "ff"))
-    text = "; ".join(fact.message for fact in play.facts(Warned))
-    assert "http://h/f is not used any more: its bytes 0-16777215 are wrong" in text
-    assert play.ever(m.Drop) == [m.Drop(1)]
     play.end(1)
     if play.transfer._fill.saving.syncing:
         play.sync()
+    again = play.fetch
+    assert again.source == 0  # nobody knows whether the mirror has anything
+    play.head(part())
+    play.arrive(again.segment, 0, SIZE)
+    play.on(m.Checked(block, "ff"))
+    text = "; ".join(fact.message for fact in play.facts(Warned))
+    assert "http://h/f is not used any more: its bytes 0-16777215 are wrong" in text
+    assert play.ever(m.Drop) == [m.Drop(again.segment)]
+    play.end(again.segment)
+    if play.transfer._fill.saving.syncing:
+        play.sync()
     assert play.fetch.source == 1
+    play.head(status(404))
+    play.sync()
+    assert isinstance(play.error, DigestMismatch)
+    assert "its bytes 0-16777215 are wrong" in str(play.error)
 
 
 def test_what_an_earlier_run_left_is_looked_at_too():
@@ -261,3 +285,130 @@ def test_how_often_a_block_was_wrong_is_counted(times):
     list(blocks.due(row, rng(0, 1)))
     assert blocks.judge(rng(0, SIZE), "a0") == 0
     assert list(blocks.doubted(rng(SIZE - 2, SIZE + 3))) == [rng(SIZE, SIZE + 3)]
+
+
+def test_where_each_block_is_right_a_wrong_digest_of_the_whole_accuses_nobody():
+    made = TransferOptions(digests=SUM, blocks=KNOWN, connections=1)
+    play = Play(Spec("http://h/f", "f", made, 1, mirrors=("http://m/f",)))
+    play.head(part())
+    play.arrive(1, 0, TOTAL)
+    confirm(play)
+    play.sync()
+    play.end(1)
+    assert play.phase is Phase.HASHING
+    play.on(m.Hashed({"sha256": "bb"}))
+    assert isinstance(play.error, DigestMismatch)
+    assert play.ever(m.Quarantine)
+
+
+def test_what_comes_while_one_request_asks_alone_is_looked_at_too():
+    """A server that does not understand If-Match: its other lanes end, and have brought a block."""
+    play = Play(spec(blocks=KNOWN, connections=2))
+    play.head(part())
+    play.arrive(1, 0, MiB)
+    play.head(status(412))
+    play.arrive(1, MiB, SIZE + 5)
+    play.end(1)
+    alone = play.fetch
+    assert alone.segment == 3
+    assert not checks(play)
+    play.head(part(alone.ask.start))
+    play.same(3)
+    assert checks(play) == [rng(0, SIZE)]
+
+
+def overwritten() -> Play:
+    """The first block was wrong; the server sends the whole for it, over what is right."""
+    play = whole_play()
+    play.end(1)
+    assert not play.of(m.Fetch)
+    for check in play.ever(m.Check):
+        wrong = check.range.start == 0
+        play.on(m.Checked(check.range, "ff" if wrong else hashed(check.range)), 0.01)
+        if wrong:
+            asked = play.fetch
+    play.head(whole(), asked.segment)
+    assert play.of(m.Receive)[0].range == rng(0, TOTAL)
+    return play
+
+
+def test_a_block_that_comes_again_over_what_was_right_is_looked_at_again():
+    play = overwritten()
+    play.arrive(play.fetch.segment, 0, 2 * SIZE)
+    assert checks(play) == [rng(0, SIZE), rng(SIZE, 2 * SIZE)]
+    confirm(play, wrong=(1,))
+    assert play.phase is Phase.FILLING
+    assert play.ever(m.Forget)[-1].ranges == (rng(SIZE, 2 * SIZE),)
+
+
+def test_also_what_is_told_when_the_rest_was_right_and_it_is_to_end():
+    play = overwritten()
+    again = play.fetch.segment
+    play.arrive(again, 0, SIZE)
+    confirm(play)
+    assert play.of(m.Drop)
+    play.arrive(again, SIZE, SIZE + MiB)
+    assert checks(play) == [rng(SIZE, 2 * SIZE)]
+    play.end(again)
+    if play.transfer._fill.saving.syncing:
+        play.sync()
+    assert not play.ever(m.Publish)
+    play.on(m.Checked(rng(SIZE, 2 * SIZE), "a1"))
+    assert play.ever(m.Publish)
+
+
+def test_only_the_last_look_at_a_block_counts():
+    """What an earlier one read may have come again since."""
+    blocks, row = Blocks(KNOWN, TOTAL), Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
+    row.add([rng(0, TOTAL)])
+    block = next(blocks.due(row, rng(0, 1)))
+    blocks.reopen(block)
+    assert list(blocks.due(row, rng(0, 1))) == [block]
+    assert blocks.judge(block, "a0") == 0
+    assert blocks.judge(block, "ff") == 1
+
+
+@pytest.mark.parametrize("more", [{"range": RangeSpec(0, TOTAL // 2)}, {"window": 8 * MiB}])
+def test_where_blocks_are_not_checked_they_decide_nothing(more: dict[str, Any]):
+    """Of a part, and for a reader in order: without a validator no two bodies are joined."""
+    options = TransferOptions(blocks=KNOWN, range=more.pop("range", None))
+    play = Play(Spec("http://h/f", "f", options, 1, **more))
+    play.head(part(0, TOTAL // 2 if options.range else TOTAL, etag=None))
+    play.arrive(1, 0, MiB)
+    play.reset(1)
+    asked = play.next_fetch() if options.range else None
+    assert asked is None or asked.ask.start == 0
+    assert play.phase is (Phase.FILLING if options.range else Phase.DONE)
+
+
+def test_what_was_hashed_stays_hashed_where_later_bytes_come_again():
+    digests = Digests(SUM)
+    row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
+    row.add([rng(0, SIZE)])
+    assert digests.follow(row) == rng(0, SIZE)
+    digests.rewind(rng(SIZE, 2 * SIZE))
+    assert digests.rest(row) == rng(SIZE, TOTAL)
+    digests.rewind(rng(SIZE - 1, SIZE))
+    assert digests.rest(row) == rng(0, TOTAL)
+
+
+def test_a_mirror_that_leads_and_brings_a_wrong_block_is_left_for_the_url_as_given():
+    options = TransferOptions(blocks=KNOWN, connections=1)
+    play = Play(Spec("http://h/f", "f", options, 1, mirrors=("http://m/f",)))
+    play.head(status(503))
+    assert play.fetch.source == 1
+    play.head(part())
+    play.arrive(2, 0, SIZE)
+    confirm(play, wrong=(0,))
+    text = "; ".join(fact.message for fact in play.facts(Warned))
+    assert "http://m/f is not used any more: its bytes 0-16777215 are wrong" in text
+
+
+def test_what_an_earlier_run_adopted_goes_with_a_partial_that_does_not_fit():
+    """The store has an index, and adopts nothing beside it."""
+    known, adopted = Representation(TOTAL + 1, '"a"'), (rng(0, MiB),)
+    saved = Remembered(known, None, adopted, adopted)
+    play = Play(spec(saved, blocks=KNOWN, digests=SUM))
+    assert play.fetch.ask.start == 0
+    play.head(part())
+    assert play.ever(m.Begin)[0].adopted == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -486,3 +487,128 @@ def test_shares_are_told_of_several_only():
         Share("http://h/f", 0, ((0, 19),)),
         Share("http://m/f", 0),
     )
+
+
+HEX = "ab" * 32
+PUBLISHED = f"sha-256=:{b64encode(bytes.fromhex(HEX)).decode()}:"
+
+
+def publishing(start: int, stop: int, total: int = TOTAL, **fields: str) -> ResponseHead:
+    """A 206 with a date and these fields."""
+    said = [("content-range", f"bytes {start}-{stop - 1}/{total}"), ("date", LATER)]
+    said += [(name.replace("_", "-"), text) for name, text in fields.items()]
+    return ResponseHead(206, tuple(said), content_length=stop - start)
+
+
+def with_one_found(**fields: str) -> Play:
+    """The server has published a digest, named a mirror, and sent a MiB."""
+    play = Play(Spec("http://h/f", "f", TransferOptions(connections=1), 1))
+    play.head(publishing(0, TOTAL, repr_digest=PUBLISHED, **fields))
+    play.on(m.Found(("http://m/f",)))
+    play.arrive(1, 0, MiB)
+    return play
+
+
+def test_a_mirror_that_a_server_named_begins_nothing_where_no_digest_is_the_users():
+    """What the server published is of its own row, which is over."""
+    play = with_one_found()  # no validator: what is here is fetched again from the first byte
+    play.reset(1)
+    asked = play.fetch
+    assert (asked.source, asked.ask.start) == (1, 0)
+    play.head(publishing(0, 7, 7, last_modified=DATE))
+    assert len(play.ever(m.Begin)) == 1
+    again = play.next_fetch()
+    assert again.source == 0
+    play.head(publishing(0, TOTAL, repr_digest=PUBLISHED))
+    assert len(play.ever(m.Begin)) == 2
+
+
+def test_nor_where_it_is_the_last_one():
+    play = with_one_found(last_modified=DATE)
+    play.end(1, HTTPStatusError("HTTP 404", "gone", status=404))
+    if play.transfer._fill.saving.syncing:
+        play.sync()
+    asked = play.fetch
+    assert asked.source == 1
+    play.head(publishing(asked.ask.start, TOTAL + 5, TOTAL + 5, last_modified=DATE))
+    assert (play.fetch.source, play.fetch.ask.start) == (1, 0)
+    play.head(publishing(0, TOTAL + 5, TOTAL + 5, last_modified=DATE))
+    settle(play)
+    assert isinstance(play.error, HTTPStatusError)
+    assert len(play.ever(m.Begin)) == 1
+
+
+def test_a_mirror_does_not_replace_a_file_that_may_be_current():
+    """The URL as given alone can say whether it is; it is waited for, unless it is gone."""
+    existing = Representation(TOTAL, '"new"')
+    play = Play(Spec("http://h/f", "f", TransferOptions(), 1, existing=existing, mirrors=MIRRORS))
+    play.head(status(503))
+    assert play.next_fetch().source == 0
+    play.head(status(404))
+    assert play.fetch.source == 1
+
+
+def test_a_mirror_that_joined_under_a_digest_of_the_server_needs_no_validator():
+    play = mirrored(1, connections=2)
+    play.head(publishing(0, TOTAL, etag='"a"', repr_digest=PUBLISHED))
+    play.arrive(1, 0, MiB)
+    probe = probed(play)
+    assert probe.ask.stop is not None
+    play.on(m.Head(probe.segment, publishing(probe.ask.start, probe.ask.stop)), 0.01)
+    play.same(probe.segment)
+    play.end(probe.segment)
+    more = play.fetch
+    assert more.source == 1
+    assert more is not probe
+    assert more.ask.stop is not None
+    play.head(publishing(more.ask.start, more.ask.stop))
+    assert play.of(m.Receive)
+
+
+def test_who_joined_by_a_digest_that_is_not_believed_any_more_brought_nothing():
+    play = mirrored(1, connections=2)
+    play.head(publishing(0, TOTAL, etag='"a"', repr_digest=PUBLISHED))
+    play.arrive(1, 0, MiB)
+    probe = probed(play)
+    assert probe.ask.stop is not None
+    play.on(m.Head(probe.segment, publishing(probe.ask.start, probe.ask.stop)), 0.01)
+    play.same(probe.segment)
+    play.end(probe.segment)
+    more = play.fetch
+    start, stop = more.ask.start, more.ask.stop
+    assert more.source == 1
+    assert stop is not None
+    play.head(publishing(start, stop))
+    play.arrive(more.segment, start, start + 4 * MiB)
+    play.reset(1)
+    own = play.fetch
+    assert own.source == 0
+    assert own.segment > more.segment
+    other = f"sha-256=:{b64encode(bytes(32)).decode()}:"
+    end = own.ask.stop or TOTAL
+    play.head(publishing(own.ask.start, end, etag='"a"', repr_digest=other))
+    settle(play)
+    assert play.ever(m.Forget)[-1].ranges == (rng(start, start + 4 * MiB),)
+    assert "http://m/f is not used any more" in told(play)
+
+
+def test_a_mirror_is_asked_though_hardly_a_byte_has_come():
+    play = mirrored(1, connections=2)
+    play.head(head(0, TOTAL))
+    play.arrive(1, 0, 10)
+    probe = None
+    while probe is None and play.now < 20:
+        play.wake()
+        probe = next((fetch for fetch in play.of(m.Fetch) if fetch.source), None)
+    assert probe is not None
+    assert (probe.ask.start, probe.ask.stop) == (0, 10)
+    assert play.now == pytest.approx(5.0, abs=0.5)
+
+
+def test_a_mirror_begins_where_the_first_has_answered_and_sent_nothing():
+    play = mirrored(1)
+    play.head(head(0, TOTAL))
+    play.reset(1)
+    assert (play.fetch.source, play.fetch.ask.start) == (1, 0)
+    play.head(head(0, TOTAL))
+    assert play.of(m.Begin)[0].url == "http://m/f"

@@ -238,6 +238,7 @@ def test_s23_what_a_server_names_is_looked_at_first() -> None:
     found = named(head(link, url="http://h/f"), "http://h/f", options)
     assert found == ["http://d/f", "http://h/g", "http://x/"]
     assert named(head("<http://m/g>; rel=duplicate"), "https://h/f", Options()) == []
+    assert named(head("<http://m/g>; rel=duplicate"), "HTTPS://h/f", Options()) == []
     allowed = Options(network=NetworkOptions(allow_insecure_redirect=True))
     assert named(head("<http://m/g>; rel=duplicate"), "https://h/f", allowed) == ["http://m/g"]
     many = ", ".join(f"<http://m{number}/>; rel=duplicate" for number in range(20))

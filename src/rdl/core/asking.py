@@ -21,7 +21,8 @@ from rdl.core.source import MOST_AT_ONCE, Source
 from rdl.core.spec import Spec, first_ask
 
 LOOK_SECONDS, PROBE_SECONDS = 0.1, 0.2
-LEAST_PROBE = 4096
+LEAST_PROBE, CRAWL_SECONDS = 4096, 5.0
+"""So many bytes are to be here to compare a mirror's with, or any after so long."""
 
 
 class Asking(Failing):
@@ -75,7 +76,10 @@ class Asking(Failing):
             if not self.lanes:
                 self._end(self._exhausted)
             return
-        ready = [one for one in self.sources.usable() if self.now >= one.patience.not_before]
+        given, usable = self.sources.given, self.sources.usable()
+        if self.existing is not None and given.left is None:  # whether it is current that says
+            usable = [given]
+        ready = [one for one in usable if self.now >= one.patience.not_before]
         if not ready:
             return
         if self.row is None or not self.confirmed or not self.parallel:
@@ -150,7 +154,8 @@ class Asking(Failing):
             return
         at = self._common()
         size = min(OVERLAP, self.comparable(at))
-        if size < min(LEAST_PROBE, self.row.size or 0):
+        least = LEAST_PROBE if spent < CRAWL_SECONDS else 1
+        if size < min(least, self.row.size or 0):
             self._look_at(self.now + PROBE_SECONDS)
             return
         lane = self.lanes.add(Ask(at - size, at), at, self.now, size, source.number)

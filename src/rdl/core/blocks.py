@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from pyroaring import BitMap
@@ -20,6 +21,7 @@ class Blocks:
         self._digests, self._total = digests, total
         self._asked, self._right = BitMap(), BitMap()
         self._wrong: dict[int, int] = {}
+        self._under_way: Counter[int] = Counter()
 
     @staticmethod
     def fit(digests: BlockDigests, total: int) -> bool:
@@ -42,6 +44,7 @@ class Blocks:
             block = ByteRange(number * size, min((number + 1) * size, self._total))
             if number not in self._asked and row.holds(block):
                 self._asked.add(number)
+                self._under_way[number] += 1
                 yield block
 
     @property
@@ -54,9 +57,11 @@ class Blocks:
         self._wrong.clear()
 
     def judge(self, block: ByteRange, digest: str) -> int:
-        """How often this block was wrong, now included; 0 when it is right, or nobody asked."""
+        """How often this block was wrong, now included; 0 when it is right, nobody asked, or was
+        asked again since: what was read then may have come again."""
         number = block.start // self._digests.size
-        if number not in self._asked or number in self._right:
+        self._under_way[number] -= 1
+        if number not in self._asked or number in self._right or self._under_way[number] > 0:
             return 0
         if digest == self._digests.hexes[number]:
             self._right.add(number)

@@ -61,10 +61,8 @@ class Failing:
         self.adopted = spec.adoptable
         saved = spec.remembered
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
-        if self.row and not self._wanted(self.row):
-            self.row, self.adopted = None, ()
-        if self.row and not self._joinable():
-            self.row = None
+        if self.row and not (self._joinable() and self._wanted(self.row)):
+            self.row, self.adopted = None, ()  # what was adopted goes with its index
         if self.row:
             self.row.add(self.adopted)
         if self.row is None:
@@ -99,7 +97,8 @@ class Failing:
     @property
     def decided(self) -> bool:
         """Whether digests tell in the end whether the bytes are right."""
-        return bool(self.digests.wanted) or self.options.blocks is not None
+        checks = self.options.range is None and self.order is None
+        return bool(self.digests.wanted) or (self.options.blocks is not None and checks)
 
     def forget(self) -> None:
         """Ask from the start; what is on disk stays until a response was accepted."""
@@ -164,6 +163,9 @@ class Failing:
         wait = max(0.0, source.not_before - self.now)
         self.emit(m.Tell(Retrying(self.spec.path, str(error), attempt, wait)))
         self._forget_unless_joinable()
+        here = self.lanes or self.arrived or self.row is None or self.row.present_bytes
+        if not here and any(not one.found for one in self.sources.besides(source)):
+            self.forget()  # another may begin it: there is nothing to show it to
 
     def _leave(self, source: Source, error: e.RdlError) -> bool:
         """Use it no more. False when it is the last one, and nothing is done then."""

@@ -60,6 +60,8 @@ class Filling(Suspecting):
         known, decided = self.known(source), self.decided
         if self.row is not None and known is None:  # _take looks closer
             known, decided = Representation(self.row.representation.total), True
+        if source is not self.sources.lead:  # it joined under that
+            decided = decided or bool(self.digests.checked)
         existing = self.existing if source is self.sources.given else None
         return c.Context(known, existing, decided, self._erratic)
 
@@ -95,7 +97,10 @@ class Filling(Suspecting):
         if upto <= lane.upto:
             return 0
         fresh = ByteRange(lane.upto, upto)
+        before = row.present_bytes if self.blocks is not None else 0
         row.add([fresh])
+        if self.blocks is not None and row.present_bytes < before + len(fresh):
+            self.blocks.reopen(fresh)  # some of it came again, over what was right
         lane.upto, lane.gained = upto, lane.gained + len(fresh)
         source = self.sources.of(lane)
         source.link.served(lane)
@@ -177,7 +182,29 @@ class Filling(Suspecting):
         elif self.row is None:
             self.drain(lambda: self._adopt(lane, verdict), spare=lane)
         elif self._joins(lane, verdict):
+            before = self.digests.disbelieved
             self._accept(lane, verdict)
+            if self.digests.disbelieved and not before and not self.decided:
+                self._part()
+
+    def _part(self) -> None:
+        """What the server published is not believed any more: who joined by that alone is left,
+        and what it brought comes again."""
+        row, alone = self.row, list[Source]()
+        for source in self.sources:
+            if row is None or source is self.sources.lead or source.known is None:
+                continue
+            if source.found or not vouched(row.representation, source.known):
+                alone.append(source)
+                if source.left is None:
+                    self._leave(source, e.ChangedError(source.url, UNKNOWN))
+
+        def unbring() -> None:
+            for source in alone:
+                self._unbring(row, source)
+
+        if alone:
+            self.drain(unbring)
 
     def _joins(self, lane: Lane, body: c.Partial | c.Whole) -> bool:
         """Whether it may be let in: what a source sends first shows whether it has the same."""

@@ -113,10 +113,12 @@ class Hash(Struct, frozen=True):
 
 
 class Check(Struct, frozen=True):
-    """Compute the digest of these bytes, and answer Checked."""
+    """Compute the digest of these bytes, and answer Checked. `part`: as a server sent them, not
+    as a block."""
 
     range: ByteRange
     algorithm: str
+    part: bool = False
 
 
 class Publish(Struct, frozen=True):
@@ -247,7 +249,7 @@ class Checked(Struct, frozen=True):
 
     range: ByteRange
     hex: str
-    algorithm: str = "sha256"
+    part: bool = False
 
 
 class Published(Struct, frozen=True):

@@ -6,6 +6,8 @@ is of something else, and none is believed any more.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rdl.core.byterange import ByteRange
 from rdl.options import Digest
 
@@ -16,6 +18,7 @@ class Parts:
     def __init__(self) -> None:
         self._open: dict[ByteRange, tuple[Digest, int]] = {}
         self._said: dict[str, ByteRange] = {}
+        self._under_way: Counter[ByteRange] = Counter()
         self.believed = True
 
     def __len__(self) -> int:
@@ -26,16 +29,18 @@ class Parts:
         self.believed = self.believed and self._said.setdefault(digest.hex, part) == part
         if self.believed:
             self._open[part] = digest, source
+            self._under_way[part] += 1
         else:
             self._open.clear()
         return self.believed
 
-    def judge(self, part: ByteRange, algorithm: str, found: str) -> int | None:
-        """Which source sent this part wrong; None when none did, or nobody knows."""
-        digest, source = self._open.get(part, (None, 0))
-        if digest is None or digest.algorithm != algorithm:
+    def judge(self, part: ByteRange, found: str) -> int | None:
+        """Which source sent this part wrong; None when none did, or nobody knows, or it was asked
+        for again since: what was read then may have come again."""
+        self._under_way[part] -= 1
+        if part not in self._open or self._under_way[part] > 0:
             return None
-        del self._open[part]
+        digest, source = self._open.pop(part)
         return source if digest.hex != found else None
 
     def forget(self, part: ByteRange) -> None:

@@ -36,9 +36,10 @@ class Digests:
         """Another version: nothing of it is hashed, and nothing is published of it yet."""
         self._hashed, self.checked, self.disbelieved = 0, dict(self.wanted), False
 
-    def rewind(self) -> None:
-        """Some of what was hashed comes again."""
-        self._hashed = 0
+    def rewind(self, range: ByteRange) -> None:
+        """These bytes come again; where they were hashed, all is."""
+        if range.start < self._hashed:
+            self._hashed = 0
 
     def disbelieve(self) -> None:
         """Check nothing that the server published."""

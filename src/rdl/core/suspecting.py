@@ -30,7 +30,10 @@ class Suspecting(Taking):
 
     def accuse(self) -> bool:
         """The digest is wrong: what one source brought is fetched again from the others. Whether
-        there is one, and others; the lead is the last to be accused."""
+        there is one, and others; the lead is the last to be accused. Where each block is right
+        nobody is: then the digests contradict each other."""
+        if self.blocks is not None and self.blocks.complete:
+            return False
         accused = [one for one in self.sources if one.brought]
         accused.sort(key=lambda one: (one is self.sources.lead, sum(map(len, one.brought))))
         for source in accused:
@@ -78,16 +81,18 @@ class Suspecting(Taking):
         (part, digest), lane.promised = lane.promised, None
         if self.parts.believed:
             if self.parts.expect(part, digest, lane.source):
-                self.emit(m.Check(part, digest.algorithm))
+                self.emit(m.Check(part, digest.algorithm, part=True))
             else:
                 self.warn("the server says one Content-Digest of two parts; none is used")
 
     def checked(self, event: m.Checked) -> None:
         """A digest that was asked for."""
-        row, source = self.row, self.parts.judge(event.range, event.algorithm, event.hex)
-        if row is not None and source is not None and row.holds(event.range):
-            self._misled(row, event.range, self.sources.number(source))
-        elif self.blocks is not None and self.blocks.algorithm == event.algorithm:
+        row = self.row
+        if event.part:
+            source = self.parts.judge(event.range, event.hex)
+            if row is not None and source is not None and row.holds(event.range):
+                self._misled(row, event.range, self.sources.number(source))
+        elif self.blocks is not None:
             self._judge_block(self.blocks, event)
 
     def _misled(self, row: Row, part: ByteRange, source: Source) -> None:
@@ -114,8 +119,11 @@ class Suspecting(Taking):
         bringers = self.bringers(block)
         left = any(one.left is not None for one in bringers)
         if len(bringers) == 1 and not left:
-            why = f"its {shown} are wrong"
-            left = self._leave(bringers[0], e.ChangedError(bringers[0].url, why))
+            source, why = bringers[0], f"its {shown} are wrong"
+            joined = any(one.joined for one in self.sources.besides(source))
+            # else it may do better, and the mirrors may have nothing
+            if joined or times > 1 or source is not self.sources.given:
+                left = self._leave(source, e.DigestMismatch(source.url, why))
         hopeless = times >= MOST_TIMES or blocks.hopeless
         if left and not self._joinable():
             blocks.forgive()
@@ -144,5 +152,5 @@ class Suspecting(Taking):
             if self.blocks is not None:
                 self.blocks.reopen(range)
             self.parts.forget(range)
-        self.digests.rewind()
+            self.digests.rewind(range)
         self.emit(m.Forget(ranges))

@@ -10,6 +10,7 @@ from rdl.core import messages as m
 from rdl.core.asking import Asking
 from rdl.core.byterange import ByteRange
 from rdl.core.identity import Dislikes
+from rdl.core.joining import UNKNOWN
 from rdl.core.lanes import Lane
 from rdl.core.published import Published, quarrel
 from rdl.core.receiving import keep_adopted, portion, range_ignored
@@ -29,7 +30,11 @@ class Taking(Asking):
         if self._begun():
             self._end(e.ChangedError(self.spec.path, "what was read cannot be continued"))
             return
-        representation = body.representation
+        source, representation = self.sources.of(lane), body.representation
+        if source.found and not self.decided:  # what the server published is of the row that was
+            self.drop(lane)
+            self._leave_or_end(source, e.ChangedError(source.url, UNKNOWN))
+            return
         span = span_of(self.options.range, representation.total)
         if self._object(representation):
             return
@@ -41,7 +46,7 @@ class Taking(Asking):
             self._end(error)
             return
         self.row = Row(representation, span, self.options.block_size)
-        self._lead(self.sources.of(lane), representation)
+        self._lead(source, representation)
         self.begin_blocks()
         self.existing = None
         self.digests.restart()
@@ -75,12 +80,12 @@ class Taking(Asking):
         if self.confirmed:
             return
         self.confirmed, self._confirmed_at = True, self.now
+        self.check_blocks(self.row.span)
         if self._doubted:  # it is still the same: the server does not understand If-Match
             self._doubted, source.dislikes = False, Dislikes(if_match=True)
             return
         self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
         source.growing = False
-        self.check_blocks(self.row.span)
 
     def _seek(self, lane: Lane, source: Source) -> None:
         """Where a digest decides, other mirrors may be used than the user named."""

@@ -218,6 +218,8 @@ class Transfer:
 
     def _complete(self) -> None:
         assert self.row is not None
+        if self._fill.pending:
+            return  # what a lane brought before it ended came again: Checked will tell
         self._tell_progress(last=True)
         if not self._fill.digests.checked:
             self._publish()

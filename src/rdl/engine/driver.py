@@ -269,7 +269,7 @@ class Driver:
                 self._events.put(m.LocalFailed(error))
             return
         if not follower.stopped:
-            self._events.put(m.Checked(command.range, found, command.algorithm))
+            self._events.put(m.Checked(command.range, found, command.part))
 
     def _do_publish(self, command: m.Publish) -> None:
         path = self._edges.store.publish(finish_of(command, self._options))
