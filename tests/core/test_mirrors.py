@@ -612,3 +612,70 @@ def test_a_mirror_begins_where_the_first_has_answered_and_sent_nothing():
     assert (play.fetch.source, play.fetch.ask.start) == (1, 0)
     play.head(head(0, TOTAL))
     assert play.of(m.Begin)[0].url == "http://m/f"
+
+
+# Who is believed
+
+
+def led_by_mirror(**more: Any) -> tuple[Play, m.Fetch]:
+    """The URL as given had to rest, and a mirror began the row; now it is compared."""
+    play = mirrored(1, **more)
+    play.reset(1)
+    mirror = play.fetch
+    assert mirror.source == 1
+    play.on(m.Head(mirror.segment, head(0, TOTAL)), 0.01)
+    play.arrive(mirror.segment, 0, MiB)
+    for _ in range(20):
+        if play.fetch.source == 0 and play.fetch.segment != 1:
+            return play, play.fetch
+        play.wake()
+    raise AssertionError("the URL as given is not asked again")
+
+
+def test_the_url_as_given_has_another_file_than_the_mirror_that_was_before_it():
+    play, probe = led_by_mirror()
+    play.on(m.Head(probe.segment, head(probe.ask.start, probe.ask.stop or 0, TOTAL + 1)), 0.01)
+    assert play.facts(Changed)
+    assert "http://h/f is not used any more" not in told(play)
+    settle(play)
+    assert (play.fetch.source, play.fetch.ask.start) == (0, 0)
+
+
+def test_the_url_as_given_is_believed_before_a_mirror_that_leads():
+    play, probe = led_by_mirror()
+    play.on(m.Head(probe.segment, head(probe.ask.start, probe.ask.stop or 0)), 0.01)
+    play.end(probe.segment, ChangedError("part file", "it is not what the server sends now"))
+    assert "http://m/f is not used any more: it has other bytes" in told(play)
+    settle(play)
+    assert play.ever(m.Forget) == [m.Forget((rng(0, MiB),))]
+    assert play.fetch.source == 0
+
+
+def test_of_two_mirrors_that_differ_neither_is_believed():
+    play = flowing(2, connections=3)
+    fill = play.transfer._fill
+    first = probed(play)
+    for probe in [one for one in play.ever(m.Fetch) if one.source]:
+        answer(play, probe)
+        if probe is first:
+            play.same(probe.segment)
+            play.end(probe.segment)
+    fill.sources.number(1).bring(rng(MiB - OVERLAP, MiB))
+    fill.lanes.get(1).began = MiB
+    second = next(one for one in play.ever(m.Fetch) if one.source == 2)
+    play.end(second.segment, ChangedError("part file", "it is not what the server sends now"))
+    assert "http://n/f is not used any more: it has other bytes" in told(play)
+    settle(play)
+    (forget,) = play.ever(m.Forget)
+    assert forget.ranges == (rng(MiB - OVERLAP, MiB),)
+
+
+def test_a_probe_that_could_compare_nothing_proves_nothing():
+    play = flowing()
+    probe = probed(play)
+    answer(play, probe)
+    play.on(m.Compared(probe.segment, 0))
+    assert not play.transfer._fill.sources.number(1).joined
+    assert play.ever(m.Drop)[-1] == m.Drop(probe.segment)
+    play.end(probe.segment)
+    assert play.next_fetch().source == 1

@@ -111,7 +111,7 @@ def test_what_is_here_is_compared_and_only_the_rest_written(step_bytes):
     stage = Stage([b"0123456789" * 2], step_bytes=step_bytes)
     stage.slate.write_at(30, b"3456789")
     events = stage.run(ByteRange(37, 47), skip=3, compare=7)
-    assert events[0] == m.Compared(7)
+    assert events[0] == m.Compared(7, 7)
     assert [(one.start, one.stop) for one in stage.slate.extents] == [(37, 47)]
     assert stage.slate.text == b"3456789" + b"0123456789"
 
@@ -129,7 +129,7 @@ def test_bytes_that_are_not_those_here_end_it_and_nothing_is_written(here):
 def test_a_comparison_with_nothing_to_write_behind_it():
     stage = Stage([b"0123456789"])
     stage.slate.write_at(0, b"0123456789")
-    assert stage.run(ByteRange(10, 10), compare=10) == [m.Compared(7), m.Ended(7)]
+    assert stage.run(ByteRange(10, 10), compare=10) == [m.Compared(7, 10), m.Ended(7)]
 
 
 def test_a_body_that_ends_within_the_comparison_says_neither():

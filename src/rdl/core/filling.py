@@ -25,6 +25,7 @@ from rdl.core.suspecting import Suspecting
 from rdl.core.taking import outside
 
 MOST_RESTARTS = 5
+OTHER = "it has other bytes"
 
 
 class Filling(Suspecting):
@@ -127,9 +128,14 @@ class Filling(Suspecting):
         """What a run continues is still the same: now others may join."""
         lane = self.lanes.get(event.segment)
         if lane is not None and not lane.dropped:
+            source = self.sources.of(lane)
             self._passed(lane)
             self.lanes.compared(lane, self.now)
-            self.sources.of(lane).link.over(lane)
+            source.link.over(lane)
+            if not event.size and (lane.probe or not source.joined):
+                self.drop(lane)
+                self._failed(lane, e.NetworkError(source.url, "nothing was left to compare"))
+                return
             self._confirm(lane)
             self._grow(lane)
 
@@ -216,7 +222,9 @@ class Filling(Suspecting):
         if not why and (decided or (vouched(known, offered) and not source.found)):
             source.known = offered
             return True
-        if why or source.found:
+        if why and source is self.sources.given:  # a mirror was before it, with another file
+            self._changed(lane, c.Changed(body))
+        elif why or source.found:
             if not self._leave(source, e.ChangedError(source.url, why or UNKNOWN)):
                 self._changed(lane, c.Changed(body))
         elif self.sources.put_aside(source):
@@ -227,12 +235,17 @@ class Filling(Suspecting):
         return False
 
     def _differs(self, lane: Lane) -> None:
-        """What it sends is not what is here: either is of a source that has other bytes."""
-        source = self.sources.of(lane)
-        if source is self.sources.lead:
-            compared = ByteRange(lane.ask.start, lane.ask.start + lane.overlap)
-            source = next((one for one in self.bringers(compared) if one is not source), source)
-        if source is self.sources.lead or not self.disclaim(source, "it has other bytes"):
+        """What it sends is not what is here: one of those whose bytes these are has others. The URL
+        as given is believed, and digests of blocks before it; of two mirrors neither is."""
+        source, believed = self.sources.of(lane), self.sources.believed
+        compared = ByteRange(lane.ask.start, lane.ask.start + lane.overlap)
+        others = [one for one in self.bringers(compared) if one not in (source, believed)]
+        known = self.blocks is not None and not list(self.blocks.doubted(compared))
+        if source is believed and not known:
+            wrong = self.disclaim(others[0], OTHER) if others else False
+        else:
+            wrong = self.disclaim(source, OTHER, compared if others and not known else None)
+        if not wrong:
             self._changed(lane, c.Changed(None, sure=True))
 
     def _unchanged(self, lane: Lane, verdict: c.Unchanged) -> None:
@@ -245,9 +258,9 @@ class Filling(Suspecting):
         if body is None and self.row is not None and not verdict.sure:
             self._precondition_failed(lane)
             return
-        if source is not self.sources.lead and self._leave(
-            source, e.ChangedError(source.url, "it has another file now")
-        ):
+        told = e.ChangedError(source.url, "it has another file now")
+        aside = source not in (self.sources.lead, self.sources.given)
+        if aside and self._leave(source, told):
             return
         if self._begun() or self.options.on_change == "fail" or self._restarts >= MOST_RESTARTS:
             self._end(error)
@@ -268,6 +281,7 @@ class Filling(Suspecting):
         elif body is not None and begins_anew(body, self.options.range):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
         else:
+            self.sources.lead = source  # it is asked first
             self.drain(self.forget)
 
     def _unsatisfiable(self, lane: Lane, verdict: c.Unsatisfiable) -> None:

@@ -210,9 +210,11 @@ class Consumed(Struct, frozen=True):
 
 
 class Compared(Struct, frozen=True):
-    """The bytes that were to be compared are the same."""
+    """The bytes that were to be compared are the same, as far as they are still here: `size` of
+    them, which may be none where a reader in order went on."""
 
     segment: int
+    size: int = 1
 
 
 class Ended(Struct, frozen=True):

@@ -138,6 +138,11 @@ class Sources:
         """The usable others."""
         return [one for one in self._all if one is not source and one.left is None]
 
+    @property
+    def believed(self) -> Source:
+        """The one whose bytes count where two differ."""
+        return self.given if self.given.left is None else self.lead
+
     def put_aside(self, source: Source) -> bool:
         """Whether there is another one to wait for."""
         source.aside = any(not one.aside for one in self.besides(source))

@@ -48,21 +48,22 @@ class Suspecting(Taking):
         if self.accused is not None:
             self.warn(f"{self.accused.url} sent wrong bytes; they came again from elsewhere")
 
-    def disclaim(self, source: Source, why: str) -> bool:
-        """Leave it, and fetch again what it brought. False when there is no other."""
+    def disclaim(self, source: Source, why: str, also: ByteRange | None = None) -> bool:
+        """Leave it, and fetch again what it brought (and `also` these bytes). False when there is
+        no other."""
         if source.left is None and not self._leave(source, e.ChangedError(source.url, why)):
             return False
         if self._begun():
             self._end(e.ChangedError(self.spec.path, "what was read cannot be trusted"))
         else:
             row = self.row
-            self.drain(lambda: self._unbring(row, source))
+            self.drain(lambda: self._unbring(row, source, also))
         return True
 
-    def _unbring(self, row: Row | None, source: Source) -> None:
+    def _unbring(self, row: Row | None, source: Source, also: ByteRange | None = None) -> None:
         """Nothing that it brought is here any more."""
         if row is not None and row is self.row and self._joinable():
-            brought = tuple(source.brought)
+            brought = (*source.brought, *([also] if also else []))
             if self.blocks is not None:
                 brought = tuple(part for one in brought for part in self.blocks.doubted(one))
             if brought:

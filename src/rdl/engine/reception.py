@@ -93,7 +93,7 @@ class Reception:
         """Whether the heart has said what becomes of it."""
         self._said, self._dropped = threading.Lock(), threading.Event()
         self._said.acquire()  # a lock as a bell: cheaper than an Event, for each request has one
-        self._skip = self._compare = 0
+        self._skip = self._compare = self._same = 0
         self._edge = (0, False)
         self._at = self._from = self._told = self._every = 0
         self._checksum, self._told_at = xxh3_64(), 0.0
@@ -301,8 +301,8 @@ class Reception:
         forgotten = read < count and self._edges.awaited is not None  # the reader went on
         if here[:read] != view[: read if forgotten else count]:
             return self._end(ChangedError("part file", "it is not what the server sends now"))
-        self._compare -= count
-        return () if self._compare else (m.Compared(self.segment),)
+        self._compare, self._same = self._compare - count, self._same + read
+        return () if self._compare else (m.Compared(self.segment, self._same),)
 
     def _write(self, data: memoryview) -> tuple[m.Event, ...]:
         try:
