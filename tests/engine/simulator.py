@@ -53,13 +53,15 @@ class Story:
             self.world.mirrors.append("wrong")
         self.block = self.world.luck.choice([0, 0, 1000, 65536]) if self.digest else 0
         """Bytes of the blocks whose digests are known."""
+        self.bare = bool(self.block) and self.world.luck.random() < 0.4
+        """There is no digest of the whole beside them."""
         self.options = TransferOptions(
             connections=random.choice([None, 1, 3, 8]),
             min_split=random.choice([1, 4096, 65536]),
             block_size=random.choice([None, 4096, 65536]),
             retry=random.choice([0, 3, 10]),
         )
-        self.adopt = self.digest and random.random() < 0.3
+        self.adopt = self.digest and random.random() < 0.3 and not self.bare
         if self.adopt:
             content = self.world.versions[0].content
             start = random.choice([b"", content, _holed(content, random), random.randbytes(9000)])
@@ -148,7 +150,7 @@ class Story:
         return error is None and before == len(world.versions)
 
     def _digests(self, version: Version) -> tuple[Digest, ...]:
-        if not self.digest:
+        if not self.digest or self.bare:
             return ()
         return (Digest("sha256", sha256(version.content).hexdigest()),)
 
