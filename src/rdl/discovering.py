@@ -34,6 +34,7 @@ from rdl.errors import (
 )
 from rdl.options import BlockDigests, Digest, NetworkOptions, Options, TransferOptions
 from rdl.remembered import Read
+from rdl.sources import unknown
 from rdl.transport.urls import origin, parse_url, split_userinfo
 
 MOST = 8 << 20
@@ -108,7 +109,7 @@ def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Dige
     """What the sums file at the URL `sums` has for the file."""
     shown = safe_text(redact_url(sums))
     same = origin(parse_url(sums)) == origin(parse_url(url))
-    network = options.network if same else _without_secrets(options.network)
+    network = options.network if same else unknown(options.network)
     transfer = TransferOptions(connections=1, max_filesize=MOST, verify="off")
     transfer = replace(transfer, retry=options.transfer.retry)
     own = Options(network=network, transfer=transfer, limits=options.limits if same else None)
@@ -122,19 +123,6 @@ def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Dige
         if digest is not None:
             return digest
     raise DigestMissing(shown, f"no usable digest for '{safe_text(names[0] if names else name)}'")
-
-
-def _without_secrets(network: NetworkOptions) -> NetworkOptions:
-    return replace(
-        network,
-        headers=(),
-        user=None,
-        password=None,
-        netrc=False,
-        cookies=None,
-        cert=None,
-        key=None,
-    )
 
 
 def discover(url: str, options: Options, read: Read) -> Found | None:
@@ -237,7 +225,7 @@ def _of_release(url: str, options: Options, read: Read) -> Published | None:
     owner, repository, tag, name = found.groups()
     which = f"tags/{quote(unquote(tag), safe='')}" if tag else "latest"
     address = f"{GITHUB_API}/repos/{owner}/{repository}/releases/{which}"
-    network = _without_secrets(options.network)
+    network = unknown(options.network)
     try:
         release = msgspec.json.decode(_small(address, network, options, read), type=_Release)
         texts = [one.digest for one in release.assets if one.name == unquote(name) and one.digest]
