@@ -38,7 +38,7 @@ class Quiet(World):
         super().__init__(1)
         self.validator, self.framing, self.most, self.calm = "strong", "length", 100, True
         self.ranges = self.offers = self.conditions = True
-        self.publishes = False
+        self.publishes = self.parts = False
         self.trouble = self.changes = 0.0
         self.versions = [Version(n, data, n) for n, data in enumerate(contents, 1)]
         self.disk.fault = None
