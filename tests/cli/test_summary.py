@@ -6,7 +6,15 @@ import pytest
 from msgspec.structs import replace
 
 from rdl.cli.display.plain import again
-from rdl.cli.display.summary import closing_lines, counted, failed_lines, located, took, total_line
+from rdl.cli.display.summary import (
+    closing_lines,
+    counted,
+    failed_lines,
+    located,
+    outcome_lines,
+    took,
+    total_line,
+)
 from rdl.core.events import Result, Retrying
 from rdl.errors import AuthError, DigestMismatch, HTTPStatusError
 from rdl.options import RangeSpec
@@ -97,6 +105,19 @@ def test_an_interruption_says_whether_what_came_is_of_use() -> None:
     assert text == "interrupted: what came of f cannot be continued; the same command starts anew"
     (text,) = closing_lines(replace(result, resumable=True))
     assert text == "interrupted: 1.0 MiB of f kept; the same command continues"
+
+
+def test_what_became_of_many_is_a_table() -> None:
+    good = [Result("u", f"f{number}", bytes_downloaded=MiB) for number in range(9)]
+    same = replace(good[0], reason="unchanged", bytes_downloaded=0)
+    bad = replace(good[0], exit_code=8, reason="http-status", bytes_downloaded=5)
+    assert outcome_lines([*good, same]) == [], "ten lines can be seen"
+    assert outcome_lines([*good, same, same, bad]) == [
+        "outcome      files  fetched",
+        "complete         9  9.0 MiB",
+        "unchanged        2  nothing",
+        "http-status      1      5 B",
+    ]
 
 
 def test_what_failed_of_many_is_told_once_more() -> None:

@@ -614,6 +614,13 @@ def test_a_mirror_begins_where_the_first_has_answered_and_sent_nothing():
     assert play.of(m.Begin)[0].url == "http://m/f"
 
 
+def test_a_mirror_whose_link_is_refused_at_first_is_left():
+    play = flowing()
+    probe = probed(play)
+    play.on(m.Head(probe.segment, status(403), True), 0.01)
+    assert "http://m/f is not used any more: HTTP 403" in told(play)
+
+
 # Who is believed
 
 

@@ -67,6 +67,14 @@ def test_p55_bodies_that_outlive_their_link(tmp_path: Path) -> None:
         assert len(links.issued) <= result.seconds / SPACE + 2
 
 
+def test_row_61_a_link_that_serves_one_request(tmp_path: Path, quick: None) -> None:
+    with Links(CONTENT, life=60, rate=2 * MiB, uses=1) as links:
+        result = fetched(links, tmp_path)
+        assert len(links.issued) >= 1
+        assert links.refused >= 1, "a second request came to the first link"
+        assert result.bytes_downloaded == len(CONTENT)
+
+
 def test_p60_one_link_serves_all_workers_as_long_as_it_lives(tmp_path: Path) -> None:
     with Links(CONTENT, life=60, rate=2 * MiB) as links:
         result = fetched(links, tmp_path)

@@ -90,7 +90,9 @@ def test_row_38_one_of_twenty_is_missing(tmp_path: Path) -> None:
         done = rdl(tmp_path, "get", *urls, "-j", "3", "--retry", "0")
         assert done.returncode == 8
         assert done.stdout == ""
-        *_, failed, total = done.stderr.splitlines()
+        *_, complete, other, failed, total = done.stderr.splitlines()
+        assert complete.split()[:3] == ["rdl:", "complete", "19"]
+        assert other.split() == ["rdl:", "http-status", "1", "nothing"]
         assert failed == "rdl: not complete: 7: HTTP 503: the server is busy"
         assert total.startswith("rdl: 19 of 20 files complete, ")
         assert len(list(tmp_path.iterdir())) == 19

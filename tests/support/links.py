@@ -1,12 +1,13 @@
 """A server whose URL leads to a link that lives so many seconds, on another origin.
 
-After that the link is refused; with `cuts` bodies end with it. `front` and `store` are the two
-origins; every body is sent at `rate` bytes a second.
+After that, or after so many `uses`, the link is refused; with `cuts` bodies end with it. `front`
+and `store` are the two origins; every body is sent at `rate` bytes a second.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -28,9 +29,11 @@ class Links:
         cuts: bool = True,
         status: str = "403 Forbidden",
         tags: Callable[[int], str] = lambda link: '"v0"',
+        uses: int | None = None,
     ) -> None:
         self.content, self.life, self._rate = content, life, rate
         self._cuts, self._status, self._tags = cuts, status, tags
+        self._uses, self._used = uses, Counter[int]()
         self.issued: list[float] = []
         self.refused = 0
         self._unused, self._begun = set[int](), dict[int, float]()
@@ -69,7 +72,8 @@ class Links:
             self._unused.discard(number)
             self._begun[number] = time.monotonic()
         until = self._begun.get(number, self.issued[number]) + self.life
-        if time.monotonic() >= until:
+        self._used[number] += 1
+        if time.monotonic() >= until or self._used[number] > (self._uses or 1 << 30):
             self.refused += 1
             yield response(b"<Error>expired</Error>", self._status)
             return

@@ -219,7 +219,9 @@ class Failing:
 
     def _led_on(self, lane: Lane) -> bool:
         """Whether it asked for a new link after others were good in this run."""
-        return lane.elsewhere and (self.confirmed or self.arrived > 0)
+        source = self.sources.of(lane)
+        good = self.confirmed or self.arrived > 0 if source is self.sources.given else source.joined
+        return lane.elsewhere and good
 
     def _strike(self, lane: Lane, why: str) -> None:
         """A response broke the rules; after three, a plain single stream is the last resort."""

@@ -10,7 +10,14 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from rdl.cli.display.summary import closing_lines, failed_lines, name_of, remote_text, total_line
+from rdl.cli.display.summary import (
+    closing_lines,
+    failed_lines,
+    name_of,
+    outcome_lines,
+    remote_text,
+    total_line,
+)
 from rdl.cli.streams import Messages
 from rdl.core.events import (
     Changed,
@@ -130,7 +137,7 @@ class Plain:
 
     def end(self, results: Sequence[Result], seconds: float) -> None:
         if self._style.several and not self._style.quiet:
-            for line in failed_lines(results):
+            for line in (*outcome_lines(results), *failed_lines(results)):
                 self.line(line)
             self.line(total_line(results, seconds))
 

@@ -163,6 +163,22 @@ def failed_lines(results: Sequence[Result]) -> list[str]:
     return [*lines, f"and {more} more"] if more else lines
 
 
+def outcome_lines(results: Sequence[Result]) -> list[str]:
+    """A table of what became of many: how many files, and the bytes that came for them."""
+    if len(results) <= MANY:
+        return []
+    found: dict[str, list[int]] = {}
+    for one in results:
+        found.setdefault(one.reason, []).append(one.bytes_downloaded)
+    rows = [("outcome", "files", "fetched")]
+    rows += [
+        (reason, str(len(sizes)), format_size(sum(sizes)) if any(sizes) else "nothing")
+        for reason, sizes in sorted(found.items(), key=lambda one: -len(one[1]))
+    ]
+    wide = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [f"{a:<{wide[0]}}  {b:>{wide[1]}}  {c:>{wide[2]}}" for a, b, c in rows]
+
+
 def total_line(results: Sequence[Result], seconds: float) -> str:
     """The last line on several downloads."""
     good = sum(result.exit_code == 0 for result in results)
