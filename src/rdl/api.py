@@ -34,7 +34,7 @@ from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
 from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
 from rdl.remembered import Remembered
-from rdl.sources import as_given, mirrors_of, named, origin_of, renewal, unknown
+from rdl.sources import as_given, ceilings, limited, mirrors_of, named, origin_of, renewal, unknown
 from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
@@ -106,6 +106,8 @@ class Session:
         if len(wanted) == 1:
             return [run(wanted[0])]
         most = max(1, min(self.options.parallel, len(wanted)))
+        budget = zip(wanted, ceilings([one.url for one in wanted], most), strict=True)
+        wanted = [replace(one, options=limited(one.options, limit)) for one, limit in budget]
         turns, results = Turns(len(wanted), most), dict[int, Result]()
 
         def work() -> None:

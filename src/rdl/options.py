@@ -68,7 +68,8 @@ class TransferOptions(Struct, frozen=True):
     """How a row of blocks is filled."""
 
     connections: int | None = None
-    """At most so many; None: found by measuring, 8 at most."""
+    """At most so many; None: found by measuring, `ceiling` at most."""
+    ceiling: int = 8
     min_split: int = 8 * MiB
     retry: int = 10
     retry_max_time: float = 600.0

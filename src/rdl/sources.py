@@ -5,7 +5,9 @@ What was sent to the origin of the URL as given (logins, private fields) goes to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -21,6 +23,8 @@ from rdl.transport.urls import origin, parse_url, split_userinfo
 
 WHAT = "the renewed URL"
 MOST_NAMED = 8
+MOST_CONNECTIONS, ORIGIN_BUDGET = 8, 16
+"""To one file, and to one server for all files of a list."""
 
 
 def as_given(url: str, options: Options, *, whole: bool) -> tuple[str, Options]:
@@ -47,6 +51,30 @@ def _with_fragment(url: str, given: tuple[Digest, ...]) -> tuple[Digest, ...]:
     except ValueError as error:
         why = f"its fragment says another {error} than was given"
         raise UsageError("the URL", why) from None
+
+
+def ceilings(urls: Sequence[str], abreast: int) -> list[int]:
+    """How many connections each target of a list may have, where nobody said: those of one origin
+    that run at the same time share its budget."""
+    origins = [_server(url) for url in urls]
+    counts = Counter(origins)
+    shares = (min(abreast, counts[one]) for one in origins)
+    return [max(1, min(MOST_CONNECTIONS, ORIGIN_BUDGET // share)) for share in shares]
+
+
+def limited(options: Options, most: int) -> Options:
+    """With at most so many connections, where nobody said how many."""
+    transfer = options.transfer
+    if most >= transfer.ceiling:
+        return options
+    return replace(options, transfer=replace(transfer, ceiling=most))
+
+
+def _server(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:  # it will be refused
+        return ""
 
 
 def _abroad(url: str, given: str, network: NetworkOptions) -> NetworkOptions:

@@ -7,6 +7,11 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+from rdl.api import Session, Target
+from rdl.options import Options, TransferOptions
+from rdl.sources import ceilings, limited
+from tests.engine.staging import content_of
+from tests.support.mirror import Mirror
 from tests.support.origin import Answer, Origin, Seen, response
 from tests.support.program import rdl
 
@@ -96,3 +101,29 @@ def test_row_38_one_of_twenty_is_missing(tmp_path: Path) -> None:
         assert failed == "rdl: not complete: 7: HTTP 503: the server is busy"
         assert total.startswith("rdl: 19 of 20 files complete, ")
         assert len(list(tmp_path.iterdir())) == 19
+
+
+def test_files_of_one_server_share_its_connections(tmp_path: Path) -> None:
+    assert ceilings(["http://h/1"] * 5 + ["http://g/2"], 4) == [4] * 5 + [8]
+    assert ceilings(["http://u:p@H:80/1", "http://h:80/2", "http://["], 9) == [8, 8, 8]
+    assert ceilings(["http://h/1"] * 40, 40) == [1] * 40
+    options = Options()
+    assert limited(options, 8) is options
+    assert limited(options, 3).transfer.ceiling == 3
+    given = Options(transfer=TransferOptions(connections=8))
+    assert limited(given, 3).transfer.connections == 8, "what was asked for counts"
+
+
+def test_a_list_of_large_files_makes_no_more_connections_than_its_share(tmp_path: Path) -> None:
+    data = content_of(3 << 20)
+    with Mirror(data, 3 << 20) as server, Session() as session:
+        small = TransferOptions(min_split=64 << 10)
+        targets = [
+            Target(server.url(f"/{name}"), tmp_path / name, Options(transfer=small))
+            for name in "abcd"
+        ]
+        results = session.get_all(targets)
+        assert [one.exit_code for one in results] == [0] * 4
+        assert max(one.connections for one in results) <= 4
+        assert server.connections <= 16
+    assert all((tmp_path / name).read_bytes() == data for name in "abcd")

@@ -21,8 +21,8 @@ from rdl.core.row import ENDLESS
 from rdl.core.spec import Spec
 from rdl.errors import RdlError
 
-MOST_CONNECTIONS, MOST_AT_ONCE = 8, 4
-"""To one source, and so many sources at one time."""
+MOST_AT_ONCE = 4
+"""So many sources are in use at one time."""
 
 
 class Source(Struct):
@@ -116,7 +116,7 @@ class Sources:
         """One more."""
         options, number = self._spec.options, len(self._all)
         patience = Patience(options.retry, options.retry_max_time, self._spec.seed + number)
-        growth = Growth(MOST_CONNECTIONS, options.connections)
+        growth = Growth(options.ceiling, options.connections)
         self._all.append(Source(number, url, patience, growth, Like(number, 0.0), found=found))
         return self._all[-1]
 
@@ -157,7 +157,7 @@ class Sources:
         """How many of `most` connections in all are this one's, of those that are `ready`; also
         while some are not in use yet: those that came first would keep theirs."""
         if most is None or len(self._all) == 1:
-            return MOST_CONNECTIONS if most is None else most
+            return self._spec.options.ceiling if most is None else most
         use = [one for one in ready if one.ranges or not one.joined][:MOST_AT_ONCE]
         return (most + len(use) - 1 - use.index(source)) // len(use) if source in use else 0
 
