@@ -252,6 +252,7 @@ def test_what_the_first_has_begun_a_mirror_continues_when_it_compares():
     play.fill(fetch.segment, MiB, TOTAL)
     assert play.phase is Phase.PUBLISHING
     play.on(m.Published("f"))
+    assert play.ever(m.Publish)[0].representation == Representation(TOTAL), "the first was left"
     brought = {one.url: one.ranges for one in play.finish.result.sources}
     assert brought == {"http://h/f": ((0, MiB - 1),), "http://m/f": ((MiB, TOTAL - 1),)}
     assert play.finish.result.trust == "T1"
@@ -401,6 +402,7 @@ def test_when_the_digest_is_wrong_what_a_mirror_brought_comes_again():
     play.on(m.Hashed({"sha256": "aa"}))
     assert "http://m/f sent wrong bytes" in told(play)
     assert play.phase is Phase.PUBLISHING
+    assert play.ever(m.Publish)[0].representation.last_modified == DATE
 
 
 def test_a_digest_that_stays_wrong_is_the_end():

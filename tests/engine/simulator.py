@@ -86,7 +86,8 @@ class Story:
         left = set(world.disk.names(TARGET.parent)) - {TARGET.name}
         if self.adopt:  # a kill may leave a private copy, which `rdl clean` removes
             left = {name for name in left if not name.startswith(PRIVATE)}
-        allowed = {"file.part.bad"} if self.digest else set()
+        checked = self.digest or world.publishes or world.parts
+        allowed = {"file.part.bad"} if checked else set()
         if self.idle:  # the right file stood there: a partial beside it is nobody's to remove
             allowed |= {"file.part", "file.part.index"}
         assert left <= allowed, left

@@ -17,7 +17,7 @@ from rdl.core import messages as m
 from rdl.core.events import Result, Verifying
 from rdl.core.filling import Filling
 from rdl.core.order import Order
-from rdl.core.representation import Trust
+from rdl.core.representation import Representation, Trust
 from rdl.core.row import Row
 from rdl.core.spec import Spec, about_row, asked
 from rdl.core.telling import Teller
@@ -232,8 +232,10 @@ class Transfer:
 
     def _publish(self) -> None:
         assert self.row is not None
-        self.phase = Phase.PUBLISHING
-        self._fill.emit(m.Publish(self.row.representation, self.row.size or 0))
+        self.phase, known = Phase.PUBLISHING, self.row.representation
+        if self._fill.sources.lead.left is not None:  # its validators may be of other bytes
+            known = Representation(known.total)
+        self._fill.emit(m.Publish(known, self.row.size or 0))
 
     def _end(self, error: RdlError) -> None:
         """Stop, make durable what is here, and finish with this error."""
