@@ -11,7 +11,7 @@ from tests.engine.simulator import Story, run
 
 SEEDS = int(os.environ.get("NIGHTLY_SEEDS", "2000"))
 SLICES = 20
-FOUND = [18964, 18329, 41192, 48413, 21736, 8046, 45827]
+FOUND = [18964, 18329, 41192, 48413, 21736, 8046, 45827, 36205, 43624, 16, 1535, 23217]
 """Stories that ended badly once."""
 
 

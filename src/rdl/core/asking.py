@@ -88,6 +88,9 @@ class Asking(Failing):
                 self._ask_first(asked)
             return
         self._drop_silent()
+        if not self.lanes and all(one.doubted or not one.joined for one in usable):
+            self.ask_alone()  # nothing may be here any more to compare them with
+            return
         fresh: list[Lane] = []
         if len(ready) > 1:  # what is left is for the fastest
             heir = self._heir
