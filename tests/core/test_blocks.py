@@ -68,6 +68,15 @@ def confirm(play: Play, *, wrong: tuple[int, ...] = ()) -> None:
         play.on(m.Checked(block, "ff" if bad else hashed(block)), 0.01)
 
 
+def to_hashing(play: Play) -> None:
+    """All comes, and each block is right."""
+    play.arrive(1, 0, TOTAL)
+    confirm(play)
+    play.sync()
+    play.end(1)
+    assert play.phase is Phase.HASHING
+
+
 def test_a_block_is_looked_at_once_when_it_is_here():
     play = flowing()
     play.arrive(1, 0, SIZE - 1)
@@ -96,11 +105,7 @@ def test_nothing_is_published_before_every_block_is_right():
 
 def test_a_digest_of_the_whole_is_checked_as_well():
     play = flowing(digests=SUM)
-    play.arrive(1, 0, TOTAL)
-    confirm(play)
-    play.sync()
-    play.end(1)
-    assert play.phase is Phase.HASHING
+    to_hashing(play)
     play.on(m.Hashed({"sha256": "aa"}))
     play.on(m.Published("f"))
     assert play.finish.result.verified_by == ("sha256",)
@@ -291,11 +296,7 @@ def test_where_each_block_is_right_a_wrong_digest_of_the_whole_accuses_nobody():
     made = TransferOptions(digests=SUM, blocks=KNOWN, connections=1)
     play = Play(Spec("http://h/f", "f", made, 1, mirrors=("http://m/f",)))
     play.head(part())
-    play.arrive(1, 0, TOTAL)
-    confirm(play)
-    play.sync()
-    play.end(1)
-    assert play.phase is Phase.HASHING
+    to_hashing(play)
     play.on(m.Hashed({"sha256": "bb"}))
     assert isinstance(play.error, DigestMismatch)
     assert play.ever(m.Quarantine)

@@ -26,6 +26,16 @@ def refused(play: Play, segment: int, code: int = 403) -> list[m.Command]:
     return play.on(m.Head(segment, status(code), True), 0.01)
 
 
+def cut() -> Play:
+    """The one lane has brought a MiB from its link, ten seconds ago, and was cut."""
+    play = Play(connections=1)
+    led(play)
+    play.arrive(1, 0, MiB)
+    play.now += 10
+    play.reset(1)
+    return play
+
+
 def several(most: int = 4, later: float = 10.0) -> Play:
     """Several segments flow from the link, each has brought a MiB."""
     play = Play(connections=most)
@@ -250,11 +260,7 @@ def test_nodes_that_never_agree_are_told_apart_by_a_digest_of_the_users():
 
 
 def test_a_new_link_is_compared_though_what_failed_last_brought_nothing():
-    play = Play(connections=1)
-    led(play)
-    play.arrive(1, 0, MiB)
-    play.now += 10
-    play.reset(1)
+    play = cut()
     play.reset(play.fetch.segment)
     fetch = play.next_fetch()
     assert fetch.fresh
@@ -313,11 +319,7 @@ def test_where_nothing_can_be_compared_a_new_link_is_asked_alone():
 
 
 def test_while_the_url_as_given_does_not_answer_the_link_is_asked_in_turn():
-    play = Play(connections=1)
-    led(play)
-    play.arrive(1, 0, MiB)
-    play.now += 10
-    play.reset(1)
+    play = cut()
     asked = []
     for _ in range(6):
         asked.append(play.fetch.fresh)
@@ -329,11 +331,7 @@ def test_while_the_url_as_given_does_not_answer_the_link_is_asked_in_turn():
 
 
 def test_a_link_that_was_refused_is_not_asked_again():
-    play = Play(connections=1)
-    led(play)
-    play.arrive(1, 0, MiB)
-    play.now += 10
-    play.reset(1)
+    play = cut()
     refused(play, play.fetch.segment)
     for _ in range(3):
         assert play.fetch.fresh

@@ -25,12 +25,6 @@ def only(inside: str) -> MetalinkFile:
     return found
 
 
-def refused(inside: str, why: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        only(inside)
-    assert str(caught.value) == f"metalink: 'a.iso': {why}"
-
-
 def blocks(length: object, kind: str, *hexes: str) -> str:
     inside = "".join(f"<hash>{one}</hash>" for one in hexes)
     return f'<pieces length="{length}" type="{kind}">{inside}</pieces>'
@@ -143,7 +137,9 @@ def test_blocks() -> None:
     ],
 )
 def test_what_contradicts_itself_is_refused(inside: str, why: str) -> None:
-    refused(inside, why)
+    with pytest.raises(UsageError) as caught:
+        only(inside)
+    assert str(caught.value) == f"metalink: 'a.iso': {why}"
 
 
 @pytest.mark.parametrize(

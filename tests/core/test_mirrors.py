@@ -550,7 +550,8 @@ def test_a_mirror_does_not_replace_a_file_that_may_be_current():
     assert play.fetch.source == 1
 
 
-def test_a_mirror_that_joined_under_a_digest_of_the_server_needs_no_validator():
+def joined_by_digest() -> tuple[Play, m.Fetch]:
+    """A mirror has joined by what the server publishes alone, and was asked for more."""
     play = mirrored(1, connections=2)
     play.head(publishing(0, TOTAL, etag='"a"', repr_digest=PUBLISHED))
     play.arrive(1, 0, MiB)
@@ -562,23 +563,19 @@ def test_a_mirror_that_joined_under_a_digest_of_the_server_needs_no_validator():
     more = play.fetch
     assert more.source == 1
     assert more is not probe
+    return play, more
+
+
+def test_a_mirror_that_joined_under_a_digest_of_the_server_needs_no_validator():
+    play, more = joined_by_digest()
     assert more.ask.stop is not None
     play.head(publishing(more.ask.start, more.ask.stop))
     assert play.of(m.Receive)
 
 
 def test_who_joined_by_a_digest_that_is_not_believed_any_more_brought_nothing():
-    play = mirrored(1, connections=2)
-    play.head(publishing(0, TOTAL, etag='"a"', repr_digest=PUBLISHED))
-    play.arrive(1, 0, MiB)
-    probe = probed(play)
-    assert probe.ask.stop is not None
-    play.on(m.Head(probe.segment, publishing(probe.ask.start, probe.ask.stop)), 0.01)
-    play.same(probe.segment)
-    play.end(probe.segment)
-    more = play.fetch
+    play, more = joined_by_digest()
     start, stop = more.ask.start, more.ask.stop
-    assert more.source == 1
     assert stop is not None
     play.head(publishing(start, stop))
     play.arrive(more.segment, start, start + 4 * MiB)

@@ -121,9 +121,11 @@ class Sources:
         return self._all[-1]
 
     def of(self, lane: Lane) -> Source:
+        """The one that this lane asked."""
         return self._all[lane.source]
 
     def number(self, number: int) -> Source:
+        """The one of this number."""
         return self._all[number]
 
     def usable(self) -> list[Source]:
