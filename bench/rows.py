@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import reading, scale, sources, starting, uneven, whole
+from bench import doors, reading, scale, sources, starting, uneven, whole
 from bench.place import SCHEMES, Bench
 from bench.whole import table
 from tests.support.content import MiB
 
 THROTTLED, STRAGGLER, LATENCY, SMALLEST = 512 * MiB, 64 * MiB, 100 * MiB, 64 * MiB
+ZIP, TABLE = 200 * MiB, 64 * MiB
 """Bytes that these rows fetch, unless --size is less."""
 
 
@@ -193,6 +194,20 @@ ROWS = {
             lambda bench, chosen: starting.start(bench, chosen.starts),
             starting.told_start,
             lambda chosen: [],
+        ),
+        Row(
+            "zip",
+            "a zip of 2000 members: listed, and one read",
+            lambda bench, chosen: doors.zipped(bench, min(ZIP, bench.size)),
+            doors.told_zipped,
+            _least(ZIP),
+        ),
+        Row(
+            "parquet",
+            "one column of 50 of a parquet file",
+            lambda bench, chosen: doors.table(bench, min(TABLE, bench.size)),
+            doors.told_table,
+            _least(TABLE),
         ),
         Row(
             "scale",

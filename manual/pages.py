@@ -31,6 +31,11 @@ EXAMPLES = {
         ("rdl verify image.iso sha256:HEX --repair URL", "and fetch what is not right"),
     ],
     "info": [("rdl info --json URL", "for a script")],
+    "ls": [
+        ("rdl ls https://example.org/a.zip", "its members"),
+        ("rdl cat https://example.org/a.zip --member docs/README", "one of them"),
+        ("rdl get https://example.org/a.tar.gz --member docs/README", "to the file README"),
+    ],
     "status": [("rdl status downloads", "the unfinished downloads of a folder")],
     "clean": [("rdl clean --yes downloads", "remove them without asking")],
     "lock": [
@@ -70,7 +75,7 @@ LISTS = [
         "One URL a line",
         "What belongs to it follows on lines that are indented, or on its own line after tabs. "
         "Blank lines are skipped, and comments: lines that begin with #. The list is UTF-8; - is "
-        "stdin.",
+        "stdin. A file:///PATH names a local file, but not in a list from stdin or a metalink.",
     ),
     ("out=NAME", "The name of the file; without it, the URL's last segment."),
     ("dir=DIR", "Its directory, made when missing; it replaces that of -d, and is not below it."),

@@ -1,8 +1,26 @@
-"""No test reads the configuration of whoever runs it."""
+"""No test reads the configuration of whoever runs it, or compiles rdl anew for each process."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 os.environ.pop("RDL_CONFIG", None)
+
+if sys.dont_write_bytecode:  # nothing beside the sources, but the processes of one run share it
+    compiled = tempfile.mkdtemp(prefix="rdl-compiled-")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = compiled
+    root = Path(__file__).parents[1]
+    own = os.pathsep.join([str(root / "src"), os.environ.get("PYTHONPATH", "")])
+    every = "import httpx, rich.progress, rdl.api, rdl.cli.main, rdl.cli.commands.get"
+    subprocess.run(  # once, before any test that looks at the clock
+        [sys.executable, "-c", every], env=os.environ | {"PYTHONPATH": own}, timeout=60, check=True
+    )

@@ -7,12 +7,14 @@ TYPE_CHECKING = False  # `rdl --version` does not wait for typing
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Target, get, stream
+    from rdl.api import Session, Target
     from rdl.core.byterange import ByteRange
     from rdl.core.events import Result
+    from rdl.engine.remote_file import RemoteFile
     from rdl.errors import RdlError
+    from rdl.functions import get, open, reader, stream
     from rdl.looking import info, status
-    from rdl.options import Digest, Options
+    from rdl.options import Digest, LazyOptions, Options, Source
     from rdl.repairing import repair
     from rdl.verification import verify
 
@@ -20,28 +22,38 @@ _HOMES = {
     "ByteRange": "rdl.core.byterange",
     "Session": "rdl.api",
     "Target": "rdl.api",
-    "get": "rdl.api",
+    "get": "rdl.functions",
+    "open": "rdl.functions",
+    "reader": "rdl.functions",
+    "LazyOptions": "rdl.options",
+    "RemoteFile": "rdl.engine.remote_file",
     "Result": "rdl.core.events",
     "RdlError": "rdl.errors",
     "Digest": "rdl.options",
     "Options": "rdl.options",
+    "Source": "rdl.options",
     "info": "rdl.looking",
     "repair": "rdl.repairing",
     "status": "rdl.looking",
-    "stream": "rdl.api",
+    "stream": "rdl.functions",
     "verify": "rdl.verification",
 }
 __all__ = [
     "ByteRange",
     "Digest",
+    "LazyOptions",
     "Options",
     "RdlError",
+    "RemoteFile",
     "Result",
     "Session",
+    "Source",
     "Target",
     "__version__",
     "get",
     "info",
+    "open",
+    "reader",
     "repair",
     "status",
     "stream",

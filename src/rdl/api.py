@@ -1,46 +1,53 @@
-"""The front of the engine: a Session, and get() for one download.
+"""The front of the engine: a Session.
 
 Only this module names concrete transports and stores.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from rdl.core.digest import parse_digest
+from rdl.connecting import edges_of
 from rdl.core.events import Fact, Result, failed
-from rdl.core.names import name_from_url
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url, safe_text
 from rdl.core.transfer import Spec, Transfer
 from rdl.discovering import with_discovered
 from rdl.engine.crew import Crew
 from rdl.engine.driver import Driver
-from rdl.engine.reception import Edges, Place
+from rdl.engine.permits import Permits
+from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import Limits
 from rdl.engine.turns import Turns
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, names_page
-from rdl.options import NetworkOptions, Options, RangeSpec, SessionOptions
+from rdl.options import LazyOptions, NetworkOptions, Options, RangeSpec, SessionOptions, Source
 from rdl.remembered import Remembered
-from rdl.sources import as_given, ceilings, limited, mirrors_of, named, origin_of, renewal, unknown
+from rdl.sources import as_given, ceilings, limited, shown_url
 from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
 from rdl.storage.window import WindowStore
-from rdl.transport.base import Lineage, ResponseHead
 from rdl.transports import Transports
+
+if TYPE_CHECKING:
+    from rdl.core.describing import Info
+    from rdl.engine.remote_file import RemoteFile
+    from rdl.lazy_files import LazyFiles, Way
 
 Teller = Callable[[Fact], None]
 Networks = list[NetworkOptions]
@@ -49,9 +56,13 @@ Networks = list[NetworkOptions]
 class Target(Struct, frozen=True):
     """One download: from where, to where, how. `path` is the final name."""
 
-    url: str
+    url: str | Source
     path: Path
     options: Options = field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, Path):
+            raise UsageError("target", f"its path is to be a pathlib.Path, not {self.path!r}")
 
 
 class Session:
@@ -66,7 +77,8 @@ class Session:
         self._small = Remembered(self._read)
         self._transports = Transports()
         self._drivers: set[Driver] = set()
-        self._crew = Crew()
+        self._crew = Crew(self._transports.sweep)
+        self._files: LazyFiles | None = None
         self._lock = threading.Lock()
         self._interrupted: str | None = None
 
@@ -131,7 +143,7 @@ class Session:
 
     def stream(
         self,
-        url: str,
+        url: str | Source,
         options: Options | None = None,
         tell: Teller | None = None,
         ranges: Sequence[RangeSpec] = (),
@@ -146,7 +158,7 @@ class Session:
         digests = options.transfer.digests
         wanted: list[RangeSpec | None] = [*ranges] or [options.transfer.range]
         for one in wanted:
-            if one is not None and not _makes_sense(one):
+            if one is not None and not one.sensible:
                 raise UsageError("range", "it is empty, or begins before the file does")
         plain = replace(options, transfer=replace(options.transfer, digests=()))
 
@@ -167,6 +179,59 @@ class Session:
 
         return Stream(opener, wanted, digests, verify=options.transfer.verify)
 
+    def open(
+        self,
+        url: str | Source,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        options: Options | None = None,
+        lazy: LazyOptions | None = None,
+        tell: Teller | None = None,
+    ) -> RemoteFile:
+        """Open `url` to read of it here and there; nothing is asked before the first read.
+
+        What is fetched is kept, and continued by a later run: at `path`, which is the file's name
+        when all of it is here, or in the folder `cache`; without either in memory. Those who open
+        the same in the same way share it, and `tell` of the first of them hears facts, from another
+        thread.
+        """
+        from rdl.lazy_files import LazyFiles, Way
+        from rdl.opening import Means
+
+        with self._lock:
+            if self._files is None:
+                check, permits = partial(self.checker, None, ""), Permits(self.options.connections)
+                works = self._discovered, self._edges, self._begin, self._over
+                self._files = LazyFiles(Means(*works, check, permits))
+        where = None if path is None else Path(path), None if cache is None else Path(cache)
+        way = Way(url, *where, options or Options(), lazy or LazyOptions())
+        return self._files.open(way, open_again, tell)
+
+    def info(self, url: str, options: Options | None = None) -> Info:
+        """As rdl.info, over the connections of this session."""
+        from rdl.looking import info
+
+        url, options = as_given(url, options or Options(), whole=False)
+        transport = self._transports.take(options.network)
+        try:
+            return info(url, transport=transport)
+        finally:
+            self._transports.done((options.network,))
+
+    def _begin(
+        self, transfer: Transfer, edges: Edges, options: Options, tell: Teller | None = None
+    ) -> Driver:
+        driver = Driver(transfer, edges, options.file, tell, self._crew)
+        self._drivers.add(driver)
+        if self._interrupted is not None:
+            driver.signal(self._interrupted)
+        return driver
+
+    def _over(self, driver: Driver, networks: Networks) -> None:
+        self._drivers.discard(driver)
+        self._transports.done(networks)
+
     def _pass(self, url: str, options: Options, spec: Spec, tell: Teller | None) -> Passage:
         store = WindowStore(spec.window or 0)
         passage, transfer = Passage(store, spec.window or 0), Transfer(spec)
@@ -175,28 +240,24 @@ class Session:
             edges,
             deliver=passage.deliver,
             report=REPORT,
-            awaited=passage.awaited,
+            awaited=passage.awaits,
+            volatile=True,
             reader=passage,
         )
-        driver = Driver(transfer, edges, options.file, tell, self._crew)
-        self._drivers.add(driver)
-
-        def ended() -> None:
-            self._drivers.discard(driver)
-            self._transports.done(networks)
-
-        passage.run(driver, transfer, ended)
-        if self._interrupted is not None:
-            driver.signal(self._interrupted)
+        driver = self._begin(transfer, edges, options, tell)
+        passage.run(driver, transfer, partial(self._over, driver, networks))
         return passage
 
     def _as_given(
-        self, url: str, options: Options, name: str = "", *, whole: bool = True
+        self, url: str | Source, options: Options, name: str = "", *, whole: bool = True
     ) -> tuple[str, Options]:
         """With the digests that are to be found; none is of a part."""
         whole = whole and options.transfer.range is None
         url, options = as_given(url, options, whole=whole)
         return url, with_discovered(url, name, options, self._small.read, whole=whole)
+
+    def _discovered(self, url: str, options: Options) -> Options:
+        return with_discovered(url, "", options, self._small.read, whole=True)
 
     def _read(self, url: str, options: Options) -> bytes:
         with self.stream(url, options) as stream:
@@ -210,7 +271,9 @@ class Session:
             driver.signal(signal)
 
     def close(self) -> None:
-        """End what still runs, and close every connection."""
+        """End what still runs, close lazy files and every connection."""
+        if self._files is not None:
+            self._files.close()
         for driver in tuple(self._drivers):
             driver.signal("SIGTERM")
         self._transports.close()
@@ -224,7 +287,7 @@ class Session:
 
     def _outcome(self, target: Target, tell: Teller) -> Result:
         """What became of a target, whatever happened."""
-        result = Result(redact_url(target.url), str(target.path))
+        result = Result(shown_url(target.url), str(target.path))
         resumable: bool | None = None
         try:
             if self._interrupted is not None:
@@ -260,22 +323,7 @@ class Session:
         )
         try:
             remembered = landing.open(store, tell)
-            transfer = Transfer(
-                Spec(
-                    shown,
-                    str(target.path),
-                    options.transfer,
-                    secrets.randbits(32),
-                    page_name=landing.page_name(url),
-                    remembered=remembered,
-                    existing=landing.existing,
-                    dry_run=options.dry_run,
-                    adopted=landing.adopted,
-                    renewable=options.renew is not None,
-                    mirrors=landing.urls[1:],
-                    lead=landing.lead,
-                )
-            )
+            transfer = Transfer(landing.spec(url, remembered))
             edges, networks = self._edges(url, options, store)
             try:
                 result, error = self._drive(Driver(transfer, edges, options.file, tell, self._crew))
@@ -286,6 +334,7 @@ class Session:
         except BaseException:
             with suppress(RdlError):
                 store.close()
+            landing.leave(done=False)
             raise
         try:
             store.close(discard=result.reason == "unchanged")
@@ -294,6 +343,7 @@ class Session:
                 raise
             landing.warn(f"what is here could not be kept: {late}", tell)
             result = replace(result, resumable=False)
+        landing.leave(done=error is None)
         return result, error
 
     def checker(self, max_time: float | None, what: str) -> Callable[[], None]:
@@ -318,75 +368,33 @@ class Session:
             self._drivers.discard(driver)
 
     def _edges(self, url: str, options: Options, store: Store) -> tuple[Edges, Networks]:
-        """What a transfer works with; _done_with() is to follow."""
-        networks = [options.network]
-        transport = self._transports.take(options.network)
-        rate, requests = self._limits.of(url, options.limits)
-
-        def place(one: str, network: NetworkOptions, lineage: Lineage | None = None) -> Place:
-            networks.append(network)
-            _, own = self._limits.of(one, None)
-            return Place(one, lineage, transport=self._transports.take(network), requests=own)
-
-        def seek(head: ResponseHead, public: bool) -> list[Place]:
-            network = unknown(options.network)
-            urls = named(head, url, options)
-            return [place(one, network, Lineage(origin_of(one), public)) for one in urls]
-
-        edges = Edges(
-            url,
-            transport,
-            store,
-            rate,
-            requests,
-            renew=renewal(url, options),
-            mirrors=tuple(place(*one) for one in mirrors_of(url, options)),
-            named=seek,
-        )
-        return edges, networks
+        return edges_of(url, options, store, self._transports, self._limits)
 
 
-def _makes_sense(range: RangeSpec) -> bool:
-    if range.suffix is not None:
-        return range.suffix > 0
-    return range.start >= 0 and (range.stop is None or range.stop > range.start)
+_session: tuple[int, Session] | None = None
+_lock = threading.Lock()
 
 
-def get(
-    url: str,
-    path: str | os.PathLike[str] | None = None,
-    *,
-    sha256: str | None = None,
-    connections: int | None = None,
-    options: Options | None = None,
-    tell: Teller | None = None,
-) -> Result:
-    """Download `url` completely to `path` (default: the last segment of the URL's path).
-
-    Resumes what an earlier call left. `sha256`: hex digest that the file must have;
-    `connections`: at most so many. Raises an RdlError; its class says what may be done next.
-    """
-    options = options or Options()
-    transfer = options.transfer
-    if sha256 is not None:
-        digest = parse_digest(f"sha256:{sha256}")
-        transfer = replace(transfer, digests=(*transfer.digests, digest))
-    if connections is not None:
-        transfer = replace(transfer, connections=connections)
-    name = Path(path) if path is not None else Path(name_from_url(url))
-    with Session() as session:
-        return session.get(Target(url, name, replace(options, transfer=transfer)), tell)
+def shared_session() -> Session:
+    """Of all who open without one of their own, in this process."""
+    global _session
+    with _lock:
+        if _session is None or _session[0] != os.getpid():
+            _session = os.getpid(), Session()
+            atexit.register(_close, *_session)
+        return _session[1]
 
 
-@contextmanager
-def stream(
-    url: str,
-    range: tuple[int, int | None] | RangeSpec | None = None,
-    *,
-    options: Options | None = None,
-) -> Iterator[Stream]:
-    """Read `url`, or the bytes [start, stop) of it (stop None: to the end), in order:
-    `with rdl.stream(url) as remote: head = remote.read(100)`."""
-    part = RangeSpec(range[0], range[1]) if isinstance(range, tuple) else range
-    with Session() as session, session.stream(url, options, None, (part,) if part else ()) as own:
-        yield own
+def _close(process: int, session: Session) -> None:
+    """A fork has the connections of its parent."""
+    if process == os.getpid():
+        session.close()
+
+
+def open_again(way: Way, at: int) -> RemoteFile:
+    """A lazy file that was pickled."""
+    file = shared_session().open(
+        way.url, way.path, cache=way.cache, options=way.options, lazy=way.lazy
+    )
+    file.seek(at)
+    return file

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from rdl.core.digest import HEX_DIGITS, agreeing, parse_digest, parse_sums
+from rdl.core.file_url import is_file_url
 from rdl.core.link_field import MOST as MOST_MIRRORS
 from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment
@@ -26,6 +27,7 @@ from rdl.errors import (
     DigestMismatch,
     DigestMissing,
     HTTPStatusError,
+    LocalFileError,
     NetworkError,
     OutOfTime,
     PolicyError,
@@ -34,8 +36,8 @@ from rdl.errors import (
 )
 from rdl.options import BlockDigests, Digest, NetworkOptions, Options, TransferOptions
 from rdl.remembered import Read
-from rdl.sources import unknown
-from rdl.transport.urls import origin, parse_url, split_userinfo
+from rdl.sources import origin_of, unknown
+from rdl.transport.urls import parse_url, split_userinfo
 
 MOST = 8 << 20
 """Bytes of a sums file, and of what GitHub says of a release."""
@@ -69,7 +71,7 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
     name in the URL or else by `name`; without any, with one that is looked for, where the `whole`
     file is wanted. The time that this takes is part of --max-time."""
     transfer, begun = options.transfer, time.monotonic()
-    looks = whole and not options.sums and not transfer.digests
+    looks = whole and not (options.sums or transfer.digests or options.source)
     looks = looks and transfer.verify in ("discover", "require")
     if options.dry_run or not (looks or options.sums):
         return options
@@ -108,7 +110,7 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
 def _named(sums: str, url: str, name: str, options: Options, read: Read) -> Digest:
     """What the sums file at the URL `sums` has for the file."""
     shown = safe_text(redact_url(sums))
-    same = origin(parse_url(sums)) == origin(parse_url(url))
+    same = origin_of(sums) == origin_of(url)
     network = options.network if same else unknown(options.network)
     transfer = TransferOptions(connections=1, max_filesize=MOST, verify="off")
     transfer = replace(transfer, retry=options.transfer.retry)
@@ -159,7 +161,7 @@ def _of_metalink(data: bytes, beside: str, url: str, name: str) -> Found | None:
     same = [one for one in files if one.name == name] or files
     if len(same) != 1 or not same[0].digests:
         return None
-    strongest, own = same[0].digests[0], parse_url(url)
+    strongest, own = same[0].digests[0], None if is_file_url(url) else parse_url(url)
     mirrors = [one for one in same[0].urls if _usable(one) and parse_url(one) != own]
     digest = Published(strongest.algorithm, strongest.hex, beside)
     return Found(digest, same[0].blocks, tuple(mirrors[:MOST_MIRRORS]))
@@ -199,7 +201,7 @@ def _small(url: str, network: NetworkOptions, options: Options, read: Read) -> b
     try:
         limits = options.limits if network is options.network else None
         return read(url, Options(network=network, transfer=transfer, limits=limits))
-    except (HTTPStatusError, AuthError, PolicyError, ProtocolError):
+    except (HTTPStatusError, AuthError, PolicyError, ProtocolError, LocalFileError):
         return b""
     except OutOfTime:
         limit = options.transfer.max_time

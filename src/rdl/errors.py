@@ -50,10 +50,27 @@ class RdlError(Exception):
     reason: ClassVar[str] = "internal"
     permanent: bool = True
     resumable: bool = False
+    delay: float | None = None
+    """Seconds after which it may be tried again, where the source says so."""
 
     def __init__(self, what: str, why: str = "", *, hint: str = "") -> None:
         super().__init__(f"{what}: {why}" if why else what)
         self.what, self.why, self.hint = what, why, hint
+
+    def __copy__(self) -> RdlError:
+        """The same, to be raised in another thread: a traceback belongs to one."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        twin.__cause__ = self.__cause__
+        return twin
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as it is, whatever its class is made of: processes hand errors on."""
+        return _like, (type(self), self.args), self.__dict__
+
+
+def _like(kind: type[RdlError], args: tuple[object, ...]) -> RdlError:
+    return kind.__new__(kind, *args)
 
 
 class UsageError(RdlError):
@@ -69,9 +86,16 @@ class LocalFileError(RdlError):
 
 
 class NetworkError(RdlError):
-    """Name, connect, reset, timeout or stall."""
+    """Name, connect, reset, timeout or stall; `delay`: not to be tried again before so many
+    seconds are over."""
 
     exit_code, reason, permanent, resumable = ExitCode.NETWORK, "network", False, True
+
+    def __init__(
+        self, what: str, why: str = "", *, hint: str = "", delay: float | None = None
+    ) -> None:
+        super().__init__(what, why, hint=hint)
+        self.delay = delay
 
 
 class TLSError(RdlError):
@@ -101,6 +125,12 @@ class PolicyError(RdlError):
     """Refused on purpose: a redirect, a page, a size."""
 
     exit_code, reason = ExitCode.POLICY, "policy"
+
+
+class ArchiveError(RdlError):
+    """An archive that is none, or damaged, or what is asked of it is refused."""
+
+    exit_code, reason = ExitCode.POLICY, "archive"
 
 
 class HTTPStatusError(RdlError):

@@ -6,10 +6,13 @@ Decides whether there is anything to do; touches nothing.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result, Warned
@@ -17,12 +20,14 @@ from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.proving import proof_of
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
+from rdl.core.spec import Spec
 from rdl.core.text import redact_url
 from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Header, Saved
 from rdl.storage.copying import copy_to_part
-from rdl.storage.disk import Disk, as_ours
+from rdl.storage.disk import Disk, FileStat, as_ours
+from rdl.storage.foreign import Foreign, find_foreign, give_back, remove_aside
 from rdl.storage.inspecting import read_partial
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
@@ -61,11 +66,16 @@ class Landing:
         self.existing: Representation | None = None
         self.adopted: tuple[ByteRange, ...] = ()
         """Bytes of unknown origin in the part file, with --continue."""
+        self._stood: FileStat | None = None
+        """What was at the name at first."""
+        self._moved = False
+        """Another program's state was put aside."""
 
     def already_there(self) -> Result | None:
         """The result when nothing need be fetched. Raises TargetExists with --no-clobber and
         LocalFileError where the name belongs to something that is no plain file."""
-        if not self._is_file():
+        self._stood = self._standing()
+        if self._stood is None:
             return None
         if self._options.file.no_clobber and not self._options.dry_run:
             raise TargetExists(str(self._path), "it exists, and --no-clobber was given")
@@ -74,8 +84,25 @@ class Landing:
         if self._options.transfer.digests:
             return self._by_digest()
         if self._options.transfer.verify != "require":  # its answer would carry no digest
-            self.existing = self._published()
+            self.existing = self.noted()
         return None
+
+    def spec(self, url: str, remembered: Remembered | None) -> Spec:
+        """The transfer that is to land here."""
+        return Spec(
+            self._url,
+            str(self._path),
+            self._options.transfer,
+            secrets.randbits(32),
+            page_name=self.page_name(url),
+            remembered=remembered,
+            existing=self.existing,
+            dry_run=self._options.dry_run,
+            adopted=self.adopted,
+            renewable=self._options.renew is not None,
+            mirrors=self.urls[1:],
+            lead=self.lead,
+        )
 
     def sweep(self) -> None:
         """Where nothing need be fetched: remove what a run that was killed while it published left
@@ -88,6 +115,7 @@ class Landing:
             here, part, index = (
                 self._disk.stat(folder, name) for name in (names.target, names.part, names.index)
             )
+            remove_aside(self._disk, folder, names)
         except OSError:  # the file is right: its neighbours are no reason to fail
             return
         finally:
@@ -103,14 +131,15 @@ class Landing:
         """Open the store; what of an earlier run is to be continued."""
         if self._options.dry_run:
             return self._looked_at()
-        copied = self._copy_partial()
+        foreign = self._foreign()
+        copied = self._copy_partial(foreign, tell)
         saved = store.open()
         if copied:
             store.disposable = True
         self.adopted = store.adoptable()
-        here = bool(self.adopted)
+        here = bool(self.adopted or foreign)
         if self._options.file.adopt and self.existing is None and saved is None:
-            here = here or self._is_file()
+            here = here or self._standing() is not None
         if here and not self._options.transfer.digests:
             self.warn("without a digest nothing proves the old bytes; all is fetched", tell)
         if store.damage:
@@ -125,6 +154,21 @@ class Landing:
         if saved.damaged:
             self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)
         return _remembered(saved)
+
+    def leave(self, *, done: bool) -> None:
+        """When the store is closed: the state of another program that was put aside goes when
+        FILE is `done`; it has its name again when this run took that, FILE is still the same, and
+        no part file is kept."""
+        if self._stood is None or self._options.dry_run:
+            return
+        names = Names.of(self._path)
+        with suppress(OSError):  # the folder is gone
+            folder = self._disk.open_folder(self._path.parent)
+            if done:
+                remove_aside(self._disk, folder, names)
+            elif self._moved and self._stood.same_file(self._disk.stat(folder, names.target)):
+                give_back(self._disk, folder, names)
+            self._disk.close(folder)
 
     def _looked_at(self) -> Remembered | None:
         """For a plan: what would be continued, read without touching it."""
@@ -157,15 +201,33 @@ class Landing:
                 return True
         return header.representation.distinctive
 
-    def _copy_partial(self) -> bool:
+    def _foreign(self) -> Foreign | None:
+        """What another program began, with --continue."""
+        if self._options.file.adopt and self.existing is None:
+            return find_foreign(self._disk, self._path)
+        return None
+
+    def _copy_partial(self, foreign: Foreign | None, tell: Teller | None) -> bool:
         """With --continue FILE itself may be a partial: it is copied to where partials stand.
 
         Only with a digest of the whole (which has not matched FILE), and where no partial
         stands yet. Whether it was.
         """
-        if self._adopts() and self._is_file():
+        adopts = self._adopts()
+        if foreign is None:
+            if not adopts or self._standing() is None:
+                return False
             return copy_to_part(self._disk, self._path, self._check)
-        return False
+        if adopts and foreign.damage:
+            text = f"{foreign.state} was not usable ({foreign.damage}); all but zeros is taken"
+            self.warn(text, tell)
+        if not adopts:  # then the state only makes place
+            if foreign.in_the_way is None:
+                return False
+            foreign = replace(foreign, claims=())
+        copied = copy_to_part(self._disk, self._path, self._check, foreign)
+        self._moved = copied and foreign.in_the_way is not None
+        return copied
 
     def _adopts(self) -> bool:
         transfer = self._options.transfer
@@ -180,10 +242,11 @@ class Landing:
         """Whether the URL or the target names a web page, so that a page is what is wanted."""
         return names_page(url) or self._path.suffix.lower() in PAGES
 
-    def _is_file(self) -> bool:
+    def _standing(self) -> FileStat | None:
+        """The file at the name. Raises LocalFileError when it is none."""
         folder = self._folder()
         if folder is None:
-            return False
+            return None
         try:
             found = self._disk.stat(folder, self._path.name)
         except OSError as error:
@@ -193,7 +256,7 @@ class Landing:
         if found is not None and found.kind != "file":
             kind = "a symlink" if found.kind == "link" else "not a regular file"
             raise LocalFileError(str(self._path), f"it is {kind}, and stays untouched")
-        return found is not None
+        return found
 
     def _folder(self) -> int | None:
         try:
@@ -245,7 +308,7 @@ class Landing:
                 self._disk.close(folder)
         return {name: one.hexdigest() for name, one in hashes.items()}, size
 
-    def _published(self) -> Representation | None:
+    def noted(self) -> Representation | None:
         """The validators that the file was published with, while it is still as it was."""
         facts = read_published(self._path, self._disk)
         whole = self._options.transfer.range is None

@@ -1,6 +1,6 @@
 """Looking without fetching or changing anything: what a server says, what is on disk.
 
-One request (a second, plain one where the first is refused as a range); no body is read.
+One request (a second, plain one where the first is refused as a range); no body is waited for.
 The network is imported only when it is asked: httpx takes longer than a look at the disk.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,8 @@ from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url
-from rdl.errors import LocalFileError, ProtocolError, RdlError
-from rdl.options import NetworkOptions
+from rdl.errors import LocalFileError, NetworkError, ProtocolError, RdlError
+from rdl.options import NetworkOptions, Options, Source
 from rdl.storage.clearing import Leftover, remove, survey
 from rdl.storage.disk import Disk, told
 from rdl.storage.inspecting import Partial as OnDisk
@@ -43,7 +43,7 @@ from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import check_target, read_published
 
 if TYPE_CHECKING:
-    from rdl.transport.base import Transport
+    from rdl.transport.base import Exchange, Transport
 
 Pair = tuple[int, int]
 FIRST_BYTE, PLAIN = Ask(0, 1), Ask(ranged=False)
@@ -99,27 +99,33 @@ class Listing(Struct, frozen=True):
 
 
 def info(
-    url: str, network: NetworkOptions | None = None, *, transport: Transport | None = None
+    url: str | Source,
+    network: NetworkOptions | None = None,
+    *,
+    transport: Transport | None = None,
 ) -> Info:
-    """What the server says of the file at `url`, by a request for its first byte whose body
-    is not read. Raises RdlError as a download would, but tries only once.
+    """What the server says of the file at `url`, by a request for its first byte, which is
+    not waited for. Raises RdlError as a download would, but tries only once.
 
     A range is asked for because that is answered as in a download; HEAD is often refused or
     answered by somebody else. `transport`: where to ask; it stays open.
     """
+    from rdl.sources import addressed, check_given
     from rdl.transport.urls import split_userinfo
 
+    url, options = addressed(url, Options())
+    check_given(url, options.source)
     url, user, password = split_userinfo(url)
     network = network or NetworkOptions()
     if user is not None and network.user is None:
         network = replace(network, user=user, password=password)
     if transport is not None:
         return _ask(url, transport)
-    from rdl.transport.client import HttpTransport
+    from rdl.transports import Transports
 
-    own = HttpTransport(network)
+    own = Transports()
     try:
-        return _ask(url, own)
+        return _ask(url, own.take(network, options.source))
     finally:
         own.close()
 
@@ -141,9 +147,19 @@ def _head(url: str, transport: Transport, ask: Ask) -> ResponseHead:
     field = ask.range_field
     exchange = transport.open(Request(url, (("Range", field),) if field else ()))
     try:
+        if exchange.head.get("content-length") == "1":
+            _pass_by(exchange)
         return exchange.head
     finally:
         exchange.close()
+
+
+def _pass_by(exchange: Exchange) -> None:
+    """The byte that was asked for, if it is here already: then the connection serves again."""
+    view = memoryview(bytearray(1))
+    with suppress(NetworkError):  # what was asked for is the head
+        while exchange.ready() and exchange.readinto(view):
+            pass
 
 
 def _described_by(verdict: Verdict, url: str) -> Representation:
@@ -208,7 +224,7 @@ def _of_partial(path: Path, found: OnDisk) -> Status:
     missing = gaps(found.present, span) if span is not None else ()
     return Status(
         path=str(path),
-        url=redact_url(header.url),
+        url=redact_url(header.url) or None,
         length=about.total,
         block_size=header.block_size,
         bytes_present=sum(map(len, found.present)),

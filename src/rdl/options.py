@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
@@ -63,6 +63,13 @@ class RangeSpec(Struct, frozen=True):
     stop: int | None = None
     suffix: int | None = None
 
+    @property
+    def sensible(self) -> bool:
+        """Whether some file has such a range."""
+        if self.suffix is not None:
+            return self.suffix > 0
+        return self.start >= 0 and (self.stop is None or self.stop > self.start)
+
 
 class TransferOptions(Struct, frozen=True):
     """How a row of blocks is filled."""
@@ -90,6 +97,24 @@ class TransferOptions(Struct, frozen=True):
     """Digests of the blocks of the whole file; each block is checked when it is here."""
 
 
+class LazyOptions(Struct, frozen=True):
+    """How a row is filled of which only what is read is asked for."""
+
+    block: int = 64 << 10
+    """Requests begin and end at multiples of it."""
+    least: int = 128 << 10
+    """A request is for so many bytes at least."""
+    max_jump: int = 512 << 10
+    """A reader that goes forward by no more than this still reads in a row, and bytes that come
+    within it are waited for; what lies in between is kept."""
+    read_ahead: int = 8 * MiB
+    """At most so much is fetched ahead of one who reads in a row."""
+    fill: bool = False
+    """Fetch the rest too, while nobody reads."""
+    keep: int = 256 * MiB
+    """Without a path: so much is kept in memory."""
+
+
 class FileOptions(Struct, frozen=True):
     """What happens to the files on disk."""
 
@@ -110,6 +135,47 @@ class HostLimits(Struct, frozen=True):
     limit_requests: float | None = None
 
 
+class Source(Protocol):
+    """Bytes of the caller's, in place of a URL: what rdl does with a server's it does with them.
+
+    All of it may be called from several threads at the same time. Where it cannot be read now, it
+    raises NetworkError (tried again, after `delay` seconds where that is given); any other error
+    ends the download, what is no RdlError as ProtocolError. Attributes may be properties.
+    """
+
+    @property
+    def name(self) -> str:
+        """The same for the same bytes in every process: by it a later run finds its partial.
+        Its last segment is the default name of the file."""
+        ...
+
+    @property
+    def validator(self) -> str | None:
+        """Another one when the bytes are others. It is compared after each read. None: parts
+        cannot be joined, so it is read as one stream and not resumed, unless a digest decides."""
+        ...
+
+    @property
+    def block_size(self) -> int | None:
+        """In bytes, 16 MiB at most: each read begins at a multiple of it and is a whole number of
+        blocks long, but for the end of the file. None: any."""
+        ...
+
+    @property
+    def digest(self) -> str | None:
+        """Of all bytes, like "sha256:HEX"; counts as what a server publishes does."""
+        ...
+
+    def size(self) -> int:
+        """The number of bytes."""
+        ...
+
+    def read(self, offset: int, view: memoryview, /) -> int:
+        """Fill `view` with the bytes from `offset` on, which all exist; returns how many these
+        are: whole blocks, else at least one byte. `view` is not to be kept."""
+        ...
+
+
 class Options(Struct, frozen=True):
     """Everything about one download."""
 
@@ -125,6 +191,8 @@ class Options(Struct, frozen=True):
     """Such as the server names; used only where a digest decides."""
     limits: HostLimits | None = None
     """In place of those of the session."""
+    source: Source | None = None
+    """Whose bytes these are, where a Source was given in place of a URL."""
     renew: Callable[[str], str] | None = None
     """Given the URL as it was given, returns a new one of the same file when that has had its
     time. Called in a thread of its own; it may raise an RdlError, which ends the download."""
@@ -136,3 +204,5 @@ class SessionOptions(Struct, frozen=True):
     limit_rate: int | None = None
     limit_requests: float | None = None
     parallel: int = 4
+    connections: int = 10
+    """Of all lazy files together."""

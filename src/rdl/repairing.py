@@ -31,7 +31,8 @@ from rdl.errors import (
     TargetExists,
     UsageError,
 )
-from rdl.options import Digest, FileOptions, Options, RangeSpec
+from rdl.options import Digest, FileOptions, Options, RangeSpec, Source
+from rdl.sources import addressed
 from rdl.storage.copying import (
     PRIVATE,
     PRIVATE_DIGITS,
@@ -50,7 +51,7 @@ STEP = 1 << 20
 
 def repair(
     path: str | os.PathLike[str],
-    url: str,
+    url: str | Source,
     digest: str | Digest | Iterable[str | Digest],
     *,
     range: RangeSpec | tuple[int, int | None] | None = None,
@@ -70,13 +71,14 @@ def repair(
 
 def repair_with(
     session: Session,
-    url: str,
+    url: str | Source,
     checks: Sequence[Check],
     options: Options | None = None,
     tell: Teller | None = None,
 ) -> Result:
     """repair() of one file by all these checks of it."""
-    options, path = options or Options(), checks[0].path
+    path = checks[0].path
+    url, options = addressed(url, options or Options())
     if path.name.endswith(PART):
         raise UsageError(str(path), "name the file itself, not its part file")
     if any(check.range is None for check in checks):

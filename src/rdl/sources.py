@@ -13,12 +13,14 @@ from msgspec.structs import replace
 
 from rdl.core.digest import agreeing, digests_in_fragment
 from rdl.core.fields import ResponseHead
+from rdl.core.file_url import is_file_url, path_of
 from rdl.core.link_field import linked
 from rdl.core.text import redact_url, safe_text
 from rdl.engine.reception import Place
 from rdl.errors import AuthError, RdlError, UsageError
-from rdl.options import Digest, NetworkOptions, Options
+from rdl.options import Digest, NetworkOptions, Options, Source
 from rdl.transport.base import Lineage
+from rdl.transport.own import url_of
 from rdl.transport.urls import origin, parse_url, split_userinfo
 
 WHAT = "the renewed URL"
@@ -27,12 +29,36 @@ MOST_CONNECTIONS, ORIGIN_BUDGET = 8, 16
 """To one file, and to one server for all files of a list."""
 
 
-def as_given(url: str, options: Options, *, whole: bool) -> tuple[str, Options]:
+def addressed(url: str | Source, options: Options) -> tuple[str, Options]:
+    """A Source of the caller's goes with the options, and is called by a URL from there on."""
+    if isinstance(url, str):
+        return url, options
+    return url_of(url), replace(options, source=url)
+
+
+def shown_url(url: str | Source) -> str:
+    """The URL without secrets, as people may see it, also that of a Source."""
+    try:
+        return redact_url(url if isinstance(url, str) else url_of(url))
+    except UsageError:  # it has no name, and will be refused
+        return "source"
+
+
+def check_given(url: str, source: Source | None = None) -> None:
+    """A URL that the user wrote may name a local file. Raises UsageError."""
+    if is_file_url(url):
+        path_of(url)
+    elif source is None or url != url_of(source):
+        parse_url(url)
+
+
+def as_given(url: str | Source, options: Options, *, whole: bool) -> tuple[str, Options]:
     """The URL without its login, which belongs to the request and to no name, file or message;
     and, where the `whole` file is wanted, the digests of its fragment. Raises UsageError."""
-    parse_url(url)
+    url, options = addressed(url, options)
+    check_given(url, options.source)
     for mirror in options.mirrors:
-        parse_url(mirror)
+        check_given(mirror)
         if split_userinfo(mirror)[1] is not None:
             why = "a login in its URL is not used"
             raise UsageError(f"mirror {redact_url(mirror)}", why, hint="netrc may hold it")
@@ -53,7 +79,7 @@ def _with_fragment(url: str, given: tuple[Digest, ...]) -> tuple[Digest, ...]:
         raise UsageError("the URL", why) from None
 
 
-def ceilings(urls: Sequence[str], abreast: int) -> list[int]:
+def ceilings(urls: Sequence[str | Source], abreast: int) -> list[int]:
     """How many connections each target of a list may have, where nobody said: those of one origin
     that run at the same time share its budget."""
     origins = [_server(url) for url in urls]
@@ -70,7 +96,9 @@ def limited(options: Options, most: int) -> Options:
     return replace(options, transfer=replace(transfer, ceiling=most))
 
 
-def _server(url: str) -> str:
+def _server(url: str | Source) -> str:
+    if not isinstance(url, str):
+        return ""
     try:
         return urlsplit(url).netloc.rpartition("@")[2].lower()
     except ValueError:  # it will be refused
@@ -80,7 +108,7 @@ def _server(url: str) -> str:
 def _abroad(url: str, given: str, network: NetworkOptions) -> NetworkOptions:
     """How to ask for `url`, when the login and the private fields are of the URL `given`. What
     says itself for which host it is (netrc, cookies) goes there all the same."""
-    if origin(parse_url(url)) == origin(parse_url(given)):
+    if origin_of(url) == origin_of(given):
         return network
     return replace(network, headers=(), user=None, password=None, cert=None, key=None)
 
@@ -95,7 +123,7 @@ def named(head: ResponseHead, given: str, options: Options) -> list[str]:
     None that is told to be one already, or leads from https to http."""
     found = [*options.found_mirrors, *linked(head.all("link"), head.url or given).mirrors]
     network, known, urls = options.network, {given, *options.mirrors}, list[str]()
-    secure = parse_url(given).scheme == "https"
+    secure = origin_of(given).startswith("https:")
     for url in dict.fromkeys(found):
         try:
             scheme = parse_url(url).scheme
@@ -109,9 +137,20 @@ def named(head: ResponseHead, given: str, options: Options) -> list[str]:
     return urls[:MOST_NAMED]
 
 
+def found_of(
+    head: ResponseHead, given: str, options: Options, *, public: bool
+) -> list[tuple[str, NetworkOptions, Lineage]]:
+    """Those, and how to ask them: nothing of the user goes there, and from a `public` server none
+    leads to a private address."""
+    network = unknown(options.network)
+    urls = named(head, given, options)
+    return [(url, network, Lineage(origin_of(url), public)) for url in urls]
+
+
 def origin_of(url: str) -> str:
-    """Scheme, host and port."""
-    return origin(parse_url(url))
+    """Scheme, host and port; of what is on no server the scheme alone."""
+    scheme = url.partition(":")[0].lower()
+    return origin(parse_url(url)) if scheme in ("http", "https") else scheme
 
 
 def unknown(network: NetworkOptions) -> NetworkOptions:
@@ -137,7 +176,7 @@ def renewal(given: str, options: Options) -> Callable[[], Place] | None:
     def renewed() -> Place:
         try:
             url, user, _ = split_userinfo(str(renew(given)))
-            parse_url(url)
+            check_given(url)
         except UsageError as error:
             raise AuthError(WHAT, error.why) from error
         except RdlError:
@@ -146,6 +185,7 @@ def renewal(given: str, options: Options) -> Callable[[], Place] | None:
             raise AuthError(WHAT, f"could not be made: {safe_text(repr(bug), 200)}") from bug
         if user is not None:
             raise AuthError(WHAT, "it contains a login, which is not taken from there")
-        return Place(url, Lineage(origin(parse_url(given))), led=True)
+        lineage = None if is_file_url(url) else Lineage(origin_of(given))
+        return Place(url, lineage, led=True)
 
     return renewed

@@ -71,7 +71,7 @@ def test_what_is_refused(tmp_path: Path, text: str, code: int, why: str) -> None
     ("words", "why"),
     [
         (["--base-url", "http://h/", "http://h/f"], "useless without -i"),
-        (["--base-url", "ftp://h/", "-i", "x"], "not an http or https URL"),
+        (["--base-url", "ftp://h/", "-i", "x"], "not an http, https or file URL"),
         (["--base-url", "http://h/?q=1", "-i", "x"], "neither query nor fragment"),
     ],
 )

@@ -384,7 +384,7 @@ def test_a_hostile_file_is_shown_harmlessly(rdl: Rdl, config: Path) -> None:
         (["config", "set"], "action: 'set' is not one of 'show', 'path'"),
         (["config", "path", U], "config path: takes neither URL nor --json"),
         (["config", "show", U, U], "config show: one URL, not 2"),
-        (["config", "show", "ok"], "ok: not an http or https URL"),
+        (["config", "show", "ok"], "ok: not an http, https or file URL"),
     ],
 )
 def test_wrong_words(rdl: Rdl, config: Path, words: list[str], line: str) -> None:

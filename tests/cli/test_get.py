@@ -252,10 +252,10 @@ def test_a_list(rdl: Rdl, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"http://h/a\nnonsense\n", "list:2: nonsense: not an http or https URL"),
+        (b"http://h/a\nnonsense\n", "list:2: nonsense: not an http, https or file URL"),
         (b"http://h/a\n\n  out\n", "list:3: 'out' is not NAME=VALUE"),
         (b"http://h/a\tout=\n", "list:1: 'out' is not NAME=VALUE"),
-        (b"http://h/a\tmirror=g/a\n", "list:1: mirror=g/a: not an http or https URL"),
+        (b"http://h/a\tmirror=g/a\n", "list:1: mirror=g/a: not an http, https or file URL"),
         (b"http://h/a\n mirror=http://u:canary@g/a\n", "list:2: mirror=http://g/a: no login"),
         (b"http://h/a\tsplit=5\n", "list:1: unknown name 'split='"),
         (b"http://h/a\tout=b\tout=c\n", "list:1: out= is given twice"),

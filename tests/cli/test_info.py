@@ -186,7 +186,7 @@ def test_credentials_and_fields_go_out(rdl: Rdl) -> None:
     ("arguments", "said"),
     [
         ([], "no URL given"),
-        (["ftp://h/a"], "not an http or https URL"),
+        (["ftp://h/a"], "not an http, https or file URL"),
         (["http://h/a", "-4", "-6"], "contradict"),
         (["http://h/a", "--sha256", "0" * 64], "no such option"),
     ],

@@ -28,6 +28,7 @@ SECTIONS = {
     "info": "`info`",
     "status": "`status`",
     "setting": "`setting`",
+    "member": "`member`",
 }
 assert rdl.api.Session
 assert rdl.verification.Verifier, "the imports make every kind of error known"

@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator
 
 from rdl.cli.main import main
 from rdl.errors import ExitCode
-from tests.scenarios.coded import KiB, MiB
+from tests.doors.packing import Entry, link, made_tar, zip_of
+from tests.scenarios.coded import Holding, KiB, MiB
 from tests.scenarios.coded import Origin as Coded
 from tests.support.json_schema import (
     KINDS,
@@ -155,11 +156,24 @@ def checks(folder: Path) -> Iterator[Ended]:
         yield run("config", "show", "--json")
 
 
+def archives(folder: Path) -> Iterator[Ended]:
+    """What is in a zip and in a tar, and one member of each."""
+    packed = zip_of(Entry(), Entry(b"never", b"", central={"stamp": 0}))
+    with closing(Holding(data=packed)) as origin:
+        yield run("ls", origin.url, "--json")
+        yield get(origin.url, folder / "f", "--member", "f")
+        yield get(origin.url, folder / "g", "--member", "g")
+    packed = made_tar([("f", b"1")], "gz", others=[link("g", b"2", "f")])
+    with closing(Holding(data=packed)) as origin:
+        yield run("ls", origin.url, "--json")
+        yield get(origin.url, folder / "f", "--member", "f")
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     """Every object of all these runs; each was validated when it was parsed."""
     found: list[Object] = []
-    for story in (downloads, interruptions, bare_servers, checks):
+    for story in (downloads, interruptions, bare_servers, checks, archives):
         for ended in story(tmp_path_factory.mktemp(story.__name__)):
             found += [*ended.out, *ended.err]
     return found
@@ -192,7 +206,7 @@ def test_the_closed_sets_were_seen(seen: list[Object]) -> None:
     assert {one["completeness"] for one in results} == {"confirmed", "unconfirmed"}
     assert {one["reason"] for one in seen if "reason" in one} >= {
         *("complete", "unchanged", "verified", "usage", "network", "policy", "interrupted"),
-        *("digest-mismatch", "local-file", "out-of-time", "exists"),
+        *("digest-mismatch", "local-file", "out-of-time", "exists", "archive"),
     }
 
 

@@ -25,12 +25,22 @@ from typing import Any
 
 import pytest
 
+from tests.doors.packing import Entry, link, made_tar, zip_of
 from tests.scenarios.coded import MiB, coded
+from tests.support.ranges import asked_span
 
 FOLDER = Path(__file__).with_name("transcripts")
 TRANSCRIPTS = sorted(FOLDER.glob("*.txt"))
 ROOT = FOLDER.parents[2]
 LETTERS = b"abcdefghijklmnopqrstuvwxyz\n"
+PACKED = (
+    Entry(b"docs/", b""),
+    Entry(b"docs/README", b"read this\n"),
+    Entry(b"letters.txt", LETTERS),
+    Entry(b"../escape\x1b[31m", b"no"),
+    Entry(b"link", b"letters.txt", mode=0o120777),
+    Entry(b"wrong.txt", b"not these\n", local={"crc": 1}, central={"crc": 1}),
+)
 FILES = {
     "/letters.txt": LETTERS,
     "/numbers.txt": b"0123456789\n",
@@ -39,6 +49,8 @@ FILES = {
     "/page.iso": b"<!doctype html><title>Please log in</title>\n",
     "/busy.txt": b"",
     "/private.txt": b"for alice only\n",
+    "/packed.zip": zip_of(*PACKED),
+    "/packed.tar": made_tar([("a.txt", b"from a tar\n")], others=[link("b", b"2", "a.txt")]),
 }
 LOGIN = "Basic YWxpY2U6c2VjcmV0"  # alice:secret
 STEADY = [
@@ -114,7 +126,7 @@ class Site:
 
     def _send(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
         wanted = request.headers["Range"]
-        start, stop = _span(wanted, len(body)) if wanted else (0, len(body))
+        start, stop = asked_span(wanted, len(body)) if wanted else (0, len(body))
         if start >= stop:
             self._empty(request, 416, ("Content-Range", f"bytes */{len(body)}"))
             return
@@ -136,13 +148,9 @@ class Site:
             request.wfile.write(body[start:stop])
 
 
-def _span(wanted: str, size: int) -> tuple[int, int]:
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted)
-    assert found is not None
-    first, last = found.groups()
-    if not first:
-        return size - int(last), size
-    return int(first), min(size, int(last) + 1) if last else size
+COMPILED = {name: value for name, value in os.environ.items() if name == "PYTHONPYCACHEPREFIX"} or {
+    "PYTHONDONTWRITEBYTECODE": "1"
+}
 
 
 @contextmanager
@@ -160,7 +168,7 @@ def desk() -> Iterator[tuple[Site, Path, dict[str, str]]]:
             environment = {
                 "PATH": f"{program.parent}:{os.environ['PATH']}",
                 "PYTHONPATH": f"{ROOT / 'src'}",
-                "PYTHONDONTWRITEBYTECODE": "1",
+                **COMPILED,
                 "HOME": name,
                 "LC_ALL": "C.UTF-8",
                 "TZ": "UTC",

@@ -12,15 +12,19 @@ from rdl.core.fields import (
     MAX_TOTAL,
     ContentRange,
     ResponseHead,
+    format_content_range,
+    format_http_date,
     format_range,
     format_suffix,
     parse_content_range,
     parse_etag,
     parse_http_date,
+    parse_range,
     parse_retry_after,
     parse_unsatisfied,
 )
 from rdl.core.representation import Trust
+from rdl.options import RangeSpec
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 EPOCH = 784111777.0
@@ -315,3 +319,31 @@ def test_the_media_type_is_short_and_plain():
     assert _described(("content-type", "Text/HTML; charset=x")).media_type == "text/html"
     assert _described().media_type is None
     assert len(_described(("content-type", "x" * 999)).media_type) == 200
+
+
+@given(st.integers(0, MAX_TOTAL), st.none() | st.integers(1, MAX_TOTAL))
+def test_a_range_that_is_written_is_read(start: int, size: int | None) -> None:
+    stop = None if size is None else start + size
+    assert parse_range(format_range(start, stop)) == RangeSpec(start, stop)
+    if size is not None:
+        assert parse_range(format_suffix(size)) == RangeSpec(suffix=size)
+        part = ByteRange(start, start + size)
+        said = parse_content_range(format_content_range(part, MAX_TOTAL))
+        assert (said.range if said else None) == (part if part.stop <= MAX_TOTAL else None)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "bytes=", "bytes=-", "bytes=5-4", "bytes=1-2,3-4", "bytes 1-2", "x=1-2"]
+)
+def test_what_asks_for_no_range(text: str | None) -> None:
+    assert parse_range(text) is None
+
+
+@given(st.floats(0, 253402300799))
+def test_a_date_that_is_written_is_read(at: float) -> None:
+    assert parse_http_date(format_http_date(at)) == at // 1
+
+
+@pytest.mark.parametrize("at", [1e20, -1e20, float("nan"), float("inf")])
+def test_no_date_of_what_has_none(at: float) -> None:
+    assert format_http_date(at) is None

@@ -142,6 +142,22 @@ def test_retry_max_time_ends_with_the_last_cause():
     assert 60 <= play.now < 120
 
 
+def test_of_several_nodes_another_may_have_what_one_sent_beside_others_was_refused():
+    play = Play(connections=2, min_split=TOTAL // 2)
+    play.head(part(0, TOTAL))
+    first, second = play.ever(m.Fetch)
+    play.arrive(first.segment, 0, second.ask.start)
+    play.end(first.segment)
+    play.head(status(404), second.segment)
+    assert not play.ever(m.Finish)
+    again = play.fetch
+    assert again.ask.stop == second.ask.stop
+    play.end(second.segment)
+    play.head(status(404), again.segment)  # this one was sent alone
+    play.sync()
+    assert play.finish.result.reason == "http-status"
+
+
 def test_a_worker_refused_while_another_flows_only_lowers_the_number():
     play = Play(connections=4, retry=0)
     play.head(part())

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from rdl.core import messages as m
+from rdl.core.byterange import ByteRange
 from rdl.core.events import Result
 from rdl.core.transfer import Spec, Transfer
 from rdl.engine.driver import Driver
-from rdl.engine.reception import Edges, Place, Reception
+from rdl.engine.reception import Edges, Place, Reception, Watcher
 from rdl.engine.throttle import Throttle
 from rdl.errors import RdlError
 from rdl.landing import Landing
@@ -118,7 +119,9 @@ class SimulatedDriver(Driver):
         transfer: Transfer,
         store: Store,
         deliver: Callable[[int], None] = lambda upto: None,
-        awaited: Callable[[], int | None] | None = None,
+        *,
+        awaited: Callable[[ByteRange], bool] | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         edges = Edges(
             URL,
@@ -129,6 +132,8 @@ class SimulatedDriver(Driver):
             lambda: world.now,
             deliver,
             awaited=awaited,
+            volatile=awaited is not None,
+            watcher=watcher,
             mirrors=tuple(map(Place, mirrors_of(world))),
         )
         super().__init__(transfer, edges)
@@ -193,7 +198,7 @@ class Process:
     ) -> None:
         self.store = store
         self.driver: SimulatedDriver | None = None
-        landing = Landing(TARGET, url, options, disk=world.disk)
+        self._landing = landing = Landing(TARGET, url, options, disk=world.disk)
         if landing.already_there() is not None:
             landing.sweep()
             return
@@ -218,7 +223,7 @@ class Process:
         assert self.driver is not None
         with self._ending():
             result, error = self.driver.run()
-        self._close(result)
+        self._close(result, error)
         return result, error
 
     def advance(self, events: int) -> bool:
@@ -227,7 +232,7 @@ class Process:
         with self._ending():
             more = self.driver.advance(events)
         if not more:
-            self._close(self.driver.ended[0])
+            self._close(*self.driver.ended)
         return more
 
     def stop(self) -> None:
@@ -235,8 +240,9 @@ class Process:
         assert self.driver is not None
         self.driver.signal("SIGTERM")
 
-    def _close(self, result: Result) -> None:
+    def _close(self, result: Result, error: RdlError | None) -> None:
         self.store.close(discard=result.reason == "unchanged")
+        self._landing.leave(done=error is None)
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
@@ -247,4 +253,5 @@ class Process:
             raise
         except BaseException:
             self.store.close()
+            self._landing.leave(done=False)
             raise

@@ -8,6 +8,8 @@ absent, or holds the old file, or exactly one version that the server had.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from random import Random
 from unittest import mock
@@ -198,17 +200,23 @@ def run(seed: int) -> Story:
     """Tell the story of one seed; what went wrong carries the whole story."""
     story = Story(seed)
     often = mock.patch.object(index_file, "MANY_LOOSE", 1 + seed % 6)  # the index is begun anew
-    try:
-        with often:
-            story.tell()
-    except BaseException as error:
-        error.add_note("\n".join([f"seed {seed}", *story.world.log[-60:]]))
-        raise
+    with often, noted(seed, story.world):
+        story.tell()
     return story
 
 
-def main() -> None:
-    """Replay seeds given as arguments, or a range `FROM-TO`."""
+@contextmanager
+def noted(seed: int, world: World) -> Iterator[None]:
+    """What goes wrong meanwhile carries the story of this seed."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note("\n".join([f"seed {seed}", *world.log[-60:]]))
+        raise
+
+
+def replay(run: Callable[[int], object]) -> None:
+    """Seeds given as arguments, or a range `FROM-TO`."""
     for word in sys.argv[1:]:
         first, _, last = word.partition("-")
         for seed in range(int(first), int(last or first) + 1):
@@ -217,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    replay(run)

@@ -446,3 +446,30 @@ def test_only_what_can_be_continued_is_called_resumable(tmp_path, etag, resumabl
     assert (result.exit_code, result.reason) == (130, "interrupted")
     assert result.bytes_present > 0
     assert result.resumable is resumable
+
+
+def test_a_session_looks_over_one_connection():
+    """The byte that comes with the head is passed by."""
+
+    def answer(connection, number, seen):
+        fields = ("Content-Range: bytes 0-0/9", 'ETag: "one"')
+        return [response(b"x", "206 Partial Content", *fields)]
+
+    with Origin(answer) as origin, Session() as session:
+        found = [session.info(origin.url(), QUICK) for _ in range(3)]
+        assert {(one.length, one.etag) for one in found} == {(9, '"one"')}
+        assert (origin.connections, len(origin.seen)) == (1, 3)
+
+
+@pytest.mark.parametrize("body", [b"", b"xx"], ids=["none", "long"])
+def test_a_look_takes_no_byte_too_many(body):
+    """A body that never comes, or is longer than it says, is nobody's concern."""
+
+    def answer(connection, number, seen):
+        head = response(b"x", "206 Partial Content", "Content-Range: bytes 0-0/9")[:-1]
+        return [head + body, HANG]
+
+    with Origin(answer) as origin, Session() as session:
+        for _ in range(2):
+            assert session.info(origin.url(), QUICK).length == 9
+        assert origin.connections == 2

@@ -1,6 +1,5 @@
 """A reader that is the slower side takes what waits in the network itself, past the ring."""
 
-import threading
 import time
 from itertools import pairwise
 
@@ -13,6 +12,7 @@ from rdl.errors import ChangedError, RdlError
 from rdl.options import SessionOptions
 from tests.engine.staging import content_of
 from tests.engine.test_stream import MiB, options, ranged
+from tests.support import threads
 from tests.support.origin import Origin, Wait
 
 
@@ -131,6 +131,7 @@ def test_an_exception_between_the_network_and_the_reader_loses_no_byte_unseen(pa
 
 
 def test_closing_while_it_is_lent_ends_the_worker(past):
+    before = threads.running()
     with Origin(ranged(bytes(64 * MiB))) as origin, Session() as session:
         stream = session.stream(origin.url(), options(connections=1))
         read(stream, until=20 * MiB)
@@ -138,9 +139,7 @@ def test_closing_while_it_is_lent_ends_the_worker(past):
         begun = time.monotonic()
         stream.close()
         assert time.monotonic() - begun < 1
-    while any(one.name in ("stream", "worker") for one in threading.enumerate()):
-        assert time.monotonic() - begun < 10
-        time.sleep(0.05)
+    assert not threads.left(before)
 
 
 def test_a_limited_rate_holds_for_what_the_reader_takes_itself(past):

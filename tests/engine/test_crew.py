@@ -16,7 +16,9 @@ from rdl.engine import crew
 from rdl.engine.turns import Turns
 from rdl.errors import ExitCode
 from rdl.options import SessionOptions
+from rdl.transport import pool
 from tests.scenarios.coded import KiB, Origin
+from tests.support import threads
 
 
 @pytest.fixture
@@ -27,38 +29,28 @@ def origin() -> Iterator[Origin]:
     server.close()
 
 
-def workers() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "worker"}
-
-
-def until_none_is_left(before: set[threading.Thread]) -> bool:
-    deadline = time.monotonic() + 5
-    while workers() - before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not workers() - before
-
-
 def test_one_worker_serves_one_download_after_another(origin: Origin, tmp_path: Path) -> None:
-    before = workers()
+    before = threads.running()
     with Session() as session:
         seen = set()
         for number in range(5):
             session.get(Target(origin.url, tmp_path / str(number)))
-            seen |= workers() - before
+            seen |= threads.running() - before
         assert len(seen) == 1
-    assert until_none_is_left(before)
+    assert not threads.left(before)
 
 
 def test_an_idle_worker_ends_and_another_takes_its_place(
     origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(crew, "IDLE_SECONDS", 0.05)
-    before = workers()
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.05)  # the last one waits for idle connections
+    before = threads.running()
     with Session() as session:
         session.get(Target(origin.url, tmp_path / "a"))
-        assert until_none_is_left(before)
+        assert not threads.left(before)
         assert session.get(Target(origin.url, tmp_path / "b")).exit_code == 0
-    assert until_none_is_left(before)
+    assert not threads.left(before)
 
 
 def test_workers_that_end_while_others_begin_lose_no_work(
@@ -74,11 +66,11 @@ def test_workers_that_end_while_others_begin_lose_no_work(
 def test_a_closed_session_still_downloads_and_leaves_no_worker(
     origin: Origin, tmp_path: Path
 ) -> None:
-    before, session = workers(), Session()
+    before, session = threads.running(), Session()
     session.close()
     assert session.get(Target(origin.url, tmp_path / "a")).exit_code == 0
     session.close()
-    assert until_none_is_left(before)
+    assert not threads.left(before)
 
 
 def test_a_session_goes_on_in_a_forked_process(origin: Origin, tmp_path: Path) -> None:
@@ -137,22 +129,22 @@ def test_workers_of_a_burst_end_though_one_is_used_on(
     origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(crew, "IDLE_SECONDS", 0.2)
-    before = workers()
+    before = threads.running()
     with Session(SessionOptions(parallel=6)) as session:
-        threads = [
+        getters = [
             threading.Thread(target=session.get, args=(Target(origin.url, tmp_path / f"a{n}"),))
             for n in range(12)
         ]
-        for thread in threads:
+        for thread in getters:
             thread.start()
-        for thread in threads:
+        for thread in getters:
             thread.join()
-        assert len(workers() - before) > 1
+        assert len(threads.running() - before) > 1
         deadline = time.monotonic() + 5
-        while len(workers() - before) > 1 and time.monotonic() < deadline:
+        while len(threads.running() - before) > 1 and time.monotonic() < deadline:
             session.get(Target(origin.url, tmp_path / "b"))
             (tmp_path / "b").unlink()
-        assert len(workers() - before) == 1
+        assert len(threads.running() - before) == 1
 
 
 def test_a_stalled_target_lets_the_others_pass(origin: Origin, tmp_path: Path) -> None:
@@ -167,10 +159,10 @@ def test_a_stalled_target_lets_the_others_pass(origin: Origin, tmp_path: Path) -
             taken.append(number)
             turns.end()
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
+    getters = [threading.Thread(target=work) for _ in range(3)]
+    for thread in getters:
         thread.start()
-    for thread in threads:
+    for thread in getters:
         thread.join(10)
     turns.end()
     assert sorted(taken) == list(range(1, 20))

@@ -21,18 +21,16 @@ from rdl.errors import (
 from rdl.options import Digest
 from rdl.transport.scripted import Answer
 from tests.engine.staging import Server, Wrapped, content_of, download
+from tests.support import threads
 
 MiB = 1 << 20
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
+    before = threads.running()
     yield
-    deadline = time.monotonic() + 3
-    names = {"worker", "sync", "hash"}
-    while any(thread.name in names for thread in threading.enumerate()):
-        assert time.monotonic() < deadline, threading.enumerate()
-        time.sleep(0.005)
+    assert not threads.left(before)
 
 
 def sha256(data):

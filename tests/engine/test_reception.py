@@ -141,13 +141,15 @@ def test_a_body_that_ends_within_the_comparison_says_neither():
 def test_a_reader_who_waits_is_told_before_a_read_would_wait():
     stage = Stage([b"abc", b"def", b"ghi"])
     stage.now, place = 1.0, [0]
-    stage.reception._edges = replace(stage.reception._edges, awaited=lambda: place[0])
+    stage.reception._edges = replace(
+        stage.reception._edges, awaited=lambda range: place[0] in range, volatile=True
+    )
     stage.reception.open()
     stage.reception.receive(m.Receive(7, ByteRange(0, 60)))
     assert [one.stop for one in arrived(stage.reception.step(stage.view))] == [3]
     assert arrived(stage.reception.step(stage.view)) == []
     stage.reception._exchange.ready = lambda: False
-    place[0] = None  # it has other bytes to take
+    place[0] = 99  # it has other bytes to take
     assert arrived(stage.reception.step(stage.view)) == []
     place[0] = 3
     assert [one.stop for one in arrived(stage.reception.step(stage.view))] == [9]

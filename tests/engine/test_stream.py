@@ -21,6 +21,7 @@ from rdl.errors import (
 )
 from rdl.options import Digest, NetworkOptions, Options, RangeSpec, TransferOptions
 from tests.engine.staging import content_of
+from tests.support import threads
 from tests.support.origin import HANG, Origin, Wait, response
 
 NETWORK = NetworkOptions(netrc=False, proxy="")
@@ -204,6 +205,7 @@ def _end(seen):
 
 
 def test_closing_early_ends_the_fetching():
+    before = threads.running()
     with Origin(ranged(bytes(64 * MiB))) as origin, Session() as session:
         stream = session.stream(origin.url(), options(connections=3))
         assert stream.read(10) == bytes(10)
@@ -212,9 +214,7 @@ def test_closing_early_ends_the_fetching():
         assert time.monotonic() - begun < 3
         with pytest.raises(ValueError, match="closed"):
             stream.read(1)
-    while any(one.name in ("stream", "worker") for one in threading.enumerate()):
-        assert time.monotonic() - begun < 10
-        time.sleep(0.05)
+    assert not threads.left(before)
 
 
 def test_a_slow_connection_at_the_head_is_replaced():

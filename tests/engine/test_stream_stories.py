@@ -2,6 +2,7 @@
 
 import pytest
 
+from rdl.core import messages as m
 from rdl.core import order
 from rdl.core.transfer import Spec, Transfer
 from rdl.options import RangeSpec, TransferOptions
@@ -28,9 +29,9 @@ class Reader:
         self.take(random.choice([1, 5000, 100_000, 10**9]))
         self.driver.later(random.choice([0.001, 0.02, 0.3]), self.act)
 
-    def awaited(self):
+    def awaits(self, range):
         at = self.at if self.data else self.store.start
-        return at if at is not None and self.delivered <= at else None
+        return at is not None and self.delivered <= at and at in range
 
     def take(self, most):
         if not self.data and self.store.start is not None:
@@ -42,7 +43,7 @@ class Reader:
             self.data, self.at = self.data + view[:count], self.at + count
         if self.at > before:
             self.store.release(self.at)
-            self.driver.consumed(self.at)
+            self.driver.post(m.Consumed(self.at))
 
 
 def tell(seed):
@@ -57,7 +58,7 @@ def tell(seed):
     )
     spec = Spec("http://h/f", "f", options, seed, True, window=window)
     driver = reader.driver = SimulatedDriver(
-        world, Transfer(spec), store, reader.deliver, reader.awaited
+        world, Transfer(spec), store, reader.deliver, awaited=reader.awaits
     )
     driver.later(0.01, reader.act)
     result, error = driver.run()

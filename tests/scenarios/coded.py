@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import sys
 import threading
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.ranges import asked_span
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 BLOCK = 256 * KiB
@@ -78,6 +79,8 @@ class Origin:
     """This byte is never sent: a body that comes to it is cut before it."""
     before: Callable[[Asked, int], None] | None = None
     """Called before each step of a body, with its offset; may wait, or raise OSError to cut."""
+    finished: Callable[[], None] = lambda: None
+    """Called when a connection is over."""
     log: list[Asked] = field(default_factory=list)
     peak: int = 0
 
@@ -95,6 +98,10 @@ class Origin:
                 origin.answer(self)
 
             do_HEAD = do_GET
+
+            def finish(self) -> None:
+                super().finish()
+                origin.finished()
 
             def log_message(self, *_: Any) -> None:
                 """The log is the list of requests."""
@@ -171,7 +178,7 @@ class Origin:
             return
         same = self.ignore_if_range or asked.fields.get("if-range", self.etag) == self.etag
         span = asked.fields.get("range") if same and self.ranges else None
-        start, stop = _span(span, size) if span else (0, size)
+        start, stop = asked_span(span, size) if span else (0, size)
         if span and start >= size:
             request.send_response(416)
             request.send_header("Content-Range", f"bytes */{size}")
@@ -220,11 +227,15 @@ class Origin:
                     self.held.set()
                     self.go.wait(20)
                     continue
-            request.wfile.write(coded(at, at + step, salt))
+            request.wfile.write(self.bytes_of(at, at + step, salt))
             at += step
             with self._lock:
                 asked.sent += step
                 self._sent += step
+
+    def bytes_of(self, start: int, stop: int, salt: int) -> bytes:
+        """These bytes of the file."""
+        return coded(start, stop, salt)
 
     def replace(self, **switches: Any) -> None:
         """Set switches for what comes next, forget the log, and hold nothing any more."""
@@ -234,10 +245,20 @@ class Origin:
         self.log.clear()
 
 
-def _span(value: str, size: int) -> tuple[int, int]:
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", value)
-    assert found is not None
-    first, last = found.groups()
-    if not first:
-        return max(0, size - int(last)), size
-    return int(first), min(size, int(last) + 1) if last else size
+@dataclass
+class Holding(Origin):
+    """A server of these bytes instead."""
+
+    data: bytes = b""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.size = len(self.data)
+
+    @property
+    def content(self) -> bytes:
+        return self.data
+
+    def bytes_of(self, start: int, stop: int, salt: int) -> bytes:
+        """These bytes of what it holds."""
+        return self.data[start:stop]

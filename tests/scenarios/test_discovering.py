@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rdl import discovering
-from rdl.api import Session, Target, stream
+from rdl import Session, Target, discovering, stream
 from rdl.core.events import Result
 from rdl.core.published import Published
 from rdl.errors import DigestMismatch, DigestMissing, ExitCode, HTTPStatusError, OutOfTime

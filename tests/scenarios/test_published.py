@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rdl.api import Session, Target, stream
+from rdl import Session, Target, stream
 from rdl.core.events import Result
 from rdl.errors import DigestMismatch, HTTPStatusError, UsageError
 from rdl.options import Digest, Options, RangeSpec, TransferOptions

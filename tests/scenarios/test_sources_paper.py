@@ -103,6 +103,28 @@ def test_mirrors(tmp_path: Path) -> None:
         assert (tmp_path / "downloads" / "image.iso").read_bytes() == CONTENT
 
 
+def test_local_files(tmp_path: Path) -> None:
+    plain, mirror, repair = lines("Local files")
+    (tmp_path / "a copy.iso").write_bytes(CONTENT)
+    image = tmp_path / "image.iso"
+    words = {
+        "FILE_URL": (tmp_path / "a copy.iso").as_uri(),
+        "DIGEST": sha256(CONTENT).hexdigest(),
+    }
+    with Origin(lambda *_: [response(b"", "404 Not Found")]) as origin:
+        done = shell(plain, tmp_path, **words)
+        assert "one version by its ETag (T2)" in done.stderr
+        assert image.read_bytes() == CONTENT
+        image.unlink()
+        done = shell(mirror, tmp_path, URL=origin.url(), **words)
+        assert f"{origin.url()} is not used any more: HTTP 404" in done.stderr
+        assert image.read_bytes() == CONTENT
+        image.write_bytes(CONTENT[:-1])
+        done = shell(repair, tmp_path, **words)
+        assert done.returncode == 0, done.stderr
+        assert image.read_bytes() == CONTENT
+
+
 def test_digests_that_are_found(tmp_path: Path) -> None:
     plain, info, fragment, given, discover, require = lines("Digests that are found")
     digest = sha256(CONTENT).hexdigest()

@@ -189,7 +189,7 @@ def nginx(site: Site, extra: str = "", *, log: bool = True) -> list[str]:
           sendfile on; keepalive_requests 100000; default_type application/octet-stream;
           {f"limit_rate {site.rate};" if site.rate else ""}
           {extra}
-          server {{ listen {listen}; {tls} root {site.public}; }}
+          server {{ listen {listen}; {tls} root {site.public}; autoindex on; }}
         }}
         """,
     )
@@ -217,6 +217,7 @@ def lighttpd(site: Site, *, validators: bool = True) -> list[str]:
         server.port = {site.port}
         server.document-root = "{site.public}"
         server.errorlog = "{site.private}/error.log"
+        dir-listing.activate = "enable"
         accesslog.filename = "{site.log}"
         accesslog.format = "%m %s %b %{{Range}}i"
         mimetype.assign = ( "" => "application/octet-stream" )
@@ -234,7 +235,7 @@ def lighttpd_bare(site: Site) -> list[str]:
 
 def apache(site: Site) -> list[str]:
     """ETag made from the modification time: weak while the file is fresh, strong later."""
-    modules = ["mpm_event", "authz_core", "mime", "env", "ratelimit"]
+    modules = ["mpm_event", "authz_core", "autoindex", "dir", "mime", "env", "ratelimit"]
     loads = "\n".join(f"LoadModule {m}_module {APACHE_MODULES}/mod_{m}.so" for m in modules)
     throttle = f"SetOutputFilter RATE_LIMIT\nSetEnv rate-limit {(site.rate or 0) >> 10}"
     config = _write(
@@ -254,6 +255,8 @@ CustomLog {site.log} row
 DocumentRoot {site.public}
 <Directory {site.public}>
 Require all granted
+Options Indexes
+IndexOptions FancyIndexing
 FileETag MTime
 {throttle if site.rate else ""}
 </Directory>

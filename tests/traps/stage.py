@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from pyroaring import BitMap
+
 from rdl.core.byterange import ByteRange, Extent
 from rdl.errors import RdlError, exit_code_of
 from rdl.options import Digest, FileOptions, Options, TransferOptions
@@ -29,6 +31,9 @@ PART, INDEX = TARGET.with_name("file.part"), TARGET.with_name("file.part.index")
 SIZE = 9_000
 VERSIONS = [content_of(SIZE, seed=number) for number in (1, 2)]
 OLD = b"what stood there before"
+STATE = b"\x80\x40" + bytes(BitMap(range(SIZE // 2 // 4096)).serialize())
+"""smartremote's: blocks of 4 KiB, the first half of them claimed."""
+HALF = VERSIONS[0][: SIZE // 2] + bytes(SIZE - SIZE // 2)
 
 
 class Quiet(World):

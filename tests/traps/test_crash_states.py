@@ -18,9 +18,10 @@ from rdl.storage.base import Saved
 from rdl.storage.memory import MemoryDisk
 from tests.traps.crash_states import Moment, Recorder, load, samples, settled, states
 from tests.traps.stage import (
+    HALF,
     OLD,
     PART,
-    SIZE,
+    STATE,
     TARGET,
     VERSIONS,
     Promises,
@@ -28,9 +29,7 @@ from tests.traps.stage import (
     download,
 )
 
-STATES = int(os.environ.get("NIGHTLY_STATES", "2000"))
-FIRST, SECOND = VERSIONS
-HALF = FIRST[: SIZE // 2] + bytes(SIZE - SIZE // 2)
+STATES = int(os.environ.get("NIGHTLY_STATES", "1400"))
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,12 @@ SCENES = {
     "put aside": Scene(Run(digest=-1), code=10),
     "adopted": Scene(Run(digest=1, adopt=True), part=HALF, then=Run(digest=1, adopt=True)),
     "adopted target": Scene(Run(digest=1, adopt=True), target=HALF, then=Run(digest=1, adopt=True)),
+    "another's state": Scene(
+        Run(digest=1, adopt=True), target=HALF, part=STATE, then=Run(digest=1, adopt=True)
+    ),
+    "another's state, unproved": Scene(
+        Run(adopt=True), target=HALF, part=STATE, then=Run(adopt=True)
+    ),
 }
 
 
@@ -87,7 +92,11 @@ def allowed(scene: Scene) -> list[bytes | None]:
 
 def recover(scene: Scene, moment: Moment, disk: MemoryDisk, promised: frozenset[object]) -> None:
     """What is there, what is believed of it, and that the next run ends right."""
-    assert disk.read(TARGET) in allowed(scene), "a wrong file under the final name"
+    found = disk.read(TARGET)
+    assert found in allowed(scene), "a wrong file under the final name"
+    if scene.part == STATE and found == scene.target:
+        kept = (PART, PART.with_name("file.part.foreign"))
+        assert STATE in map(disk.read, kept), "another's state is lost before its time"
 
     def look(saved: Saved) -> None:
         part, number = disk.read(PART) or b"", int((saved.header.representation.etag or "")[2:-1])

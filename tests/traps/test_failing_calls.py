@@ -26,7 +26,18 @@ from rdl.storage.memory import MemoryDisk
 from rdl.transport import dial
 from tests.engine.staging import content_of
 from tests.support.origin import Answer, Origin, Seen, response
-from tests.traps.stage import OLD, PART, SIZE, TARGET, VERSIONS, Ended, Run, download
+from tests.traps.stage import (
+    HALF,
+    OLD,
+    PART,
+    SIZE,
+    STATE,
+    TARGET,
+    VERSIONS,
+    Ended,
+    Run,
+    download,
+)
 
 ERRORS = {
     errno.ENOSPC: ExitCode.NO_SPACE,
@@ -89,6 +100,13 @@ def half() -> MemoryDisk:
     return disk
 
 
+def anothers() -> MemoryDisk:
+    disk = MemoryDisk()
+    disk.write(TARGET, HALF)
+    disk.write(PART, STATE)
+    return disk
+
+
 SCENES: dict[str, tuple[Callable[[], MemoryDisk], Run]] = {
     "fresh": (fresh, Run()),
     "small": (fresh, Run(small=True)),
@@ -96,6 +114,7 @@ SCENES: dict[str, tuple[Callable[[], MemoryDisk], Run]] = {
     "replacing": (replacing, Run(digest=1)),
     "changed": (resumed, Run(VERSIONS)),
     "adopted": (half, Run(digest=1, adopt=True)),
+    "another's state": (anothers, Run(digest=1, adopt=True)),
     "put aside": (fresh, Run(digest=-1)),
 }
 

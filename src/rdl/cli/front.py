@@ -10,14 +10,14 @@ from difflib import get_close_matches
 
 import click
 
-from rdl.cli.commands import cat, clean, completion, config, get, info, lock, status, verify
+from rdl.cli.commands import cat, clean, completion, config, get, info, lock, ls, status, verify
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
 from rdl.cli.values import named
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
 
-_WITHOUT_PROGRESS = (["info"], ["status"], ["clean"], ["completion"], ["config"])
+_WITHOUT_PROGRESS = (["info"], ["ls"], ["status"], ["clean"], ["completion"], ["config"])
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _TO_STDOUT = re.compile(r"(?:^| )(?:-[a-zA-Z]*o ?|--output[= ])(?:-|/dev/stdout)(?: |$)")
 
@@ -76,6 +76,7 @@ def group() -> click.Group:
     tree.add_command(cat.command())
     tree.add_command(completion.command())
     tree.add_command(info.command())
+    tree.add_command(ls.command())
     tree.add_command(status.command())
     tree.add_command(clean.command())
     tree.add_command(verify.command())

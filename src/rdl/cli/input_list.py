@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.cli.values import parse_header, parse_mirror, parse_url
+from rdl.core.file_url import is_file_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import UsageError
 from rdl.options import BlockDigests, RangeSpec
@@ -45,8 +46,9 @@ class Entry(Struct, frozen=True):
         return f"Entry({redact_url(self.url)!r}, {self.where!r})"
 
 
-def parse_list(data: bytes, name: str) -> list[Entry]:
-    """The entries of a list called `name`. Raises UsageError."""
+def parse_list(data: bytes, name: str, *, foreign: bool = False) -> list[Entry]:
+    """The entries of a list called `name`; one that is `foreign` names no local files. Raises
+    UsageError."""
     shown = safe_text(name)
     if len(data) > MAX_LIST:
         raise UsageError(shown, f"longer than {MAX_LIST >> 20} MiB")
@@ -61,9 +63,9 @@ def parse_list(data: bytes, name: str) -> list[Entry]:
             if not entries:
                 raise UsageError(where, "an indented line before the first URL")
         else:
-            entries.append(_first(fields.pop(0).strip(), where))
+            entries.append(_first(fields.pop(0).strip(), where, foreign))
         for text in fields:
-            entries[-1] = _add(entries[-1], text.strip(), where)
+            entries[-1] = _add(entries[-1], text.strip(), where, foreign)
     return entries
 
 
@@ -74,15 +76,16 @@ def _decode(raw: bytes, where: str) -> str:
         raise UsageError(where, "not UTF-8") from None
 
 
-def _first(url: str, where: str) -> Entry:
+def _first(url: str, where: str, foreign: bool) -> Entry:
     try:
-        parse_url(url)
+        parse_url(url, foreign=foreign)
     except UsageError as error:
-        raise UsageError(f"{where}: {error.what}", error.why, hint=_LINE) from None
+        hint = error.hint if is_file_url(url) else _LINE
+        raise UsageError(f"{where}: {error.what}", error.why, hint=hint) from None
     return Entry(url, where)
 
 
-def _add(entry: Entry, text: str, where: str) -> Entry:
+def _add(entry: Entry, text: str, where: str, foreign: bool) -> Entry:
     key, equals, value = text.partition("=")
     if not equals or not value:
         raise UsageError(where, f"'{safe_text(key, 40)}' is not NAME=VALUE")
@@ -94,9 +97,11 @@ def _add(entry: Entry, text: str, where: str) -> Entry:
                 raise UsageError(where, f"{key}= is given twice")
             return replace(entry, out=value) if key == "out" else replace(entry, dir=value)
         case "checksum":
+            if foreign and is_file_url(value):
+                raise UsageError(f"{where}: checksum=", "a list from stdin names no local files")
             return replace(entry, checksums=(*entry.checksums, value))
         case "mirror":
-            mirror = parse_mirror(value, f"{where}: mirror=")
+            mirror = parse_mirror(value, f"{where}: mirror=", foreign=foreign)
             return replace(entry, mirrors=(*entry.mirrors, mirror))
         case "header":
             return replace(entry, headers=(*entry.headers, _header(value, where)))

@@ -106,6 +106,11 @@ def _how() -> list[click.Parameter]:
             multiple=True,
             help="Only this part: 0-499, 500-, -500 (the last 500), 500+100K.",
         ),
+        _option(
+            "--member",
+            type=_text("PATH"),
+            help="Of a zip or tar only this member, as 'rdl ls' names it; digests are its own.",
+        ),
         _flag("-c", "--continue", "adopt", help="Also adopt a partial that has no index."),
         _option("-C", "offset", type=_text("-"), hidden=True),
         _flag("--restart", help="Forget what is there, a finished target too."),

@@ -41,5 +41,8 @@ def resumption(name: str) -> Entry | Result:
     if is_redacted(found.url):
         why = "its URL had a secret, and secrets are not kept"
         raise UsageError(safe_text(name), why, hint=f"{again} continues it")
+    if found.url.startswith("source:"):
+        why = "it was begun from Python, with a source that is no URL"
+        raise UsageError(safe_text(name), why, hint="rdl.get(source, path) continues it there")
     part = RangeSpec(found.range[0], found.range[1] + 1) if found.range else None
     return Entry(found.url, where="--resume", out=path.name, dir=str(path.parent), range=part)

@@ -60,11 +60,12 @@ class Messages:
 
 
 class Output:
-    """stdout, a line at a time; `trouble` is the first failure."""
+    """stdout, a line at a time; `trouble` is the first failure, `unread` that nobody reads."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self.trouble: LocalFileError | None = None
+        self.unread = False
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
@@ -102,6 +103,7 @@ class Output:
             self._stream.flush()
         except (OSError, ValueError) as error:
             self.trouble = LocalFileError("stdout", getattr(error, "strerror", "") or str(error))
+            self.unread = isinstance(error, BrokenPipeError)
             _silence(self._stream)
 
 

@@ -24,7 +24,7 @@ from rdl.cli.values import Address, parse_mirror, parse_url
 from rdl.core.digest import agreeing, parse_digest, parse_sums, read_sums
 from rdl.core.lock import decode_lock, path_fault
 from rdl.core.metalink import parse_metalink
-from rdl.core.names import last_segment, name_from_url
+from rdl.core.names import last_segment, name_fault, name_from_url
 from rdl.core.text import safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, Options
@@ -51,7 +51,7 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
         elif _is_metalink(name, data):
             found = _metalink_entries(given, data, shown)
         else:
-            found = parse_list(data, shown)
+            found = parse_list(data, shown, foreign=name == "-")
         if not found:
             raise UsageError(safe_text(name), "no URL in this list")
         entries += found
@@ -96,7 +96,7 @@ def _metalink_entries(given: Mapping[str, Any], data: bytes, name: str) -> list[
     entries = []
     for one in parse_metalink(data, name):
         where = f"{safe_text(name)}: '{safe_text(one.name)}'"
-        urls = [parse_mirror(url, f"{where}: ") for url in one.urls]
+        urls = [parse_mirror(url, f"{where}: ", foreign=True) for url in one.urls]
         if not urls:
             raise UsageError(where, "it has no http or https URL")
         entries.append(
@@ -131,7 +131,7 @@ def _locked_entries(given: Mapping[str, Any]) -> list[Entry]:
     for number, one in enumerate(found, 1):
         where = f"{safe_text(name)}: file {number}"
         try:
-            parse_url(one.url)
+            parse_url(one.url, foreign=True)
         except UsageError as error:
             raise UsageError(f"{where}: {error.what}", error.why) from None
         checksums = (f"sha256:{one.sha256}",)
@@ -172,7 +172,7 @@ def lone_download(url: str, given: Mapping[str, Any], options_for: OptionsFor) -
     """One URL whose bytes get no file. Raises as downloads_from."""
     name = Path(last_segment(url) or "index")
     address = parse_url(url)
-    digests = _digests(_checks(given), Entry(url), name)
+    digests = _digests(_checks(given), _names(Entry(url), name))
     options = options_for(address, ())
     own = replace(
         options,
@@ -181,6 +181,36 @@ def lone_download(url: str, given: Mapping[str, Any], options_for: OptionsFor) -
         mirrors=_mirrors(address, options.mirrors),
     )
     return Download(address.url, name, own)
+
+
+def member_download(
+    url: str, member: str, path: Path, given: Mapping[str, Any], options_for: OptionsFor
+) -> Download:
+    """What is to become of a member of the archive at `url`; the digests are the member's.
+    Raises UsageError, or DigestMissing when a sums file does not name it."""
+    address = parse_url(url)
+    if _sums_at(given):
+        why = "with --member it is a digest, or the path of a sums file"
+        raise UsageError("--checksum", why)
+    digests = _digests(_checks(given), (member, path.name))
+    options = options_for(address, ())
+    own = replace(
+        options,
+        transfer=replace(options.transfer, digests=digests),
+        mirrors=_mirrors(address, options.mirrors),
+    )
+    return Download(address.url, path, own)
+
+
+def member_path(given: Mapping[str, Any], member: str) -> Path:
+    """Where a member goes: -o, else the last segment of its name. Raises UsageError."""
+    if given["output"] and not _base(given).is_dir():
+        return _path(given, Entry(""))
+    name = member.rpartition("/")[2]
+    if fault := name_fault(name):
+        why = f"'{safe_text(name, 80)}' is no file name: {fault}"
+        raise UsageError(f"'{safe_text(member)}'", why, hint="-o FILE gives another name")
+    return _path(given, Entry("", out=name))
 
 
 def _target(
@@ -193,7 +223,7 @@ def _target(
     try:
         path = _path(given, entry)
         checks = [*checks, *(digest_or_sums(spec) for spec in entry.checksums if not is_url(spec))]
-        digests = _digests(checks, entry, path)
+        digests = _digests(checks, _names(entry, path))
     except (UsageError, DigestMissing) as error:
         what = f"{entry.where}: {error.what}" if entry.where else error.what
         raise type(error)(what, error.why, hint=error.hint) from None
@@ -257,20 +287,24 @@ def _sums_at(given: Mapping[str, Any], more: Sequence[str] = ()) -> tuple[str, .
     return tuple(parse_url(spec).url for spec in (*given["checksum"], *more) if is_url(spec))
 
 
-def _digests(checks: Sequence[Digest | Sums], entry: Entry, path: Path) -> tuple[Digest, ...]:
-    """One digest per algorithm."""
-    found = [one if isinstance(one, Digest) else _look_up(one, entry, path) for one in checks]
+def _digests(checks: Sequence[Digest | Sums], names: Sequence[str]) -> tuple[Digest, ...]:
+    """One digest per algorithm; a sums file is asked for these names in turn."""
+    found = [one if isinstance(one, Digest) else _look_up(one, names) for one in checks]
     try:
         return agreeing(found)
     except ValueError as error:
         raise UsageError("--checksum", f"two different {error} digests") from None
 
 
-def _look_up(sums: Sums, entry: Entry, path: Path) -> Digest:
-    """By the URL's own name first, then by the name of the output."""
+def _names(entry: Entry, path: Path) -> list[str]:
+    """The URL's own name first, where it has a usable one, then the name of the output."""
     names = [path.name]
-    with suppress(UsageError):  # where the URL has no usable name, the output has
+    with suppress(UsageError):
         names.insert(0, name_from_url(entry.url))
+    return names
+
+
+def _look_up(sums: Sums, names: Sequence[str]) -> Digest:
     for name in names:
         digest = parse_sums(sums.text, name, bare=sums.bare)
         if digest is not None:

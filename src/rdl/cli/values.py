@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from rdl.core.digest import digests_in_fragment
+from rdl.core.file_url import is_file_url, path_of
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import UsageError
 from rdl.options import RangeSpec
@@ -212,19 +213,22 @@ def _url_hint(text: str) -> str:
     return ""
 
 
-def parse_url(text: str) -> Address:
-    """An http or https URL (RFC 3986). Raises UsageError, with the URL redacted."""
+def parse_url(text: str, *, foreign: bool = False) -> Address:
+    """An http or https URL (RFC 3986), or one of a local file (RFC 8089), unless it is `foreign`:
+    written by others than the user. Raises UsageError, with the URL redacted."""
     try:
-        return _address(text)
+        return _address(text) if foreign else _given_address(text)
     except ValueError as error:
         hint = _url_hint(text)
+        if is_file_url(text):
+            hint = "on the command line, and in a list of yours, file:// is for your own files"
         raise UsageError(safe_text(redact_url(text)) or "''", str(error), hint=hint) from None
 
 
-def parse_mirror(text: str, where: str) -> str:
+def parse_mirror(text: str, where: str, *, foreign: bool = False) -> str:
     """A further URL of the same bytes. Raises UsageError, which begins with `where`."""
     try:
-        address = parse_url(text)
+        address = parse_url(text, foreign=foreign)
     except UsageError as error:
         raise UsageError(where + error.what, error.why, hint=error.hint) from None
     shown = where + safe_text(redact_url(text))
@@ -239,10 +243,22 @@ def parse_mirror(text: str, where: str) -> str:
 
 def parse_base(text: str) -> str:
     """A URL of a folder: without query and fragment, and with a slash at its end."""
-    _address(text)
+    try:
+        _given_address(text)
+    except UsageError as error:
+        raise ValueError(error.why) from None
     if "?" in text or "#" in text:
         raise ValueError("a folder's URL has neither query nor fragment")
     return text if text.endswith("/") else f"{text}/"
+
+
+def _given_address(text: str) -> Address:
+    if is_file_url(text):
+        path_of(text)
+        return Address(_without_words(text))
+    if not re.match(r"https?://", text, re.IGNORECASE):
+        raise ValueError("not an http, https or file URL")
+    return _address(text)
 
 
 def _address(text: str) -> Address:
@@ -250,8 +266,7 @@ def _address(text: str) -> Address:
         raise ValueError("not an http or https URL")
     if not text.isprintable() or " " in text:
         raise ValueError("a URL holds no spaces or control characters")
-    text, _, fragment = text.partition("#")
-    fragment = f"#{fragment}" if digests_in_fragment(f"#{fragment}") else ""
+    text, mark, fragment = _without_words(text).partition("#")
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -262,11 +277,17 @@ def _address(text: str) -> Address:
     if not HOST.fullmatch(host) or port == 0 or "\\" in userinfo:
         raise ValueError("not a URL: the host or port makes no sense")
     start = text.index("://") + 3
-    url = text[:start] + text[start + len(parts.netloc) - len(place) :] + fragment
+    url = text[:start] + text[start + len(parts.netloc) - len(place) :] + mark + fragment
     if not userinfo:
         return Address(url)
     user, _, password = userinfo.partition(":")
     return Address(url, _credential(user), _credential(password))
+
+
+def _without_words(text: str) -> str:
+    """The URL with its fragment only where that is a digest."""
+    text, _, fragment = text.partition("#")
+    return f"{text}#{fragment}" if digests_in_fragment(f"#{fragment}") else text
 
 
 def _credential(text: str) -> str:

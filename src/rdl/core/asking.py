@@ -14,7 +14,7 @@ from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers, worker_headers
 from rdl.core.lanes import Lane
 from rdl.core.pace import WORTH_SECONDS
-from rdl.core.planner import Claim, Steal
+from rdl.core.planner import Claim, Flow, Steal
 from rdl.core.receiving import Manner, next_fetch
 from rdl.core.row import ENDLESS, OVERLAP
 from rdl.core.source import MOST_AT_ONCE, Source
@@ -65,8 +65,9 @@ class Asking(Failing):
             times += [time for time in source.pauses() if time > self.now]
             if self.may_grow:
                 times.append(source.growth.wake())
-        if self.confirmed and self.parallel:
-            times.append(self.hurry_at)
+        times.append(self.hurry_at)
+        if self.demands is not None and (fill_at := self.demands.fill_at()) is not None:
+            times += [fill_at] if fill_at > self.now else []
         return times
 
     def plan(self) -> None:
@@ -75,6 +76,9 @@ class Asking(Failing):
         if self._exhausted is not None:
             if not self.lanes:
                 self._end(self._exhausted)
+            return
+        confirmed, demands = self.confirmed, self.demands
+        if demands is not None and not demands.active(self.row, self.now, confirmed=confirmed):
             return
         given, usable = self.sources.given, self.sources.usable()
         if self.existing is not None and given.left is None:  # whether it is current that says
@@ -88,6 +92,7 @@ class Asking(Failing):
                 self._ask_first(asked)
             return
         self._drop_silent()
+        self._drop_idle()
         if not self.lanes and all(one.doubted or not one.joined for one in usable):
             self.ask_alone()  # nothing may be here any more to compare them with
             return
@@ -137,10 +142,14 @@ class Asking(Failing):
         """A new link of it is to be compared before others may follow; those that flow from the
         old one go on."""
         if any(one.joined for one in self.sources.besides(source)):
+            if self._in_vain():
+                return
             source.joined = False
+            self._look_at(self.now)  # the only connection may have been its share
         elif self.lanes.flowing() and self.comparable(self._common()) >= LEAST_PROBE:
             source.doubted = True
-            self._probe(source)
+            if not self._in_vain():
+                self._probe(source)
         else:
             self.ask_alone()
 
@@ -199,7 +208,10 @@ class Asking(Failing):
 
     def _send(self, lane: Lane, headers: Headers) -> None:
         fresh = self.sources.of(lane).link.ask(lane, self.now)
-        self.emit(m.Fetch(lane.segment, lane.ask, headers, fresh, lane.source))
+        idle = False
+        if self.demands is not None and self.row is not None:
+            idle = self.demands.idle(self.row, Flow(lane.segment, lane.upto, lane.stop))
+        self.emit(m.Fetch(lane.segment, lane.ask, headers, fresh, lane.source, idle))
 
     def _drop_silent(self) -> None:
         """What gets no answer while others do is left to those."""
@@ -212,6 +224,27 @@ class Asking(Failing):
             else:
                 self._failed(lane, e.NetworkError(source.url, "no answer"))
 
+    def _drop_idle(self) -> None:
+        """Where all connections are in use, what nobody waits for makes room for a read."""
+        demands, row, flows = self.demands, self.row, self.lanes.flows()
+        if demands is None or row is None or not demands.uncovered(row, flows):
+            return
+        if self.lanes.draining():  # one makes room already
+            return
+        if len(self.lanes) >= self.sources.level(self.options.connections):
+            flows = [flow for flow in flows if flow.stop > flow.upto]  # what compares is needed
+            idle = [flow for flow in flows if demands.idle(row, flow)]
+            if idle:
+                self.make_way(max(idle, key=lambda flow: flow.stop - flow.upto).segment)
+
+    def make_way(self, segment: int) -> None:
+        """Drop this one, unless somebody waits for what it brings."""
+        lane, row, demands = self.lanes.get(segment), self.row, self.demands
+        if lane is None or row is None or demands is None or not self.parallel:
+            return
+        if demands.idle(row, Flow(lane.segment, lane.upto, lane.stop)):
+            self.drop(lane)
+
     def _level(self, source: Source) -> int:
         """How many may be in flight. An offer of ranges (`Accept-Ranges`) is tried by one more."""
         untried = not source.proved and not source.growth.settled
@@ -220,7 +253,8 @@ class Asking(Failing):
     def _manner(self) -> Manner:
         least = self.options.min_split if self.order is None else self.order.least
         level = self.sources.level(self.options.connections)
-        return Manner(least, self.order, bool(self.digests.checked), level)
+        hashed = bool(self.digests.checked)
+        return Manner(least, self.order, hashed, level, self.demands, self.now)
 
     def _share(self, source: Source) -> Steal | None:
         """A lane is slow while a worker is idle: that one takes what it will bring earlier, or
@@ -264,14 +298,21 @@ class Asking(Failing):
 
     def _ask_first(self, source: Source) -> None:
         """One request alone: the first, or one after another where parts cannot run at once."""
-        ask, overlap = Ask(ranged=False), 0
-        if not self.plain:
+        ask, overlap, probe = Ask(ranged=False), 0, False
+        if not self.plain and self.demands is not None and self._joinable_if_any():
+            ask, overlap, probe = self.demands.first(self.row)
+        elif not self.plain:
             most = LEAST_PROBE if self.arrived else OVERLAP
             ask, overlap = first_ask(self.row, self.options.range, self.adopted, most)
         headers = self._conditions(source) if ask.ranged or not self.row else ()
         stop = ENDLESS if ask.stop is None else ask.stop
         lane = self.lanes.add(ask, stop, self.now, overlap, source.number)
+        lane.probe = probe
         self._send(lane, headers)
+
+    def _joinable_if_any(self) -> bool:
+        """Whether a row that was begun may be continued anywhere."""
+        return self.row is None or (self._joinable() and not self.confirmed)
 
     def _conditions(self, source: Source) -> Headers:
         """The preconditions of that request."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from rdl import errors as e
 from rdl.core import messages as m
 from rdl.core.blocks import Blocks
+from rdl.core.demand import Demands
 from rdl.core.events import Retrying, Warned
 from rdl.core.identity import Dislikes
 from rdl.core.lanes import Lane, Lanes
@@ -35,6 +36,10 @@ RESTARTS_OF_MANY = 2
 """After so many it is one stream: whole, whatever the next request would bring."""
 
 
+MOST_ALONE = 20
+"""So many requests alone in a row that bring nothing new are the end."""
+
+
 class Failing:
     """The state of filling. `row`: None until a response was accepted, or an index continued;
     `confirmed`: this run has accepted one; `plain`: ranges are not asked for any more."""
@@ -54,12 +59,15 @@ class Failing:
         self._exhausted: e.RdlError | None = None
         self.accused: Source | None = None
         """The source whose bytes came again when the digest was wrong."""
-        self._restarts, self._sought = 0, False
+        self._restarts, self._sought, self._alone = 0, False, 0
         self._joint = JOINT
         self.order = Order(spec.window) if spec.window else None
+        self.demands = Demands(spec.lazy, volatile=spec.volatile) if spec.lazy else None
+        saved = spec.remembered
+        self._had = spec.pinned is not None and saved is not None and any(saved.present)
+        """Readers had bytes of it in a run before this one."""
         self.arrived = self.skipped = 0
         self.adopted = spec.adoptable
-        saved = spec.remembered
         self.row = Row.remembered(saved, options.range, options.block_size) if saved else None
         if self.row and not (self._joinable() and self._wanted(self.row)):
             self.row, self.adopted = None, ()  # what was adopted goes with its index
@@ -87,7 +95,7 @@ class Failing:
         digests, row = self.options.blocks, self.row
         size = row.size if row and self.options.range is None else None
         self.blocks = None
-        if digests is None or size is None or self.order is not None:
+        if digests is None or size is None or self.order or self.demands:
             return
         if Blocks.fit(digests, size):
             self.blocks = Blocks(digests, size)
@@ -96,7 +104,9 @@ class Failing:
 
     @property
     def decided(self) -> bool:
-        """Whether digests tell in the end whether the bytes are right."""
+        """Whether digests tell whether the bytes are right before anybody has them."""
+        if self.demands is not None:
+            return False
         checks = self.options.range is None and self.order is None
         return bool(self.digests.wanted) or (self.options.blocks is not None and checks)
 
@@ -134,6 +144,7 @@ class Failing:
     def _failed(self, lane: Lane, error: e.RdlError, delay: float | None = None) -> None:
         """A request came to nothing, or to less than was asked."""
         source = self.sources.of(lane)
+        delay = error.delay if delay is None else delay
         if not lane.gained and not source.link.give_back(lane):
             source.link.suspect(lane)
         self._joint = min(JOINT, lane.gained // 16)  # of bodies that are cut it is to be little
@@ -144,7 +155,8 @@ class Failing:
         if others and surplus:  # it serves the others: this is about their number
             source.growth.refused(self.now, others)
             source.patience.surplus(self.now, delay)
-        elif error.permanent and self.lanes.alive(lane):  # those that wait may be served
+        elif error.permanent and (lane.beside or self.lanes.alive(lane)):
+            # Those that wait may be served, and of several nodes another may have it.
             source.growth.refused(self.now, self.lanes.alive(lane))
         elif self._stuck():
             self._end(error)
@@ -190,9 +202,19 @@ class Failing:
 
     def ask_alone(self) -> None:
         """One request, which compares as that of a run does that continues another, before others
-        may join."""
+        may join. Where that comes to nothing again and again there is no use in it."""
         self.confirmed = False
-        self.drain(self._forget_unless_joinable)
+        if not self._in_vain():
+            self.drain(self._forget_unless_joinable)
+
+    def _in_vain(self) -> bool:
+        """Whether it was asked for what is here already, to compare, too often; the transfer ends
+        then."""
+        self._alone += 1
+        if self._alone > MOST_ALONE:
+            why = "what it sends ends before anything new has come, again and again"
+            self._end(e.NetworkError(self.spec.url, why))
+        return self._alone > MOST_ALONE
 
     def _outlived(self, lane: Lane, error: e.RdlError, status: int) -> bool:
         """Whether a refusal means that the link, or the URL, has had its time, so that a new one
@@ -283,7 +305,9 @@ class Failing:
         return self._begun() and not self._joinable()
 
     def _begun(self) -> bool:
-        """Whether a reader in order has bytes of this row, so that it cannot be begun anew."""
+        """Whether a reader has bytes of this row, so that it cannot be begun anew."""
+        if self.demands is not None:
+            return self.demands.shown or self._had
         return self.order is not None and self.row is not None and self.order.begun(self.row)
 
     def _endless(self) -> bool:

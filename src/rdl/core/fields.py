@@ -13,13 +13,16 @@ from functools import lru_cache
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
+from rdl.options import RangeSpec
 
 MAX_TOTAL = 2**63 - 2
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.I | re.A)
+_RANGE = re.compile(r"bytes=([0-9]{0,30})-([0-9]{0,30})", re.I | re.A)
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.I | re.A)
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]{0,1024}"')
 _SECONDS = re.compile(r"[0-9]+", re.A)
 _LONGEST_DELAY = 1e9
+_DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _DAY, _FULL_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 _DATES = (
@@ -77,6 +80,22 @@ def format_suffix(length: int) -> str:
     return f"bytes=-{length}"
 
 
+def format_content_range(range: ByteRange | None, total: int) -> str:
+    """A Content-Range value; range None: what was asked for lies outside."""
+    return f"bytes {range.start}-{range.stop - 1}/{total}" if range else f"bytes */{total}"
+
+
+def parse_range(text: str | None) -> RangeSpec | None:
+    """A Range value that asks for one range; None when it is anything else."""
+    found = _RANGE.fullmatch(text or "")
+    if not found or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        return RangeSpec(suffix=int(found[2]))
+    start, stop = int(found[1]), int(found[2]) + 1 if found[2] else None
+    return RangeSpec(start, stop) if stop is None or stop > start else None
+
+
 def parse_content_range(text: str) -> ContentRange | None:
     """A satisfied Content-Range; None when it is anything else or impossible."""
     found = _CONTENT_RANGE.fullmatch(text)
@@ -100,6 +119,16 @@ def parse_unsatisfied(text: str | None) -> int | None:
 def parse_etag(text: str | None) -> str | None:
     """An entity-tag exactly as sent, or None when it is not one."""
     return text if text and _ETAG.fullmatch(text) else None
+
+
+def format_http_date(at: float) -> str | None:
+    """Seconds since the epoch as an HTTP-date, cut to the second; None where it has no such."""
+    try:
+        day = datetime.fromtimestamp(at // 1, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+    name, month = _DAYS[day.weekday()], _MONTHS[day.month - 1]
+    return f"{name}, {day.day:02} {month} {day.year:04} {day:%H:%M:%S} GMT"
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from rdl.core.lanes import Lane
 from rdl.core.order import Order
 from rdl.core.published import of_part
 from rdl.core.receiving import begins_anew, clipped
-from rdl.core.representation import Representation
+from rdl.core.representation import Representation, Trust
 from rdl.core.row import Row, lies_outside
 from rdl.core.source import Source
 from rdl.core.spec import plan
@@ -51,7 +51,8 @@ class Filling(Suspecting):
             offered = offered and (source.proved or not source.ignored)
             source.ranges = event.head.status == 206 or offered
             source.proved = source.proved or event.head.status == 206
-        if isinstance(verdict, c.Partial) and self.options.verify != "off" and not self.order:
+        kept = self.order is None and self.demands is None
+        if isinstance(verdict, c.Partial) and self.options.verify != "off" and kept:
             promised = of_part(event.head)
             lane.promised = (verdict.range, promised) if promised else None
         _VERDICTS[type(verdict)](self, lane, verdict)
@@ -75,7 +76,7 @@ class Filling(Suspecting):
         size = self._gain(lane, self.row, range.stop)
         if self._joinable():  # elsewhere a cut body was for nothing
             self.sources.of(lane).patience.progress()
-        if self.order is None:  # a stream has nothing to save
+        if self.order is None and not self.spec.volatile:
             self.saving.written(size, self.now)
         self.check_blocks(range)
         self._check_part(lane)
@@ -84,6 +85,31 @@ class Filling(Suspecting):
         limit = self.options.max_filesize
         if limit is not None and self._endless() and self.row.present_bytes > limit:
             self._end(e.PolicyError(self.spec.path, "the body is over --max-filesize"))
+
+    def make_room(self) -> None:
+        """Memory is to hold no more than was allowed, and what is waited for."""
+        row, demands, lazy = self.row, self.demands, self.spec.lazy
+        if row is None or demands is None or lazy is None or not self.spec.volatile:
+            return
+        if self._too_large(row) or not self._joinable():
+            return
+        if (surplus := row.present_bytes - lazy.keep) > 0:
+            busy = [lane.writes for lane in self.lanes.all()]
+            self.emit(m.Evict(surplus, (*demands.waiting(None), *busy)))
+
+    def evicted(self, event: m.Evicted) -> None:
+        """Memory has let these go."""
+        if self.row is not None and event.ranges:
+            self._lose(self.row, tuple(one.clip(self.row.span) for one in event.ranges))
+
+    def invalidate(self, event: m.Invalidate) -> None:
+        """A reader found these wrong."""
+        if self.row is None:
+            return
+        if self._joinable():
+            self._lose(self.row, (event.range.clip(self.row.span),))
+        else:
+            self.drain(self.forget)
 
     def reached(self, event: m.Reached) -> None:
         """Bytes that are written, and will be reported."""
@@ -102,12 +128,14 @@ class Filling(Suspecting):
         row.add([fresh])
         if self.blocks is not None and row.present_bytes < before + len(fresh):
             self.blocks.reopen(fresh)  # some of it came again, over what was right
-        lane.upto, lane.gained = upto, lane.gained + len(fresh)
+        lane.upto, lane.gained, self._alone = upto, lane.gained + len(fresh), 0
         source = self.sources.of(lane)
         source.link.served(lane)
         source.gained, self.arrived = source.gained + len(fresh), self.arrived + len(fresh)
         if self.order is not None:
             self._deliver(self.order, fresh, row)
+        if self.confirmed:
+            self._show(row, (fresh,))
         return len(fresh)
 
     def _deliver(self, order: Order, range: ByteRange, row: Row) -> None:
@@ -185,15 +213,28 @@ class Filling(Suspecting):
             self.emit(m.Tell(plan(self.spec, verdict.representation, self.row, ranges)))
             self.drop(lane)
             self.settled = "dry-run"
+        elif self.row is None and self._needs_all(verdict):
+            self.drop(lane)
         elif self.row is None:
             self.drain(lambda: self._adopt(lane, verdict), spare=lane)
         elif self._joins(lane, verdict):
             before = self.digests.disbelieved
             self._accept(lane, verdict)
             if self.digests.disbelieved and not before and not self.decided:
-                self._part()
+                self._unjoin()
 
-    def _part(self) -> None:
+    def _needs_all(self, verdict: c.Partial | c.Whole) -> bool:
+        """Whether a part of a lazy row is of no use, since nothing could be joined to it: then all
+        of it is asked for, from the first byte."""
+        demands, alone = self.demands, verdict.representation.trust is Trust.T0
+        if demands is None or not alone or isinstance(verdict, c.Whole) or self.decided:
+            return False
+        if demands.streamed:  # it was, and this is what there is
+            return False
+        demands.streamed = True
+        return True
+
+    def _unjoin(self) -> None:
         """What the server published is not believed any more: who joined by that alone is left,
         and what it brought comes again."""
         row, alone = self.row, list[Source]()
@@ -289,6 +330,8 @@ class Filling(Suspecting):
         known = self.row.representation.total if self.row else None
         if known is not None and verdict.total is not None and verdict.total != known:
             self._changed(lane, c.Changed(None, sure=True))
+        elif self.row is None and self.demands is not None and self.demands.beyond():
+            return
         elif self.row is None and lies_outside(self.options.range, verdict.total):
             self._end(outside(verdict.total))
         elif self.row is None and self.adopted:

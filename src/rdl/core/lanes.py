@@ -26,7 +26,8 @@ class Lane(Struct):
     `end`: where its body may be taken to, when `stop` is only the edge of a window; `passing`:
     bytes that come before the first wanted one, and are here already; `fresh`: it asked the URL
     as given, and where that led is the `link` of this number; `began`: of the bytes that count
-    for its `source`; `comparing`: nothing new comes yet; `probe`: nor will it."""
+    for its `source`; `beside`: others of it were in flight when this was sent; `comparing`: nothing
+    new comes yet; `probe`: nor will it."""
 
     segment: int
     ask: Ask
@@ -47,6 +48,7 @@ class Lane(Struct):
     fresh: bool = True
     source: int = 0
     began: int = 0
+    beside: bool = False
     comparing: bool = False
     probe: bool = False
     promised: tuple[ByteRange, Digest] | None = None
@@ -56,6 +58,13 @@ class Lane(Struct):
     def at(self) -> int:
         """What comes before this is written."""
         return max(self.upto, self.reached)
+
+    @property
+    def writes(self) -> ByteRange:
+        """What it has written and not yet reported, where it may still write, and what it may still
+        compare; a body never goes beyond what was asked for, though its end was moved closer."""
+        start = self.upto if self.ask.suffix is not None else min(self.upto, self.ask.start)
+        return ByteRange(start, max(self.at, self.stop, self.end, self.ask.stop or 0))
 
     @property
     def came(self) -> int:
@@ -104,6 +113,7 @@ class Lanes:
         """A request is sent."""
         start = ask.start + overlap
         lane = Lane(self._next, ask, start, stop, now, overlap, source=source, began=start)
+        lane.beside = self.count(source) > 0
         self._lanes[lane.segment] = lane
         self._next, self.most = self._next + 1, max(self.most, len(self._lanes))
         return lane

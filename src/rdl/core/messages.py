@@ -29,6 +29,8 @@ class Fetch(Struct, frozen=True):
     in, had led to."""
     source: int = 0
     """0: the URL as given; 1, 2, ...: its mirrors."""
+    idle: bool = False
+    """Nobody waits for it."""
 
 
 class Renew(Struct, frozen=True):
@@ -103,6 +105,31 @@ class Deliver(Struct, frozen=True):
     upto: int
 
 
+class Known(Struct, frozen=True):
+    """Readers of a lazy row have this representation; `size` bytes of it, None while that is not
+    known."""
+
+    representation: Representation
+    size: int | None
+
+
+class Show(Struct, frozen=True):
+    """Readers may have these bytes; what is forgotten or evicted they may not any more."""
+
+    ranges: tuple[ByteRange, ...]
+
+
+class Evict(Struct, frozen=True):
+    """Let so many bytes go from memory, but none of `wanted`; answer Evicted at once."""
+
+    size: int
+    wanted: tuple[ByteRange, ...]
+
+
+class Saved(Struct, frozen=True):
+    """All that readers had when they asked for Save is durable, or cannot be."""
+
+
 class Hash(Struct, frozen=True):
     """Feed these bytes to digests of these algorithms; a range that starts at the row's start
     begins them. After `last`, answer Hashed."""
@@ -163,6 +190,10 @@ Command = (
     | Forget
     | Checkpoint
     | Deliver
+    | Known
+    | Show
+    | Evict
+    | Saved
     | Hash
     | Check
     | Publish
@@ -176,7 +207,49 @@ Command = (
 
 
 class Demand(Struct, frozen=True):
-    """Somebody wants the row; the first event."""
+    """Somebody wants the row, all of it; the first event, which says no more of a lazy row."""
+
+
+class Want(Struct, frozen=True):
+    """A reader of a lazy row waits for `range` (None: to know the length), and will probably go on
+    to `ahead`; in place of what it wanted before."""
+
+    reader: int
+    range: ByteRange | None
+    ahead: int = 0
+
+
+class WantAll(Struct, frozen=True):
+    """Somebody waits until a lazy row is complete."""
+
+
+class Left(Struct, frozen=True):
+    """This reader wants nothing any more."""
+
+    reader: int
+
+
+class Evicted(Struct, frozen=True):
+    """These bytes were let go."""
+
+    ranges: tuple[ByteRange, ...]
+
+
+class Invalidate(Struct, frozen=True):
+    """A reader found these bytes of a lazy row wrong: they are to come again when they are
+    wanted."""
+
+    range: ByteRange
+
+
+class MakeWay(Struct, frozen=True):
+    """Others need the connection of this segment more, unless somebody waits for it by now."""
+
+    segment: int
+
+
+class Save(Struct, frozen=True):
+    """Make durable what is here; answer Saved."""
 
 
 class Head(Struct, frozen=True):
@@ -207,6 +280,10 @@ class Consumed(Struct, frozen=True):
     """The reader in order has taken the bytes before `upto`."""
 
     upto: int
+
+
+ReaderEvent = Want | WantAll | Left | Invalidate | Save | Consumed
+"""What comes from readers."""
 
 
 class Compared(Struct, frozen=True):
@@ -280,6 +357,13 @@ class Tick(Struct, frozen=True):
 
 Event = (
     Demand
+    | Want
+    | WantAll
+    | Left
+    | Evicted
+    | Invalidate
+    | MakeWay
+    | Save
     | Head
     | Arrived
     | Reached

@@ -68,6 +68,11 @@ class Patience(Struct):
         self.not_before = max(self.not_before, now + delay)
         return True
 
+    def anew(self, now: float) -> None:
+        """Somebody else asks: he does not wait for pauses that others earned."""
+        self.progress()
+        self.not_before = min(self.not_before, now)
+
     def surplus(self, now: float, asked: float | None) -> None:
         """A request failed while others are served: no reason to lose patience."""
         self.total += 1

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 from rdl.core.classify import Partial, Whole
+from rdl.core.demand import Demands
 from rdl.core.lanes import Lane, Lanes
 from rdl.core.order import Order
 from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
@@ -62,13 +63,15 @@ def begins_anew(body: Partial | Whole | None, wanted: RangeSpec | None) -> bool:
 
 
 class Manner(Struct, frozen=True):
-    """How a row is filled: nothing is split below `least` bytes, for a reader in `order`, or
-    `hashed` meanwhile, by `level` connections."""
+    """How a row is filled: nothing is split below `least` bytes, for a reader in `order`, as
+    `demands` say at the time `now`, or `hashed` meanwhile, by `level` connections."""
 
     least: int
     order: Order | None
     hashed: bool
     level: int
+    demands: Demands | None = None
+    now: float = 0.0
 
 
 def next_fetch(row: Row, lanes: Lanes, manner: Manner) -> Claim | Steal | None:
@@ -77,6 +80,8 @@ def next_fetch(row: Row, lanes: Lanes, manner: Manner) -> Claim | Steal | None:
     further only when that is taken."""
     flows, least, order = lanes.flows(), manner.least, manner.order
     idle = max(1, manner.level - len(flows))
+    if manner.demands is not None:
+        return manner.demands.step(row, flows, manner.level, manner.now)
     if order is not None:
         tile = order.tile(manner.level)
         return next_step(row.missing(), flows, least, order.within(row), tile)

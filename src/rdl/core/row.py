@@ -139,11 +139,21 @@ class Row:
         self._head = gap.start if gap else self.span.stop
         return self._head
 
-    def missing(self) -> Iterator[ByteRange]:
-        """Runs of wanted bytes that are not here, in order."""
+    def missing(self, within: ByteRange | None = None) -> Iterator[ByteRange]:
+        """Runs of wanted bytes (`within` those) that are not here, in order."""
         if self._map is None:
-            return iter(() if self._ended else (ByteRange(self._upto, self.span.stop),))
+            rest = ByteRange(self._upto, max(self._upto, self.span.stop))
+            rest = rest if within is None else rest.clip(within)
+            return iter((rest,) if rest and not self._ended else ())
+        if within is not None:
+            return self._map.missing(within.clip(self.span))
         return self._map.missing(ByteRange(self.head(), self.span.stop))
+
+    def present(self) -> Iterator[ByteRange]:
+        """Runs of wanted bytes that are here, in order."""
+        if self._map is None:
+            return iter((ByteRange(self.span.start, self._upto),))
+        return self._map.present(self.span)
 
     def joint(self) -> ByteRange:
         """The gap to continue at: the first that has present bytes before it (nothing, at the

@@ -160,7 +160,8 @@ class Sources:
         while some are not in use yet: those that came first would keep theirs."""
         if most is None or len(self._all) == 1:
             return self._spec.options.ceiling if most is None else most
-        use = [one for one in ready if one.ranges or not one.joined][:MOST_AT_ONCE]
+        use = [one for one in ready if one.ranges or not one.joined]
+        use = sorted(use, key=lambda one: not one.joined)[:MOST_AT_ONCE]
         return (most + len(use) - 1 - use.index(source)) // len(use) if source in use else 0
 
     def level(self, most: int | None) -> int:

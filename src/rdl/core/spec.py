@@ -15,7 +15,7 @@ from rdl.core.published import Published, quarrel
 from rdl.core.representation import Match, Representation, Trust
 from rdl.core.row import ENDLESS, OVERLAP, Remembered, Row, span_of
 from rdl.errors import ChangedError, DigestMismatch, PolicyError, RdlError
-from rdl.options import RangeSpec, TransferOptions
+from rdl.options import LazyOptions, RangeSpec, TransferOptions
 
 QUARREL_HINT = "--verify off, or a digest of yours, takes it without theirs"
 PAGES = ("text/html", "application/xhtml+xml")
@@ -44,14 +44,18 @@ class Spec(Struct, frozen=True):
     """There is a way to get a new URL when this one has had its time."""
     mirrors: tuple[str, ...] = ()
     """Further sources, redacted as `url`."""
+    lazy: LazyOptions | None = None
+    """Only what readers want is fetched."""
+    volatile: bool = False
+    """It is kept in memory, `lazy.keep` bytes at most."""
     lead: int = 0
     """Which of them the remembered row was begun with: 0 is `url`."""
 
     @property
     def adoptable(self) -> tuple[ByteRange, ...]:
         """Which of them, or of those an earlier run adopted, may be kept until the digest
-        decides."""
-        if not self.options.digests or self.options.range is not None:
+        decides; none where they would be read before that."""
+        if not self.options.digests or self.options.range is not None or self.lazy:
             return ()
         return self.remembered.adopted if self.remembered else self.adopted
 

@@ -53,12 +53,17 @@ class Suspecting(Taking):
         no other."""
         if source.left is None and not self._leave(source, e.ChangedError(source.url, why)):
             return False
-        if self._begun():
+        if self._begun() and (also or source.brought or self._brings(source)):
             self._end(e.ChangedError(self.spec.path, "what was read cannot be trusted"))
         else:
             row = self.row
             self.drain(lambda: self._unbring(row, source, also))
         return True
+
+    def _brings(self, source: Source) -> bool:
+        """Whether something of it is here that came in requests under way."""
+        lanes = self.lanes.all()
+        return any(lane.source == source.number and lane.upto > lane.began for lane in lanes)
 
     def _unbring(self, row: Row | None, source: Source, also: ByteRange | None = None) -> None:
         """Nothing that it brought is here any more."""

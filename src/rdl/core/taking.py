@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from rdl import errors as e
@@ -53,13 +55,15 @@ class Taking(Asking):
         self.saving.restart()
         if self.order is not None:
             self.order.begin(self.row)
+        if self.demands is not None and self._too_large(self.row):
+            return
         self.adopted = keep_adopted(self.row, lane, self.adopted)
         self.reused = self.row.present_bytes
         part, block_size = self.row.part, self.row.block_size
         lead = self.sources.lead
         url = "" if lead is self.sources.given else lead.url
         self.emit(m.Begin(representation, part, block_size, self.adopted, url))
-        if self.row.size:
+        if self.row.size and self.demands is None:
             self.emit(m.Reserve(self.row.size))
         self._accept(lane, body)
 
@@ -80,12 +84,35 @@ class Taking(Asking):
         if self.confirmed:
             return
         self.confirmed, self._confirmed_at = True, self.now
+        self._show(self.row, self.row.present())
         self.check_blocks(self.row.span)
         if self._doubted:  # it is still the same: the server does not understand If-Match
             self._doubted, source.dislikes = False, Dislikes(if_match=True)
             return
         self.emit(m.Tell(started(self.spec, self.row, self.reused, self.parallel)))
         source.growing = False
+
+    def _show(self, row: Row, ranges: Iterable[ByteRange]) -> None:
+        """Readers of a lazy row may have these bytes."""
+        if self.demands is None:
+            return
+        if not self.demands.shown:
+            self.demands.shown = True
+            self.emit(m.Known(row.representation, row.size))
+        if runs := tuple(ranges):
+            self.emit(m.Show(runs))
+
+    def _too_large(self, row: Row, *, parts: bool = True) -> bool:
+        """Whether a row that comes in one stream is more than memory may hold; the transfer ends
+        then. `parts`: the server sends them, if they can be joined."""
+        lazy, size = self.spec.lazy, row.size or row.present_bytes
+        streamed = not self._joinable() or not parts
+        if lazy is None or not self.spec.volatile or not streamed or size <= lazy.keep:
+            return False
+        why = "the server sends no parts" if self._joinable() else "nothing joins parts of it"
+        why += f", and {lazy.keep} bytes are kept in memory"
+        self._end(e.PolicyError(self.spec.url, why, hint="open it with a path"))
+        return True
 
     def _seek(self, lane: Lane, source: Source) -> None:
         """Where a digest decides, other mirrors may be used than the user named."""
@@ -134,6 +161,9 @@ class Taking(Asking):
             if (kept := self.lanes.give_back(lane)) is not None:
                 kept.end = kept.stop if self.order is None else self.row.span.stop
                 self.emit(m.Trim(kept.segment, kept.stop, kept.stop < kept.end))
+            return
+        streamed = self.plain or (ignored and not source.proved and not lane.probe)
+        if streamed and self._too_large(self.row, parts=False):
             return
         if self._cannot_compare(body):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
@@ -193,6 +223,8 @@ class Taking(Asking):
         the first gap: then all of it is taken."""
         if self.confirmed or self.order or self.digests.wanted or not isinstance(body, c.Whole):
             return False
+        if self._begun():  # nothing can be begun anew, and its validator says that it is the same
+            return False
         assert self.row is not None
         here = self.row.present_bytes > 0
         return here and (self.row.complete or self.row.first_gap() == self.row.span.start)
@@ -217,6 +249,8 @@ class Taking(Asking):
         if self.unconfirmed_end:
             self.warn("the server did not say the length")
         self.row.end()
+        if self.demands is not None:
+            self.emit(m.Known(self.row.representation, self.row.size))
         self.begin_blocks()
         self.check_blocks(self.row.span)
 

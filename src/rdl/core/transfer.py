@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from rdl.core import messages as m
+from rdl.core.demand import Want
 from rdl.core.events import Result, Verifying
 from rdl.core.filling import Filling
 from rdl.core.order import Order
@@ -47,6 +48,8 @@ class Transfer:
         self._error: RdlError | None = None
         self._started_at: float | None = None
         self._teller = Teller(spec.path)
+        self._saves = False
+        """A reader of a lazy row waits until what is here is durable."""
 
     def __repr__(self) -> str:
         return f"Transfer({self.phase.name}, {self._fill.lanes!r}, {self.row!r})"
@@ -70,12 +73,44 @@ class Transfer:
             _HANDLERS[type(event)](self, event)
             if not isinstance(event, m.Reached):
                 self._proceed()
+                vain = isinstance(event, m.Evicted) and not event.ranges
+                if self.phase is Phase.FILLING and not vain:
+                    self._fill.make_room()  # after all that was decided by what is here
         return self._fill.out
 
     # Events
 
     def _on_demand(self, event: m.Demand) -> None:
         self._fill.begin()
+
+    def _on_want(self, event: m.Want) -> None:
+        demands = self._fill.demands
+        if demands is not None:
+            others = demands.waiting(self.row)
+            demands.want(event.reader, Want(event.range, event.ahead), self._fill.now)
+            if demands.waiting(self.row) and not others:
+                self._fill.sources.lead.patience.anew(self._fill.now)
+
+    def _on_want_all(self, event: m.WantAll) -> None:
+        if self._fill.demands is not None:
+            self._fill.demands.everything = True
+
+    def _on_left(self, event: m.Left) -> None:
+        if self._fill.demands is not None:
+            self._fill.demands.left(event.reader)
+
+    def _on_evicted(self, event: m.Evicted) -> None:
+        self._fill.evicted(event)
+
+    def _on_invalidate(self, event: m.Invalidate) -> None:
+        if self.phase is Phase.FILLING:
+            self._fill.invalidate(event)
+
+    def _on_make_way(self, event: m.MakeWay) -> None:
+        self._fill.make_way(event.segment)
+
+    def _on_save(self, event: m.Save) -> None:
+        self._saves = True
 
     def _on_tick(self, event: m.Tick) -> None:
         """Nothing by itself: _proceed looks at the time after every event."""
@@ -157,9 +192,18 @@ class Transfer:
         if self.phase is not Phase.DONE:
             if self.phase is Phase.FILLING and fill.saving.due(fill.now):
                 self._checkpoint()
+            elif self._saves and not fill.saving.syncing:
+                self._save_now()
             self._follow_with_hash()
             self._tell_progress()
             self._wake()
+
+    def _save_now(self) -> None:
+        if self.phase is Phase.FILLING and self._fill.saving.useful:
+            self._checkpoint()
+        else:
+            self._saves = False
+            self._fill.emit(m.Saved())
 
     def _take_step(self) -> bool:
         """One step, if one can be taken now."""
@@ -192,7 +236,10 @@ class Transfer:
             fill.plan()
 
     def _follow_with_hash(self) -> None:
-        if self.row is not None and self._fill.confirmed and self.phase is Phase.FILLING:
+        demands, filling = self._fill.demands, self.phase is Phase.FILLING
+        if self.row is not None and self._fill.confirmed and filling:
+            if demands is not None and not demands.fits(self.row):
+                return  # what is read now may be let go
             fresh = self._fill.digests.follow(self.row)
             if fresh:
                 self._fill.emit(m.Hash(fresh, self._fill.digests.algorithms))
@@ -205,7 +252,7 @@ class Transfer:
         if self.phase is not Phase.FILLING or self._fill.after_drain is not None:
             return  # what is waited for comes as an event
         times = [self._fill.saving.wake()]
-        if self.row is not None and self._fill.confirmed:
+        if self.row is not None and self._fill.confirmed and self._fill.demands is None:
             times.append(self._teller.wake())
         times += self._fill.wakes()
         if self.options.max_time is not None:
@@ -218,8 +265,8 @@ class Transfer:
 
     def _complete(self) -> None:
         assert self.row is not None
-        if self._fill.pending:
-            return  # what a lane brought before it ended came again: Checked will tell
+        if self._fill.pending or not self.row.complete:
+            return  # what a lane brought before it ended came again, or some of it went meanwhile
         self._tell_progress(last=True)
         if not self._fill.digests.checked:
             self._publish()
@@ -272,7 +319,8 @@ class Transfer:
         result = about_row(result, self.row, self._fill.existing, error)
         if result.trust == Trust.T2 and not self._fill.sources.alike:
             result = replace(result, trust=Trust.T1.value)
-        if isinstance(error, AuthError) and not error.hint and result.resumable:
+        kept = self._fill.order is None and self._fill.demands is None and result.resumable
+        if isinstance(error, AuthError) and not error.hint and kept:
             error.hint = f"a new link continues what is here: rdl get NEW-URL -o {self.spec.path}"
         blocks = self._fill.blocks
         proof = blocks.algorithm if blocks is not None and blocks.complete else None
@@ -280,6 +328,8 @@ class Transfer:
 
     def _tell_progress(self, last: bool = False) -> None:
         if self.row is None or not self._fill.confirmed or self.phase is not Phase.FILLING:
+            return
+        if self._fill.demands is not None:  # its readers see what comes
             return
         flowing = self._fill.lanes.flowing()
         fact = self._teller.progress(self.row, self._fill.arrived, flowing, self._fill.now, last)
@@ -291,6 +341,13 @@ __all__ = ["Phase", "Spec", "Transfer"]
 
 _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Demand: Transfer._on_demand,
+    m.Want: Transfer._on_want,
+    m.WantAll: Transfer._on_want_all,
+    m.Left: Transfer._on_left,
+    m.Evicted: Transfer._on_evicted,
+    m.Invalidate: Transfer._on_invalidate,
+    m.MakeWay: Transfer._on_make_way,
+    m.Save: Transfer._on_save,
     m.Head: Transfer._on_head,
     m.Arrived: Transfer._on_arrived,
     m.Reached: Transfer._on_reached,

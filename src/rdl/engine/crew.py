@@ -20,10 +20,11 @@ Inbox = SimpleQueue[tuple[Reception, Post] | None]
 
 
 class Crew:
-    """Safe to use from several threads."""
+    """Safe to use from several threads. `rest` is called by the last worker that is idle, every
+    few seconds; it ends when that says no."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, rest: Callable[[], bool] = lambda: False) -> None:
+        self._lock, self._goes_on = threading.Lock(), rest
         self._idle: list[Inbox] = []
         self._process = os.getpid()
         self._closed = False
@@ -71,10 +72,16 @@ class Crew:
             try:
                 return inbox.get(timeout=IDLE_SECONDS)
             except Empty:
+                if self._is_last(inbox) and self._goes_on():
+                    continue
                 with self._lock:
                     if inbox in self._idle:
                         self._idle.remove(inbox)
                         return None  # else it was taken at this moment
+
+    def _is_last(self, inbox: Inbox) -> bool:
+        with self._lock:
+            return self._idle == [inbox]
 
     def _rest(self, inbox: Inbox) -> None:
         with self._lock:

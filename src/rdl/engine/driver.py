@@ -92,9 +92,9 @@ class Driver:
         """Ask the transfer to save its state and end; safe in a signal handler."""
         self._events.put(m.Signal(name))
 
-    def consumed(self, upto: int) -> None:
-        """A reader in order has taken the bytes before `upto`; from any thread."""
-        self._events.put(m.Consumed(upto))
+    def post(self, event: m.ReaderEvent) -> None:
+        """What a reader says; from any thread."""
+        self._events.put(event)
 
     def run(self) -> tuple[Result, RdlError | None]:
         """Run to the end; the error is None exactly when the file is as it was asked for."""
@@ -227,6 +227,8 @@ class Driver:
         self._edges.store.reserve(command.size)
 
     def _do_forget(self, command: m.Forget) -> None:
+        if self._edges.watcher is not None:
+            self._edges.watcher.hide(command.ranges)
         self._edges.store.forget(command.ranges)
 
     def _do_checkpoint(self, command: m.Checkpoint) -> None:
@@ -242,6 +244,23 @@ class Driver:
 
     def _do_deliver(self, command: m.Deliver) -> None:
         self._edges.deliver(command.upto)
+
+    def _do_known(self, command: m.Known) -> None:
+        if self._edges.watcher is not None:
+            self._edges.watcher.known(command.representation, command.size)
+
+    def _do_show(self, command: m.Show) -> None:
+        if self._edges.watcher is not None:
+            self._edges.watcher.show(command.ranges)
+
+    def _do_evict(self, command: m.Evict) -> None:
+        if self._edges.watcher is not None:
+            gone = self._edges.watcher.evict(command.size, command.wanted)
+            self._on(m.Evicted(tuple(gone)))
+
+    def _do_saved(self, command: m.Saved) -> None:
+        if self._edges.watcher is not None:
+            self._edges.watcher.saved()
 
     def _do_hash(self, command: m.Hash) -> None:
         follower = self._follower
@@ -314,6 +333,10 @@ _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Forget: Driver._do_forget,
     m.Checkpoint: Driver._do_checkpoint,
     m.Deliver: Driver._do_deliver,
+    m.Known: Driver._do_known,
+    m.Show: Driver._do_show,
+    m.Evict: Driver._do_evict,
+    m.Saved: Driver._do_saved,
     m.Hash: Driver._do_hash,
     m.Check: Driver._do_check,
     m.Publish: Driver._do_publish,

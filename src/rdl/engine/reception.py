@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,6 +18,8 @@ from xxhash import xxh3_64
 
 from rdl.core import messages as m
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.representation import Representation
+from rdl.engine.permits import Permits
 from rdl.engine.throttle import Throttle
 from rdl.errors import ChangedError, RdlError
 from rdl.storage.base import Store
@@ -46,9 +48,14 @@ class Edges(Struct, frozen=True):
     deliver: Callable[[int], None] = lambda upto: None
     report: int = REPORT
     """The heart is told after so many bytes at the latest."""
-    awaited: Callable[[], int | None] | None = None
-    """Of a stream: the offset that its reader has come to, when nothing is there for it. Whoever
-    has that byte tells before it waits for more. Nothing is recorded for a later run."""
+    awaited: Callable[[ByteRange], bool] | None = None
+    """Whether a reader waits for one of these bytes: whoever has written it tells before it waits
+    for more."""
+    volatile: bool = False
+    """Nothing is recorded for a later run, and the store may have let go what was in it."""
+    watcher: Watcher | None = None
+    """Of a lazy row."""
+    permits: Permits | None = None
     renew: Callable[[], Place] | None = None
     """Makes a new URL; may take long, and raises RdlError."""
     mirrors: tuple[Place, ...] = ()
@@ -57,6 +64,30 @@ class Edges(Struct, frozen=True):
     """Those that a server names, by its response; whether that came from a public address."""
     reader: Borrower | None = None
     """Of a stream."""
+
+
+class Watcher(Protocol):
+    """Hears what readers of a lazy row may have; called by the heart's thread."""
+
+    def known(self, representation: Representation, size: int | None) -> None:
+        """Of this representation; `size` when it is known."""
+        ...
+
+    def show(self, ranges: Sequence[ByteRange]) -> None:
+        """These bytes are here."""
+        ...
+
+    def hide(self, ranges: Sequence[ByteRange]) -> None:
+        """They are about to go."""
+        ...
+
+    def evict(self, size: int, wanted: Sequence[ByteRange]) -> Sequence[ByteRange]:
+        """Let `size` bytes go from memory, but none of `wanted`; which they are."""
+        ...
+
+    def saved(self) -> None:
+        """What was here when it was asked for is durable."""
+        ...
 
 
 class Borrower(Protocol):
@@ -88,6 +119,7 @@ class Reception:
     def __init__(self, fetch: m.Fetch, edges: Edges, place: Place) -> None:
         self._fetch, self._edges, self._place = fetch, edges, place
         self.segment, self.source, self.fresh = fetch.segment, fetch.source, fetch.fresh
+        self.idle = fetch.idle
         self._exchange: Exchange | None = None
         self.decided = False
         """Whether the heart has said what becomes of it."""
@@ -133,6 +165,11 @@ class Reception:
         return self._at > self._told
 
     @property
+    def dropped(self) -> bool:
+        """Whether it is to end."""
+        return self._dropped.is_set()
+
+    @property
     def held(self) -> bool:
         """Whether it waits at the edge of a window."""
         stop, hold = self._edge
@@ -146,7 +183,9 @@ class Reception:
         self._edge = command.range.stop, command.hold
         self._at = self._from = self._told = command.range.start
         self._every = self._edges.report
-        if self._edges.awaited is None:  # what a reader waits for is told at once
+        if (
+            not self._edges.volatile or self._edges.watcher
+        ):  # what a reader waits for is told at once
             self._every = min(self._every, max(EXTENT, len(command.range) // 16))
         self.decided = True
         self._ring()
@@ -200,6 +239,10 @@ class Reception:
 
     def run(self, view: memoryview, post: Callable[[m.Event], None]) -> Iterator[m.Event]:
         """All of it, for a thread; `view` is its buffer. While it is lent, events go to `post`."""
+        with self._edges.permits.one(self, post) if self._edges.permits else nullcontext():
+            yield from self._run(view, post)
+
+    def _run(self, view: memoryview, post: Callable[[m.Event], None]) -> Iterator[m.Event]:
         head = self.open()
         yield head
         if isinstance(head, m.Ended):
@@ -267,8 +310,8 @@ class Reception:
         """Whether a reader waits for what is here while the next read would wait too."""
         if self._edges.awaited is None or self._at == self._told:
             return False
-        at = self._edges.awaited()
-        return at is not None and self._told <= at < self._at and not exchange.ready()
+        fresh = ByteRange(self._told, self._at)
+        return self._edges.awaited(fresh) and not exchange.ready()
 
     def _listen(self) -> tuple[()]:
         """Until the heart says something. What the server sends meanwhile waits in the network."""
@@ -298,7 +341,7 @@ class Reception:
                 read += got
         except RdlError as error:
             return (m.LocalFailed(error), *self._end())
-        forgotten = read < count and self._edges.awaited is not None  # the reader went on
+        forgotten = read < count and self._edges.volatile
         if here[:read] != view[: read if forgotten else count]:
             return self._end(ChangedError("part file", "it is not what the server sends now"))
         self._compare, self._same = self._compare - count, self._same + read
@@ -307,7 +350,7 @@ class Reception:
     def _write(self, data: memoryview) -> tuple[m.Event, ...]:
         try:
             self._edges.store.write_at(self._at, data)
-            if self._edges.awaited is None:
+            if not self._edges.volatile:
                 self._checksum.update(data)
             self._at += len(data)
             wait = self._edges.rate.take(len(data))
@@ -327,7 +370,7 @@ class Reception:
 
     def _record(self) -> None:
         """Note what is written in the index, for a run after a kill."""
-        if self._edges.awaited is not None:
+        if self._edges.volatile:
             self._from = self._at
         elif self._at > self._from:
             extent = Extent(self._from, self._at, self._checksum.intdigest())

@@ -11,11 +11,13 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from rdl.core import messages as m
+from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement
 from rdl.core.events import Result
 from rdl.core.representation import Representation
@@ -89,8 +91,11 @@ class Passage:
 
     def __init__(self, store: Ring, window: int) -> None:
         self._store, self._ahead = store, window // 2
-        lock = threading.RLock()
-        self._changed, self._back = threading.Condition(lock), threading.Condition(lock)
+        self._lock = threading.RLock()
+        self._back = threading.Condition(self._lock)
+        # What the reader waits at is no Condition: its wait() breaks when a signal handler raises.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._lent: tuple[Reception, Callable[[m.Event], None]] | None = None
         self._wanting = self._large = self._pulling = False
         self._not_before = 0
@@ -114,9 +119,9 @@ class Passage:
 
     def deliver(self, upto: int) -> None:
         """The bytes before `upto` may be taken."""
-        with self._changed:
+        with self._lock:
             self._delivered = upto
-            self._changed.notify_all()
+        self._ring()
 
     def wants(self, reception: Reception) -> bool:
         """Whether this one brings the next bytes, and the reader waits or has enough of them."""
@@ -127,12 +132,12 @@ class Passage:
 
     def borrow(self, reception: Reception, post: Callable[[m.Event], None]) -> None:
         """The reader takes the rest from the ring, then from this one, as long as it is quick."""
-        with self._changed:
+        with self._lock:
             if self._lent is not None:  # the one before has come to its end just now
                 return
             lent, taken = (reception, post), -1
             self._lent = lent
-            self._changed.notify_all()
+            self._ring()
             while self._lent is lent and (self._pulling or taken != self.taken):
                 taken = self.taken
                 self._back.wait(AWAY_SECONDS)
@@ -149,10 +154,14 @@ class Passage:
         except Exception as bug:
             outcome = Result("", ""), RdlError("internal error", repr(bug))
         finally:
-            with self._changed:
+            with self._lock:
                 self._outcome = outcome
-                self._changed.notify_all()
+            self._ring()
             ended()
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
 
     # The reader's side
 
@@ -178,7 +187,7 @@ class Passage:
     def take(self, count: int) -> None:
         """The reader has taken so many of them."""
         self.taken += count
-        self._at += count  # before the driver is told: awaited() must know it then
+        self._at += count  # before the driver is told: awaits() must know it then
         self._store.release(self._at)
         # What waits in the network for this reader counts as if it were in the window: no more
         # connections are needed while it has enough.
@@ -190,18 +199,18 @@ class Passage:
     def _consume(self, upto: int) -> None:
         if upto > self._told and self._driver is not None:
             self._told = upto
-            self._driver.consumed(upto)
+            self._driver.post(m.Consumed(upto))
 
-    def awaited(self) -> int | None:
-        """The offset that the reader has come to, when nothing is there for it."""
+    def awaits(self, range: ByteRange) -> bool:
+        """Whether the reader has come to one of these bytes, and nothing is there for it."""
         at = self._at if self.taken else self._store.start
-        return at if at is not None and self._delivered <= at else None
+        return at is not None and self._delivered <= at and at in range
 
     def close(self) -> None:
         """Stop fetching."""
         if self._driver is not None and self._thread is not None:
             self._driver.signal("SIGTERM")
-            with self._changed:
+            with self._lock:
                 self._give_back()
             self._thread.join(CLOSE_SECONDS)
             self._store.close()
@@ -229,9 +238,9 @@ class Passage:
     def _wait(self) -> tuple[int, int]:
         """Where the reader is, and how far it may read; both are the same at the end, and where it
         is lent something."""
-        with self._changed:
-            try:
-                while True:
+        try:
+            while True:
+                with self._lock:
                     if not self.taken and self._store.start is not None:
                         self._at = self._told = self._store.start
                     lent = self._lent is not None and self._lent[0].reached <= self._at
@@ -242,15 +251,15 @@ class Passage:
                     if self._outcome is not None or lent:
                         return self._at, self._at
                     self._wanting = True
-                    self._changed.wait(1.0)  # a signal may have come to another thread
-            finally:
-                self._wanting = False
+                self._bell.acquire(timeout=1.0)  # a signal may have come to another thread
+        finally:
+            self._wanting = False
 
     def _pull(self, size: int) -> memoryview:
         """What the lent reception has; nothing when it is given back."""
         count = 0
         try:
-            with self._changed:
+            with self._lock:
                 lent, self._pulling = self._lent, True
             if lent is None or lent[0].reached != self._at or not self._large or not lent[0].ready:
                 return self._buffer[:0]
@@ -261,7 +270,7 @@ class Passage:
                 lent[1](event)
             return self._buffer[:count]
         finally:
-            with self._changed:
+            with self._lock:
                 self._pulling = False
                 if not count:
                     self._give_back()

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from rdl.core.byterange import ByteRange
 from rdl.errors import LocalFileError
 from rdl.storage.base import Finish
 from rdl.storage.disk import Disk, FileStat, told, write_all
+from rdl.storage.foreign import Foreign, give_back, put_aside
 from rdl.storage.names import Names
 from rdl.storage.publishing import Publication, check_target, mode_of
 
@@ -51,32 +53,40 @@ def has_unknown_part(disk: Disk, path: Path) -> bool:
     return part is not None and index is None
 
 
-def copy_to_part(disk: Disk, path: Path, check: Check) -> bool:
+def copy_to_part(disk: Disk, path: Path, check: Check, foreign: Foreign | None = None) -> bool:
     """Copy FILE to its part file's name, bad sectors as zeros; False, and nothing, where a part
-    file or an index stands already. `check` is called again and again, and may raise. Raises
-    LocalFileError, NoSpaceError."""
+    file or an index stands already. Of what is `foreign` only what its state claims: the rest is
+    left out, as if never written. `check` is called again and again, and may raise. Raises
+    LocalFileError, NoSpaceError, BusyError."""
     names = Names.of(path)
     with told(str(path)):
         folder = disk.open_folder(path.parent)
         try:
-            for name in (names.part, names.index):
-                if disk.stat(folder, name) is not None:
-                    return False
-            _copy_to(disk, folder, names, check)
+            part, index = disk.stat(folder, names.part), disk.stat(folder, names.index)
+            in_the_way = foreign.in_the_way if foreign else None
+            if index is not None or (part is not None and in_the_way is None):
+                return False
+            _copy_to(disk, folder, names, check, foreign or Foreign(names.target, ""))
         finally:
             disk.close(folder)
     return True
 
 
-def _copy_to(disk: Disk, folder: int, names: Names, check: Check) -> None:
+def _copy_to(disk: Disk, folder: int, names: Names, check: Check, foreign: Foreign) -> None:
+    """The data first: a state that is in the way makes place when all is copied."""
     fresh = PRIVATE + secrets.token_hex(PRIVATE_DIGITS // 2)
-    copy = disk.open(folder, fresh, create=True)
+    copy, moved = disk.open(folder, fresh, create=True), False
     try:
         disk.lock(copy)
-        _copy_all(disk, folder, names.target, copy, check, holes=True)
+        _copy_all(disk, folder, foreign.data, copy, check, holes=True, only=foreign.claims)
+        if foreign.in_the_way is not None:
+            put_aside(disk, folder, names, foreign.in_the_way)
+            moved = True
         disk.rename(folder, fresh, names.part, replace=False)
     except BaseException:
         disk.unlink(folder, fresh)
+        if moved:
+            give_back(disk, folder, names)
         raise
     finally:
         disk.close(copy)
@@ -146,22 +156,39 @@ class PrivateCopy:
         self._file = self._folder = -1
 
 
-def _copy_all(disk: Disk, folder: int, name: str, copy: int, check: Check, *, holes: bool) -> None:
-    """With `holes` bad sectors become zeros."""
+def _copy_all(
+    disk: Disk,
+    folder: int,
+    name: str,
+    copy: int,
+    check: Check,
+    *,
+    holes: bool,
+    only: Sequence[ByteRange] | None = None,
+) -> None:
+    """With `holes` bad sectors become zeros. `only`: these ranges of it."""
     source = disk.open(folder, name, write=False)
     try:
-        size, at, step = disk.fstat(source).size, 0, STEP
-        while at < size:
-            check()
-            try:
-                count = disk.copy(source, copy, at, min(step, size - at))
-            except OSError as error:
-                if error.errno != errno.EIO or not holes:
-                    raise
-                at, step = (at, PAGE) if step > PAGE else (at + PAGE, STEP)
-                continue
-            if count == 0:
-                return
-            at += count
+        whole = ByteRange(0, disk.fstat(source).size)
+        for run in (whole,) if only is None else only:
+            _copy_run(disk, source, copy, run, check, holes=holes)
     finally:
         disk.close(source)
+
+
+def _copy_run(
+    disk: Disk, source: int, copy: int, run: ByteRange, check: Check, *, holes: bool
+) -> None:
+    at, step = run.start, STEP
+    while at < run.stop:
+        check()
+        try:
+            count = disk.copy(source, copy, at, min(step, run.stop - at))
+        except OSError as error:
+            if error.errno != errno.EIO or not holes:
+                raise
+            at, step = (at, PAGE) if step > PAGE else (at + PAGE, STEP)
+            continue
+        if count == 0:
+            return
+        at += count

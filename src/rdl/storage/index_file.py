@@ -92,6 +92,18 @@ def remove_left_over(place: Place) -> None:
     disk.unlink(folder, fresh)
 
 
+def remove_stale(place: Place) -> None:
+    """Remove what an earlier run left, of which the lock makes it ours. Raises LocalFileError for
+    an index that is none, OSError."""
+    stat = place.disk.stat(place.folder, place.name)
+    if stat is not None:
+        check_ours(place.disk, place.folder, stat, place.name)
+        place.disk.unlink(place.folder, place.name)
+    with suppress(LocalFileError):  # what is not ours stays
+        remove_left_over(place)
+    place.disk.sync_folder(place.folder)
+
+
 def _read_all(disk: Disk, file: int, size: int) -> bytearray:
     data, offset = bytearray(size), 0
     with memoryview(data) as view:

@@ -112,6 +112,18 @@ class LocalFile:
             raise self._changed()
         self._index = index if before else None
 
+    @property
+    def stat(self) -> FileStat:
+        """The file as it was when it was opened."""
+        return self._stat
+
+    def check_at_rest(self) -> None:
+        """FileChanged unless the file is as it was, whatever its name leads to by now."""
+        with told(self.shown):
+            now = self._disk.fstat(self._file)
+        if (now.size, now.mtime_ns) != (self._stat.size, self._stat.mtime_ns):
+            raise self._changed()
+
     def _real_path(self) -> Path:
         try:
             real = Path(os.path.realpath(self._path))

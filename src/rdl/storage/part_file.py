@@ -20,7 +20,7 @@ from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.base import Finish, Saved
 from rdl.storage.checking import believable, extents_on_disk, session_of, written_runs
 from rdl.storage.disk import NO_SPACE, UNSUPPORTED, Disk, FileStat, as_ours, told, write_all
-from rdl.storage.index_file import IndexFile, Place, check_ours, load, remove_left_over
+from rdl.storage.index_file import IndexFile, Place, load, remove_stale
 from rdl.storage.locking import locked
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
@@ -86,6 +86,10 @@ class PartStore:
     def folder(self) -> int:
         """The folder that was opened; it closes with the store."""
         return self._folder
+
+    def stat(self) -> FileStat:
+        """The file that is open, whatever its name is by now."""
+        return self._disk.fstat(self._file)
 
     def withdraw(self) -> None:
         """Remove the empty part file. One that comes back after a power cut is void."""
@@ -176,15 +180,9 @@ class PartStore:
         """Give the synced part file its final name; the index goes. Returns that name."""
         index = self._need_index()
         self._need_names(index)
+        url, mode = self._header.url if self._header else "", mode_of(finish, self._disk)
         publication = Publication(
-            self._disk,
-            self._folder,
-            self._file,
-            self._names,
-            self._target,
-            finish,
-            self._header.url if self._header else "",
-            mode_of(finish, self._disk),
+            self._disk, self._folder, self._file, self._names, self._target, finish, url, mode
         )
         self._sync()
         size = self._header.size if finish.size is None and self._header else finish.size
@@ -370,21 +368,23 @@ class PartStore:
         """Remove the part file and the index, as far as their names lead to ours."""
         with told(f"cannot remove {self._part}"):
             named = self._disk.stat(self._folder, self._names.part)
+            empty = self._file >= 0 and self._disk.fstat(self._file).size == 0
+            if empty:  # while it is locked: an index that comes later is another's
+                self._remove_stale_index()
             if self._file >= 0 and not self._gone:
                 if self._disk.fstat(self._file).same_file(named):
                     self._disk.unlink(self._folder, self._names.part)
                 self._gone = True
             self._disk.sync_folder(self._folder)
-            if self._index is None:  # what an earlier run left; the lock makes it ours
-                stat = self._disk.stat(self._folder, self._names.index)
-                if stat is not None:
-                    check_ours(self._disk, self._folder, stat, self._names.index)
-                    self._disk.unlink(self._folder, self._names.index)
-                with suppress(LocalFileError):  # what is not ours stays
-                    remove_left_over(self._index_place())
-                self._disk.sync_folder(self._folder)
+            if not empty:  # never data without an index
+                self._remove_stale_index()
         if self._index is not None:
             self._remove_index(self._index)
+
+    def _remove_stale_index(self) -> None:
+        """What an earlier run left; the lock makes it ours."""
+        if self._index is None:
+            remove_stale(self._index_place())
 
     def _remove_index(self, index: IndexFile) -> None:
         """The part file's name is gone for good by now: never data without an index."""

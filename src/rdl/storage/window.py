@@ -8,16 +8,14 @@ may still bring bytes that were released since: they are let fall.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from pathlib import Path
 
-from rdl.core.byterange import ByteRange, Extent
 from rdl.core.order import behind
 from rdl.errors import LocalFileError
-from rdl.storage.base import Finish, Header, Saved
+from rdl.storage.base import Header
+from rdl.storage.volatile import Volatile
 
 
-class WindowStore:
+class WindowStore(Volatile):
     """`size`: bytes of the window. `start`: where the span begins, known after begin()."""
 
     def __init__(self, size: int) -> None:
@@ -26,9 +24,6 @@ class WindowStore:
         self._kept = self._released = 0
         self._lock = threading.Lock()
         self.start: int | None = None
-
-    def open(self) -> Saved | None:
-        return None
 
     def begin(self, header: Header) -> None:
         """Make the ring; one that is larger than all there is would be a waste."""
@@ -91,23 +86,6 @@ class WindowStore:
     def _let_go(self, upto: int) -> None:
         self._released = max(self._released, upto)
         self._kept = max(self._kept, upto - behind(self._size))
-
-    def record(self, extents: Sequence[Extent]) -> None:
-        """Nothing outlives the process."""
-
-    def checkpoint(self) -> None:
-        """Nothing outlives the process."""
-
-    def forget(self, ranges: Sequence[ByteRange]) -> None:
-        """Nothing outlives the process."""
-
-    def publish(self, finish: Finish) -> Path:
-        """There is no name."""
-        return Path("-")
-
-    def quarantine(self) -> Path:
-        """There is no name."""
-        return Path("-")
 
     def close(self, *, discard: bool = False) -> None:
         """The ring goes; nothing more is kept or can be read."""

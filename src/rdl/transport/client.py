@@ -86,6 +86,10 @@ class HttpTransport:
         """Close every connection; readers get errors."""
         self._wire.close()
 
+    def sweep(self) -> bool:
+        """Close connections that were idle for too long; whether there are others."""
+        return self._wire.sweep()
+
     def _send(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Response:
         here, private = origin(url), not self._options.allow_private_redirect and lineage.public
         # Not by a Client, and with a stream, so that httpx adds no fields: each of them, and its

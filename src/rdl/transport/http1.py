@@ -66,6 +66,10 @@ class Http1Transport(httpx.BaseTransport):
         """Close idle connections; end those in use, so that their readers get errors."""
         self._pool.close()
 
+    def sweep(self) -> bool:
+        """Close connections that were idle for too long; whether there are others."""
+        return self._pool.sweep()
+
     def _exchange(
         self, connection: Connection, request: httpx.Request, proxy: Proxy | None
     ) -> httpx.Response:

@@ -125,6 +125,15 @@ class Pool:
         for each in old:
             each.close()
 
+    def sweep(self) -> bool:
+        """Close those that were idle for too long; whether others wait for that."""
+        with self._lock:
+            old = self._drop_expired()
+            left = bool(self._idle)
+        for connection in old:
+            connection.close()
+        return left
+
     def drop(self, connection: Connection) -> None:
         """The connection is of no use any more."""
         with self._lock:

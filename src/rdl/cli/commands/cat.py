@@ -7,6 +7,7 @@ Binary data is not written to a terminal.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,18 +18,20 @@ from rdl.cli.display.choose import can_draw, display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import located
 from rdl.cli.environment import warn_of_unknown
-from rdl.cli.layers import Layers
+from rdl.cli.layers import Layers, OptionsFor
+from rdl.cli.members import member_of, refuse_with_member
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
-from rdl.cli.targets import lone_download
+from rdl.cli.targets import Download, lone_download, member_download
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, RdlError, UsageError
-from rdl.options import Options, RangeSpec, SessionOptions
+from rdl.options import RangeSpec, SessionOptions
 
 if TYPE_CHECKING:
-    from rdl.api import Session
+    from rdl.api import Session, Teller
 
 Sink = Callable[[memoryview], None]
+Read = Callable[["Session", "Teller"], None]
 
 CHUNK = 1 << 20
 BROKEN_PIPE = 141
@@ -61,11 +64,28 @@ def cat(console: Console, given: dict[str, Any]) -> int:
     ranges = given["ranges"]
     whole = given | {"ranges": ()}
     options_for = layers.options_for(options_as_in_get(whole), whole)
+    if given["member"] is not None:
+        return cat_member(console, given, given["url"], options_for)
     download = lone_download(given["url"], given, options_for)
-    options = download.options
     warn_of_unknown(console.messages, given)
     sink = to_stdout(console, download.url)
-    return pour(console, given, download.url, options, ranges, sink=sink)
+    return pour(console, given, download, whole_or_ranges(download, ranges, sink))
+
+
+def cat_member(
+    console: Console,
+    given: dict[str, Any],
+    url: str,
+    options_for: OptionsFor,
+    *,
+    free: bool = False,
+) -> int:
+    """A member of the archive at `url` to stdout; `free`: to nowhere."""
+    refuse_with_member(click.get_current_context())
+    download = member_download(url, given["member"], Path(), given, options_for)
+    warn_of_unknown(console.messages, given)
+    sink = discard if free else to_stdout(console, download.url)
+    return pour(console, given, download, member_of(download, given["member"], sink), free=free)
 
 
 def to_stdout(console: Console, url: str) -> Sink:
@@ -83,26 +103,28 @@ def to_stdout(console: Console, url: str) -> Sink:
     return write
 
 
+def whole_or_ranges(download: Download, ranges: tuple[RangeSpec, ...], sink: Sink) -> Read:
+    """What reads the remote file, or ranges of it."""
+
+    def read(session: Session, tell: Teller) -> None:
+        with session.stream(download.url, download.options, tell, ranges) as stream:
+            for chunk in stream.chunks(CHUNK):
+                sink(chunk)
+
+    return read
+
+
 def pour(
-    console: Console,
-    given: dict[str, Any],
-    url: str,
-    options: Options,
-    ranges: tuple[RangeSpec, ...],
-    *,
-    sink: Sink,
+    console: Console, given: dict[str, Any], download: Download, read: Read, *, free: bool = False
 ) -> int:
-    """The bytes to `sink`."""
-    progress, quiet = _progress(console, given, free=sink is discard)
-    style = Style(given["verbose"], quiet, tries=options.transfer.retry)
+    """Run `read`; `free`: what it reads does not go to stdout. Returns the exit code."""
+    progress, quiet = _progress(console, given, free=free)
+    style = Style(given["verbose"], quiet, tries=download.options.transfer.retry)
     display = display_for(progress, console.messages, style)
     limits = SessionOptions(given["limit_rate"], given["limit_requests"])
     try:
         with open_session(limits) as session:
-            stream = session.stream(url, options, display.tell, ranges)
-            with stream:
-                for chunk in stream.chunks(CHUNK):
-                    sink(chunk)
+            read(session, display.tell)
     except BrokenPipeError:
         console.output.abandon()
         return BROKEN_PIPE
@@ -112,7 +134,7 @@ def pour(
             console.messages.line("rdl: interrupted")
         raise
     except RdlError as error:
-        raise located(error, url, options.network.user) from error.__cause__
+        raise located(error, download.url, download.options.network.user) from error.__cause__
     finally:
         display.close()
     return 0

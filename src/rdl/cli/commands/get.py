@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rdl.cli.commands.cat import discard, pour, to_stdout
+from rdl.cli.commands.cat import cat_member, discard, pour, to_stdout, whole_or_ranges
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Display, Style
@@ -15,6 +15,7 @@ from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
+from rdl.cli.members import keep_member, refuse_with_member
 from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.resuming import resumption
@@ -25,6 +26,8 @@ from rdl.cli.targets import (
     entries_from,
     lone_download,
     make_directories,
+    member_download,
+    member_path,
 )
 from rdl.core.events import Result
 from rdl.errors import UsageError
@@ -53,6 +56,8 @@ def get(console: Console, given: dict[str, Any]) -> int:
     given = layers.given
     if given["output"] in ("-", "/dev/stdout", "/dev/null"):
         return _to_stream(console, layers)
+    if given["member"] is not None:
+        return _member(console, layers)
     options = options_from(given)
     warn_of_unknown(console.messages, given)
     begun = [resumption(name) for name in given["resume"]]
@@ -84,12 +89,45 @@ def _to_stream(console: Console, layers: Layers) -> int:
         what = f"-o {given['output']}"
         raise UsageError(what, "takes one URL, and neither -i, --json nor --dry-run")
     options_for = layers.options_for(options_from(given), given)
+    free = given["output"] == "/dev/null"
+    if given["member"] is not None:
+        return cat_member(console, given, given["urls"][0], options_for, free=free)
     download = lone_download(given["urls"][0], given, options_for)
-    options = download.options
-    wanted = options.transfer.range
+    wanted = download.options.transfer.range
     warn_of_unknown(console.messages, given)
-    sink = discard if given["output"] == "/dev/null" else to_stdout(console, download.url)
-    return pour(console, given, download.url, options, (wanted,) if wanted else (), sink=sink)
+    sink = discard if free else to_stdout(console, download.url)
+    read = whole_or_ranges(download, (wanted,) if wanted else (), sink)
+    return pour(console, given, download, read, free=free)
+
+
+def _member(console: Console, layers: Layers) -> int:
+    """One member of an archive, to a file."""
+    given = layers.given
+    refuse_with_member(click.get_current_context())
+    if len(given["urls"]) != 1:
+        raise UsageError("--member", "takes one URL", hint="rdl get URL --member PATH -o FILE")
+    options_for = layers.options_for(options_from(given), given)
+    path = member_path(given, given["member"])
+    download = member_download(given["urls"][0], given["member"], path, given, options_for)
+    warn_of_unknown(console.messages, given)
+    make_directories(given, ())
+    style = Style(
+        given["verbose"],
+        given["quiet"],
+        existing=frozenset([str(path)] if os.path.exists(path) else ()),
+        tries=download.options.transfer.retry,
+    )
+    display = display_for(given["progress"], console.messages, style)
+    report = Report(display, console.output, json=given["json"], plans=False)
+    try:
+        with open_session(session_options_from(given)) as session:
+            console.signals.watch(session, display.abandon)
+            report.done(keep_member(session, make_target(download), given["member"], report.tell))
+            console.signals.watch(None, display.abandon)
+        report.end()
+    finally:
+        display.close()
+    return _code(console, report)
 
 
 def _download(
@@ -108,6 +146,10 @@ def _download(
         report.end()
     finally:
         display.close()
+    return _code(console, report)
+
+
+def _code(console: Console, report: Report) -> int:
     code = overall(report.results)
     if console.output.trouble and not code:
         raise console.output.trouble

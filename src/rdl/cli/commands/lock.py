@@ -23,6 +23,7 @@ from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.targets import Download, downloads_from, entries_from
+from rdl.core.file_url import is_file_url
 from rdl.core.lock import Locked, encode_lock, path_fault
 from rdl.core.names import name_from_url
 from rdl.core.text import is_redacted, redact_url, safe_text
@@ -38,6 +39,7 @@ _NOT_HERE = frozenset(
         *("urls", "directory", "input_file", "parallel", "min_split_size", "adopt", "ranges"),
         *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate", "sha256"),
         *("keep_time", "json", "dry_run", "resume", "checksum", "locked", "url_command", "mirrors"),
+        "member",
     )
 )
 
@@ -84,6 +86,8 @@ def _path(entry: Entry) -> str:
     path = str(PurePosixPath(entry.dir or "") / (entry.out or name_from_url(entry.url)))
     if fault := path_fault(path):
         raise UsageError(f"{entry.where}: '{safe_text(path)}'", f"cannot be locked: {fault}")
+    if is_file_url(entry.url):
+        raise UsageError(entry.where, "a file:// URL is of this machine, and a lock for others too")
     if is_redacted(redact_url(entry.url)):
         why = "the URL holds a secret, and a lock is for others too"
         raise UsageError(entry.where, why, hint="lock a URL that needs none")

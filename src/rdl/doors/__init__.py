@@ -1,0 +1,1 @@
+"""Doors into what a Session can read: members of archives, and ways that other libraries know."""
