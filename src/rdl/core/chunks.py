@@ -1,0 +1,44 @@
+"""Consecutive chunks of a file and their digests, packed: 8 bytes and a digest each, so that a
+million of them are small.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+
+from msgspec import Struct
+
+from rdl.core.byterange import ByteRange
+
+
+class Chunks(Struct, frozen=True):
+    """The chunks of the bytes from `start` on. `stops`: their ends ("Q"), ascending; `digests`:
+    the first `width` bytes of each one's digest, in a row; `algorithm` is hashlib's name."""
+
+    algorithm: str
+    width: int
+    stops: array[int]
+    digests: bytes
+    start: int = 0
+
+    def __len__(self) -> int:
+        return len(self.stops)
+
+    @property
+    def span(self) -> ByteRange:
+        """The bytes that they cover."""
+        return ByteRange(self.start, self.stops[-1] if self.stops else self.start)
+
+    def range(self, number: int) -> ByteRange:
+        """Where this one is."""
+        return ByteRange(self.stops[number - 1] if number else self.start, self.stops[number])
+
+    def digest(self, number: int) -> bytes:
+        """The first `width` bytes of its digest."""
+        return self.digests[number * self.width : (number + 1) * self.width]
+
+    def numbers(self, span: ByteRange) -> range:
+        """Those that `span` touches."""
+        first = bisect_right(self.stops, span.start)
+        return range(first, bisect_left(self.stops, span.stop) + 1 if span else first)
