@@ -30,7 +30,7 @@ class Chunks(Struct, frozen=True):
         """The bytes that they cover."""
         return ByteRange(self.start, self.stops[-1] if self.stops else self.start)
 
-    def range(self, number: int) -> ByteRange:
+    def chunk(self, number: int) -> ByteRange:
         """Where this one is."""
         return ByteRange(self.stops[number - 1] if number else self.start, self.stops[number])
 
