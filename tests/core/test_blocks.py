@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from rdl.core import messages as m
 from rdl.core.blocks import Blocks
 from rdl.core.byterange import ByteRange
+from rdl.core.chunks import Chunks
 from rdl.core.events import Warned
 from rdl.core.proving import Digests
 from rdl.core.representation import Representation
@@ -33,6 +35,7 @@ from tests.core.playing import (
 
 SIZE = 16 * MiB
 KNOWN = BlockDigests(SIZE, "sha256", ("a0", "a1", "a2", "a3"))
+CHUNKS = Chunks("sha256", 1, array("Q", range(SIZE, TOTAL + 1, SIZE)), bytes.fromhex("a0a1a2a3"))
 
 
 def hashed(block: ByteRange) -> str:
@@ -42,7 +45,7 @@ def hashed(block: ByteRange) -> str:
 
 def checks(play: Play) -> list[ByteRange]:
     """The blocks that the last event made worth looking at."""
-    return [check.range for check in play.of(m.Check)]
+    return [block for check in play.of(m.CheckBlocks) for block in check.blocks]
 
 
 def flowing(**options: Any) -> Play:
@@ -65,7 +68,7 @@ def confirm(play: Play, *, wrong: tuple[int, ...] = ()) -> None:
     """Each check of the last event is answered; the blocks of these numbers are wrong."""
     for block in checks(play):
         bad = block.start // SIZE in wrong
-        play.on(m.Checked(block, "ff" if bad else hashed(block)), 0.01)
+        play.on(m.CheckedBlocks((block,), ("ff" if bad else hashed(block),)), 0.01)
 
 
 def to_hashing(play: Play) -> None:
@@ -83,19 +86,19 @@ def test_a_block_is_looked_at_once_when_it_is_here():
     assert checks(play) == []
     play.arrive(1, SIZE - 1, 2 * SIZE + 5)
     assert checks(play) == [rng(0, SIZE), rng(SIZE, 2 * SIZE)]
-    assert {check.algorithm for check in play.of(m.Check)} == {"sha256"}
+    assert {check.algorithm for check in play.of(m.CheckBlocks)} == {"sha256"}
     play.arrive(1, 2 * SIZE + 5, TOTAL)
     assert checks(play) == [rng(2 * SIZE, 3 * SIZE), rng(3 * SIZE, TOTAL)]
 
 
 def test_nothing_is_published_before_every_block_is_right():
     play = whole_play()
-    blocks = checks(play) or [one.range for one in play.ever(m.Check)]
+    blocks = checks(play) or [block for one in play.ever(m.CheckBlocks) for block in one.blocks]
     for block in blocks[:-1]:
-        play.on(m.Checked(block, hashed(block)))
+        play.on(m.CheckedBlocks((block,), (hashed(block),)))
         assert play.phase is Phase.FILLING
     assert not [wake for wake in play.of(m.WakeAt) if wake.time <= play.now], "no busy waiting"
-    play.on(m.Checked(blocks[-1], hashed(blocks[-1])))
+    play.on(m.CheckedBlocks((blocks[-1],), (hashed(blocks[-1]),)))
     play.end(1)
     assert play.phase is Phase.PUBLISHING
     play.on(m.Published("f"))
@@ -116,13 +119,13 @@ def test_a_wrong_block_alone_comes_again():
     play.arrive(1, 0, TOTAL)
     asked = checks(play)
     play.sync()
-    play.on(m.Checked(asked[1], "ff"))
+    play.on(m.CheckedBlocks((asked[1],), ("ff",)))
     assert play.of(m.Forget) == [m.Forget((rng(SIZE, 2 * SIZE),))]
     play.end(1)
     fetch = play.fetch
     assert (fetch.ask.start, fetch.ask.stop) == (SIZE - fetch_overlap(fetch), 2 * SIZE)
     for block in (asked[0], asked[2], asked[3]):
-        play.on(m.Checked(block, hashed(block)))
+        play.on(m.CheckedBlocks((block,), (hashed(block),)))
     play.head(part(fetch.ask.start, 2 * SIZE))
     play.arrive(fetch.segment, SIZE, 2 * SIZE)
     assert checks(play) == [rng(SIZE, 2 * SIZE)]
@@ -142,7 +145,7 @@ def test_a_block_that_stays_wrong_is_the_end_and_the_rest_is_kept():
     play.arrive(1, 0, TOTAL)
     asked = checks(play)
     play.sync()
-    play.on(m.Checked(asked[0], "ff"))
+    play.on(m.CheckedBlocks((asked[0],), ("ff",)))
     play.end(1)
     for _ in range(2):
         fetch = play.fetch
@@ -150,7 +153,7 @@ def test_a_block_that_stays_wrong_is_the_end_and_the_rest_is_kept():
         play.arrive(fetch.segment, 0, SIZE)
         if play.of(m.Checkpoint):
             play.sync()
-        play.on(m.Checked(rng(0, SIZE), "ff"))
+        play.on(m.CheckedBlocks((rng(0, SIZE),), ("ff",)))
         play.end(fetch.segment)
     assert play.transfer._fill.failure is not None
     if play.transfer._fill.saving.syncing:
@@ -170,7 +173,7 @@ def test_when_many_are_wrong_the_digests_are_of_another_file():
     asked = checks(play)
     for block in asked[:13]:
         assert play.transfer._fill.failure is None
-        play.on(m.Checked(block, "ff"))
+        play.on(m.CheckedBlocks((block,), ("ff",)))
     assert isinstance(play.transfer._fill.failure, DigestMismatch)
 
 
@@ -180,7 +183,7 @@ def test_a_mirror_that_brings_a_wrong_block_is_named_and_left():
     play.head(part())
     play.arrive(1, 0, SIZE)
     block = checks(play)[0]
-    play.on(m.Checked(block, "ff"))
+    play.on(m.CheckedBlocks((block,), ("ff",)))
     play.end(1)
     if play.transfer._fill.saving.syncing:
         play.sync()
@@ -188,7 +191,7 @@ def test_a_mirror_that_brings_a_wrong_block_is_named_and_left():
     assert again.source == 0  # nobody knows whether the mirror has anything
     play.head(part())
     play.arrive(again.segment, 0, SIZE)
-    play.on(m.Checked(block, "ff"))
+    play.on(m.CheckedBlocks((block,), ("ff",)))
     text = "; ".join(fact.message for fact in play.facts(Warned))
     assert "http://h/f is not used any more: its bytes 0-16777215 are wrong" in text
     assert play.ever(m.Drop) == [m.Drop(again.segment)]
@@ -244,7 +247,7 @@ def test_of_a_file_whose_length_nobody_said_they_are_looked_at_in_the_end():
 def test_a_late_answer_about_a_version_that_is_gone_says_nothing():
     play = flowing()
     play.arrive(1, 0, SIZE)
-    play.on(m.Checked(rng(SIZE, 2 * SIZE), "ff"))
+    play.on(m.CheckedBlocks((rng(SIZE, 2 * SIZE),), ("ff",)))
     assert not play.ever(m.Forget)
 
 
@@ -254,10 +257,11 @@ def test_a_late_answer_about_a_version_that_is_gone_says_nothing():
 @given(st.integers(1, 50), st.integers(0, 200), st.data())
 def test_every_block_is_due_exactly_once(size: int, total: int, data: st.DataObject):
     count = -(-total // size)
-    known = BlockDigests(size, "sha256", tuple(str(number) for number in range(count)))
-    assert Blocks.fit(known, total)
-    assert not Blocks.fit(known, total + size)
-    blocks = Blocks(known, total)
+    known = BlockDigests(size, "sha256", tuple(f"{number:08x}" for number in range(count)))
+    assert Chunks.of_blocks(known, total + size) is None
+    chunks = Chunks.of_blocks(known, total)
+    assert chunks is not None
+    blocks = Blocks(chunks)
     row = Row(Representation(total, '"a"'), rng(0, total), None)
     due: list[ByteRange] = []
     while not row.complete:
@@ -269,13 +273,13 @@ def test_every_block_is_due_exactly_once(size: int, total: int, data: st.DataObj
     assert sum(map(len, due)) == total
     for number, block in enumerate(due):
         assert not blocks.complete
-        assert blocks.judge(block, str(number)) == 0
+        assert blocks.judge(block, f"{number:08x}") == 0
     assert blocks.complete
 
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_how_often_a_block_was_wrong_is_counted(times):
-    blocks = Blocks(KNOWN, TOTAL)
+    blocks = Blocks(CHUNKS)
     row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
     row.add([rng(0, SIZE)])
     for number in range(1, times + 1):
@@ -323,9 +327,9 @@ def overwritten() -> Play:
     play = whole_play()
     play.end(1)
     assert not play.of(m.Fetch)
-    for check in play.ever(m.Check):
-        wrong = check.range.start == 0
-        play.on(m.Checked(check.range, "ff" if wrong else hashed(check.range)), 0.01)
+    for block in [block for one in play.ever(m.CheckBlocks) for block in one.blocks]:
+        wrong = block.start == 0
+        play.on(m.CheckedBlocks((block,), ("ff" if wrong else hashed(block),)), 0.01)
         if wrong:
             asked = play.fetch
     play.head(whole(), asked.segment)
@@ -354,13 +358,13 @@ def test_also_what_is_told_when_the_rest_was_right_and_it_is_to_end():
     if play.transfer._fill.saving.syncing:
         play.sync()
     assert not play.ever(m.Publish)
-    play.on(m.Checked(rng(SIZE, 2 * SIZE), "a1"))
+    play.on(m.CheckedBlocks((rng(SIZE, 2 * SIZE),), ("a1",)))
     assert play.ever(m.Publish)
 
 
 def test_only_the_last_look_at_a_block_counts():
     """What an earlier one read may have come again since."""
-    blocks, row = Blocks(KNOWN, TOTAL), Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
+    blocks, row = Blocks(CHUNKS), Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
     row.add([rng(0, TOTAL)])
     block = next(blocks.due(row, rng(0, 1)))
     blocks.reopen(block)

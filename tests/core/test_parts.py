@@ -55,13 +55,13 @@ def bring(play: Play) -> m.Fetch:
 
 def test_a_part_is_looked_at_when_all_of_it_was_taken():
     play = half()
-    assert play.of(m.Check) == [m.Check(rng(TOTAL // 2, TOTAL), "sha256", part=True)]
+    assert play.of(m.Check) == [m.Check(rng(TOTAL // 2, TOTAL), "sha256")]
     play.sync()
     play.arrive(1, 0, TOTAL // 2)
     for segment in (1, 2):
         play.end(segment)
     assert play.phase is Phase.FILLING, "it is not known yet"
-    play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[1], part=True))
+    play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[1]))
     if play.transfer._fill.saving.syncing:
         play.sync()
     assert play.phase is Phase.PUBLISHING
@@ -88,7 +88,7 @@ def test_verify_off_looks_at_none(off):
 def test_a_wrong_part_comes_again():
     play = half()
     play.sync()
-    play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[2], part=True))
+    play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[2]))
     assert play.of(m.Forget) == [m.Forget((rng(TOTAL // 2, TOTAL),))]
     assert "are not what its Content-Digest says, and come again" in told(play)
     play.end(2)
@@ -99,7 +99,7 @@ def test_one_that_stays_wrong_is_the_end():
     play = half()
     play.sync()
     for _ in range(3):
-        play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[2], part=True))
+        play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[2]))
         if play.transfer._fill.failure:
             break
         play.end(play.fetch.segment)
@@ -121,7 +121,7 @@ def test_a_mirror_that_sends_wrong_parts_is_left():
     play.transfer._fill.sources.given.misled = 2
     play.head(promising(0, TOTAL // 2))
     play.arrive(1, 0, TOTAL // 2)
-    play.on(m.Checked(rng(0, TOTAL // 2), HEXES[2], part=True))
+    play.on(m.Checked(rng(0, TOTAL // 2), HEXES[2]))
     assert "http://h/f is not used any more" in told(play)
 
 
@@ -136,7 +136,7 @@ def test_one_digest_of_two_parts_is_of_neither():
     play.arrive(third.segment, third.ask.start, third.ask.stop)
     assert not play.of(m.Check)
     assert "one Content-Digest of two parts" in told(play)
-    play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[2], part=True))
+    play.on(m.Checked(rng(TOTAL // 2, TOTAL), HEXES[2]))
     assert not play.ever(m.Forget)
 
 

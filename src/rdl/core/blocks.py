@@ -1,4 +1,4 @@
-"""Digests of blocks of a row: which are to be computed, and which blocks are right. Pure."""
+"""Blocks of a row whose digests are known: which of them to look at, and which are right. Pure."""
 
 from __future__ import annotations
 
@@ -8,40 +8,43 @@ from collections.abc import Iterator
 from pyroaring import BitMap
 
 from rdl.core.byterange import ByteRange
+from rdl.core.chunks import Chunks
 from rdl.core.row import Row
-from rdl.options import BlockDigests
+
+Repeat = tuple[ByteRange, ByteRange]
+"""Bytes, and where the same bytes stand again."""
 
 FEW = 8
 
 
 class Blocks:
-    """The blocks of a file of `total` bytes."""
+    """All blocks of a file. `repeats`: what is copied from blocks that are right; the bytes
+    there are whole blocks of it, in ascending order."""
 
-    def __init__(self, digests: BlockDigests, total: int) -> None:
-        self._digests, self._total = digests, total
+    def __init__(self, chunks: Chunks, repeats: tuple[Repeat, ...] = ()) -> None:
+        self._chunks = chunks
+        self._repeats: dict[int, list[Repeat]] = {}
+        """By the numbers of the blocks that are repeated."""
+        for repeat in repeats:
+            for number in chunks.numbers(repeat[0]):
+                self._repeats.setdefault(number, []).append(repeat)
         self._asked, self._right = BitMap(), BitMap()
         self._wrong: dict[int, int] = {}
         self._under_way: Counter[int] = Counter()
 
-    @staticmethod
-    def fit(digests: BlockDigests, total: int) -> bool:
-        """Whether there are as many digests as the file has blocks."""
-        return len(digests.hexes) == -(-total // digests.size)
-
     @property
     def algorithm(self) -> str:
-        return self._digests.algorithm
+        return self._chunks.algorithm
 
     @property
     def complete(self) -> bool:
         """Whether all are right."""
-        return len(self._right) == len(self._digests.hexes)
+        return len(self._right) == len(self._chunks)
 
     def due(self, row: Row, span: ByteRange) -> Iterator[ByteRange]:
         """The blocks that touch `span`, are here, and were not asked for."""
-        size = self._digests.size
-        for number in _numbers(span, size):
-            block = ByteRange(number * size, min((number + 1) * size, self._total))
+        for number in self._chunks.numbers(span):
+            block = self._chunks.chunk(number)
             if number not in self._asked and row.holds(block):
                 self._asked.add(number)
                 self._under_way[number] += 1
@@ -50,7 +53,7 @@ class Blocks:
     @property
     def hopeless(self) -> bool:
         """Whether so many were wrong that the digests are of another file."""
-        return len(self._wrong) > FEW + len(self._digests.hexes) // 16
+        return len(self._wrong) > FEW + len(self._chunks) // 16
 
     def forgive(self) -> None:
         """Those that were wrong are of a source that is left."""
@@ -59,11 +62,11 @@ class Blocks:
     def judge(self, block: ByteRange, digest: str) -> int:
         """How often this block was wrong, now included; 0 when it is right, nobody asked, or was
         asked again since: what was read then may have come again."""
-        number = block.start // self._digests.size
+        number = self._chunks.numbers(block)[0]
         self._under_way[number] -= 1
         if number not in self._asked or number in self._right or self._under_way[number] > 0:
             return 0
-        if digest == self._digests.hexes[number]:
+        if bytes.fromhex(digest)[: self._chunks.width] == self._chunks.digest(number):
             self._right.add(number)
             return 0
         self._wrong[number] = self._wrong.get(number, 0) + 1
@@ -71,17 +74,18 @@ class Blocks:
 
     def doubted(self, span: ByteRange) -> Iterator[ByteRange]:
         """The parts of `span` that lie in blocks which are not known to be right."""
-        size = self._digests.size
-        for number in _numbers(span, size):
+        for number in self._chunks.numbers(span):
             if number not in self._right:
-                yield span.clip(ByteRange(number * size, (number + 1) * size))
+                yield span.clip(self._chunks.chunk(number))
+
+    def repeated(self, block: ByteRange) -> Iterator[Repeat]:
+        """What can be copied, if this block is right now."""
+        for repeat in self._repeats.get(self._chunks.numbers(block)[0], ()):
+            if all(number in self._right for number in self._chunks.numbers(repeat[0])):
+                yield repeat
 
     def reopen(self, span: ByteRange) -> None:
         """These bytes are to come again."""
-        for number in _numbers(span, self._digests.size):
+        for number in self._chunks.numbers(span):
             self._asked.discard(number)
             self._right.discard(number)
-
-
-def _numbers(span: ByteRange, size: int) -> range:
-    return range(span.start // size, -(-span.stop // size) if span else 0)

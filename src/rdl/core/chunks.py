@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
+from rdl.options import BlockDigests
 
 
 class Chunks(Struct, frozen=True):
@@ -21,6 +22,16 @@ class Chunks(Struct, frozen=True):
     stops: array[int]
     digests: bytes
     start: int = 0
+
+    @classmethod
+    def of_blocks(cls, known: BlockDigests, total: int) -> Chunks | None:
+        """Those of a file of `total` bytes; None where it has not as many blocks."""
+        ends = range(known.size, total + known.size, known.size)
+        if len(known.hexes) != len(ends):
+            return None
+        stops = array("Q", (min(end, total) for end in ends))
+        digests = bytes.fromhex("".join(known.hexes))
+        return cls(known.algorithm, len(digests) // max(1, len(stops)), stops, digests)
 
     def __len__(self) -> int:
         return len(self.stops)

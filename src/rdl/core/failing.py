@@ -80,6 +80,8 @@ class Failing:
         self.reused = self.row.present_bytes if self.row else 0
         self.blocks: Blocks | None = None
         self.parts = Parts()
+        self.copying = 0
+        """So many Repeats are not answered."""
         self.begin_blocks()
         self.existing = spec.existing if self.row is None else None
 
@@ -87,28 +89,27 @@ class Failing:
         """Whether this is as long as the file that is asked for is known to be."""
         total, options = row.representation.total or 0, self.options
         sized = options.expected_size in (None, total)
-        return sized and (options.blocks is None or Blocks.fit(options.blocks, total))
+        return sized and not (self.spec.has_blocks and self.spec.blocks(total) is None)
 
     def begin_blocks(self) -> None:
         """A row is begun: its blocks are to be checked, where their digests are known."""
-        self.parts = Parts()
-        digests, row = self.options.blocks, self.row
-        size = row.size if row and self.options.range is None else None
-        self.blocks = None
-        if digests is None or size is None or self.order or self.demands:
+        self.parts, self.blocks = Parts(), None
+        row, size = self.row, self.row.size if self.row else None
+        if row is None or size is None or not self.spec.has_blocks or self.order or self.demands:
             return
-        if Blocks.fit(digests, size):
-            self.blocks = Blocks(digests, size)
-        else:
+        chunks = self.spec.blocks(size)
+        if chunks is None:
             self._end(e.ChangedError(self.spec.path, f"digests of blocks do not fit {size} bytes"))
+            return
+        self.blocks = Blocks(chunks, self.spec.repeats)
+        row.owe(place for _, place in self.spec.repeats)
 
     @property
     def decided(self) -> bool:
         """Whether digests tell whether the bytes are right before anybody has them."""
         if self.demands is not None:
             return False
-        checks = self.options.range is None and self.order is None
-        return bool(self.digests.wanted) or (self.options.blocks is not None and checks)
+        return bool(self.digests.wanted) or (self.spec.has_blocks and self.order is None)
 
     def forget(self) -> None:
         """Ask from the start; what is on disk stays until a response was accepted."""
@@ -131,6 +132,11 @@ class Failing:
         self.sources.of(lane).link.over(lane)
         if self.lanes.drop(lane):
             self.emit(m.Drop(lane.segment))
+
+    @property
+    def writing(self) -> bool:
+        """Whether something may still be written, or is made durable, for what is to end."""
+        return bool(self.saving.syncing or self.lanes.draining() or self.copying)
 
     def emit(self, command: m.Command) -> None:
         self.out.append(command)

@@ -140,12 +140,25 @@ class Hash(Struct, frozen=True):
 
 
 class Check(Struct, frozen=True):
-    """Compute the digest of these bytes, and answer Checked. `part`: as a server sent them, not
-    as a block."""
+    """Compute the digest of this part, as a server sent it, and answer Checked."""
 
     range: ByteRange
     algorithm: str
-    part: bool = False
+
+
+class CheckBlocks(Struct, frozen=True):
+    """Compute the digest of each of these blocks, and answer CheckedBlocks."""
+
+    blocks: tuple[ByteRange, ...]
+    algorithm: str
+
+
+class Repeat(Struct, frozen=True):
+    """The same bytes stand at these places too: copy them there, record them, and answer
+    Repeated."""
+
+    range: ByteRange
+    places: tuple[ByteRange, ...]
 
 
 class Publish(Struct, frozen=True):
@@ -196,6 +209,8 @@ Command = (
     | Saved
     | Hash
     | Check
+    | CheckBlocks
+    | Repeat
     | Publish
     | Quarantine
     | WakeAt
@@ -324,11 +339,23 @@ class Hashed(Struct, frozen=True):
 
 
 class Checked(Struct, frozen=True):
-    """The digest of these bytes, as hex."""
+    """The digest of this part, as hex."""
 
     range: ByteRange
     hex: str
-    part: bool = False
+
+
+class CheckedBlocks(Struct, frozen=True):
+    """The digests of these blocks, as hex."""
+
+    blocks: tuple[ByteRange, ...]
+    hexes: tuple[str, ...]
+
+
+class Repeated(Struct, frozen=True):
+    """These places have been written, or none where that failed."""
+
+    places: tuple[ByteRange, ...]
 
 
 class Published(Struct, frozen=True):
@@ -375,6 +402,8 @@ Event = (
     | Synced
     | Hashed
     | Checked
+    | CheckedBlocks
+    | Repeated
     | Published
     | LocalFailed
     | Signal

@@ -7,7 +7,7 @@ the bytes come in order from the start, and the end makes the length known.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 
 from msgspec import Struct
 
@@ -60,6 +60,8 @@ class Row:
         total = representation.total
         self.block_size = block_size_for(total or 0, block_size)
         self._map = BlockMap(total, self.block_size) if total is not None else None
+        self._owed: BlockMap | None = None
+        """Bytes that come from elsewhere in the row."""
         self._upto, self._ended = span.start, False
         self._present: int | None = None
         self._head = span.start
@@ -112,9 +114,22 @@ class Row:
             else:
                 self._map.add(run)
 
+    def owe(self, ranges: Iterable[ByteRange]) -> None:
+        """These bytes, of a row of known length, are copies of others of it: while they are not
+        here, nobody is asked for them."""
+        for run in ranges:
+            assert self._map is not None
+            self._owed = self._owed or BlockMap(self._map.total, self.block_size)
+            self._owed.add(run)
+
     def holds(self, range: ByteRange) -> bool:
         """Whether all of these bytes are here."""
         return self._upto >= range.stop if self._map is None else self._map.contains(range)
+
+    def overlaps(self, range: ByteRange) -> bool:
+        """Whether one of these bytes, of a row of known length, is here."""
+        assert self._map is not None
+        return self._map.count(range) > 0
 
     def discard(self, ranges: Iterable[ByteRange]) -> None:
         """These bytes, of a row of known length, are not here any more."""
@@ -122,6 +137,8 @@ class Row:
         self._present = None
         for run in ranges:
             self._map.discard(run)
+            if self._owed is not None:
+                self._owed.discard(run)
             self._head = min(self._head, max(run.start, self.span.start))
 
     def end(self) -> None:
@@ -140,14 +157,16 @@ class Row:
         return self._head
 
     def missing(self, within: ByteRange | None = None) -> Iterator[ByteRange]:
-        """Runs of wanted bytes (`within` those) that are not here, in order."""
+        """Runs of wanted bytes (`within` those) that are not here, nor owed, in order."""
         if self._map is None:
             rest = ByteRange(self._upto, max(self._upto, self.span.stop))
             rest = rest if within is None else rest.clip(within)
             return iter((rest,) if rest and not self._ended else ())
-        if within is not None:
-            return self._map.missing(within.clip(self.span))
-        return self._map.missing(ByteRange(self.head(), self.span.stop))
+        within = (
+            ByteRange(self.head(), self.span.stop) if within is None else within.clip(self.span)
+        )
+        runs = self._map.missing(within)
+        return runs if self._owed is None else chain.from_iterable(map(self._owed.missing, runs))
 
     def present(self) -> Iterator[ByteRange]:
         """Runs of wanted bytes that are here, in order."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from rdl.core.blocks import Blocks
+from rdl.core.blocks import Repeat
 from rdl.core.byterange import ByteRange
+from rdl.core.chunks import Chunks
 from rdl.core.events import Planned, Result, Started
 from rdl.core.gate import Ask
 from rdl.core.published import Published, quarrel
@@ -50,14 +51,32 @@ class Spec(Struct, frozen=True):
     """It is kept in memory, `lazy.keep` bytes at most."""
     lead: int = 0
     """Which of them the remembered row was begun with: 0 is `url`."""
+    chunks: Chunks | None = None
+    """All of the file; each is checked as a block is."""
+    repeats: tuple[Repeat, ...] = ()
+    """What is not fetched: the same bytes stand before it in the file, in whole chunks."""
 
     @property
     def adoptable(self) -> tuple[ByteRange, ...]:
         """Which of them, or of those an earlier run adopted, may be kept until the digest
         decides; none where they would be read before that."""
-        if not self.options.digests or self.options.range is not None or self.lazy:
+        proved = self.options.digests or self.chunks
+        if not proved or self.options.range is not None or self.lazy:
             return ()
         return self.remembered.adopted if self.remembered else self.adopted
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether each block of the whole can be checked."""
+        known = self.options.blocks is not None or self.chunks is not None
+        return known and self.options.range is None
+
+    def blocks(self, total: int) -> Chunks | None:
+        """Those of a file of `total` bytes; None where their digests are of another."""
+        if self.chunks is not None:
+            return self.chunks if self.chunks.span.stop == total else None
+        known = self.options.blocks
+        return Chunks.of_blocks(known, total) if known is not None else None
 
 
 def objection(spec: Spec, representation: Representation) -> RdlError | None:
@@ -71,8 +90,7 @@ def objection(spec: Spec, representation: Representation) -> RdlError | None:
     if expected is not None and total != expected:
         size = "a length that it does not say" if total is None else f"{total} bytes"
         return ChangedError(spec.path, f"the remote file has {size}, not {expected}")
-    blocks = spec.options.blocks if spec.options.range is None else None
-    if blocks is not None and total is not None and not Blocks.fit(blocks, total):
+    if spec.has_blocks and total is not None and spec.blocks(total) is None:
         return ChangedError(spec.path, f"digests of blocks do not fit {total} bytes")
     if limit is not None and total is not None and total > limit:
         return PolicyError(spec.path, f"{total} bytes are over --max-filesize")

@@ -32,7 +32,7 @@ class Suspecting(Taking):
         """The digest is wrong: what one source brought is fetched again from the others. Whether
         there is one, and others; the lead is the last to be accused. Where each block is right
         nobody is: then the digests contradict each other."""
-        if self.blocks is not None and self.blocks.complete:
+        if self.proved:
             return False
         accused = [one for one in self.sources if one.brought]
         accused.sort(key=lambda one: (one is self.sources.lead, sum(map(len, one.brought))))
@@ -76,6 +76,11 @@ class Suspecting(Taking):
         self._forget_unless_joinable()
 
     @property
+    def proved(self) -> bool:
+        """Whether the digest of each block says that it is right."""
+        return self.blocks is not None and self.blocks.complete
+
+    @property
     def pending(self) -> bool:
         """Whether digests of blocks or parts are still computed."""
         return bool(self.parts) or (self.blocks is not None and not self.blocks.complete)
@@ -87,19 +92,44 @@ class Suspecting(Taking):
         (part, digest), lane.promised = lane.promised, None
         if self.parts.believed:
             if self.parts.expect(part, digest, lane.source):
-                self.emit(m.Check(part, digest.algorithm, part=True))
+                self.emit(m.Check(part, digest.algorithm))
             else:
                 self.warn("the server says one Content-Digest of two parts; none is used")
 
     def checked(self, event: m.Checked) -> None:
-        """A digest that was asked for."""
-        row = self.row
-        if event.part:
-            source = self.parts.judge(event.range, event.hex)
-            if row is not None and source is not None and row.holds(event.range):
-                self._misled(row, event.range, self.sources.number(source))
-        elif self.blocks is not None:
-            self._judge_block(self.blocks, event)
+        """What a part hashes to."""
+        row, source = self.row, self.parts.judge(event.range, event.hex)
+        if row is not None and source is not None and row.holds(event.range):
+            self._misled(row, event.range, self.sources.number(source))
+
+    def checked_blocks(self, event: m.CheckedBlocks) -> None:
+        """What these blocks hash to."""
+        known = self.blocks
+        for block, found in zip(event.blocks, event.hexes, strict=True):
+            if known is not None and self.blocks is known:
+                self._judge_block(known, block, found)
+
+    def _repeat(self, blocks: Blocks, row: Row, block: ByteRange) -> None:
+        """Copy what this block, which is right, has been waited for."""
+        places: dict[ByteRange, list[ByteRange]] = {}
+        for source, place in blocks.repeated(block):
+            if not row.holds(place):
+                places.setdefault(source, []).append(place)
+        for source, those in places.items():
+            self.copying += 1
+            self.emit(m.Repeat(source, tuple(those)))
+
+    def repeated(self, event: m.Repeated) -> None:
+        """Copies have been made in the row."""
+        self.copying -= 1
+        if self.row is None or not event.places or self.after_drain is not None:
+            return
+        for place in event.places:
+            if self.blocks is not None and self.row.overlaps(place):
+                self.blocks.reopen(place)  # some of it came meanwhile
+        self.row.add(event.places)
+        for place in event.places:
+            self.check_blocks(place)
 
     def _misled(self, row: Row, part: ByteRange, source: Source) -> None:
         """A part is not what its server says of it: it comes again, three times at most."""
@@ -115,11 +145,12 @@ class Suspecting(Taking):
             hint = "--verify off takes them without it"
             self._leave_or_end(source, e.DigestMismatch(source.url, why, hint=hint))
 
-    def _judge_block(self, blocks: Blocks, event: m.Checked) -> None:
+    def _judge_block(self, blocks: Blocks, block: ByteRange, found: str) -> None:
         """A wrong one comes again, and who sent all of it sends no more."""
-        row, block = self.row, event.range
-        times = blocks.judge(block, event.hex)
+        row, times = self.row, blocks.judge(block, found)
         if not times or row is None or not row.holds(block):
+            if row is not None and not times and self.after_drain is None:
+                self._repeat(blocks, row, block)
             return
         shown = f"bytes {block.start}-{block.stop - 1}"
         bringers = self.bringers(block)

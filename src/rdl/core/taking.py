@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -22,6 +23,8 @@ from rdl.core.source import Source
 from rdl.core.spec import QUARREL_HINT, objection, started
 
 MUCH = 1 << 20
+MOST_CHECKED = 256
+"""So many blocks at a time: the digest of the whole is to follow what comes meanwhile."""
 
 
 class Taking(Asking):
@@ -129,8 +132,9 @@ class Taking(Asking):
     def check_blocks(self, span: ByteRange) -> None:
         """Look at the blocks that have become whole with these bytes."""
         if self.blocks is not None and self.row is not None and self.confirmed:
-            for block in self.blocks.due(self.row, span):
-                self.emit(m.Check(block, self.blocks.algorithm))
+            due = self.blocks.due(self.row, span)
+            while some := tuple(islice(due, MOST_CHECKED)):
+                self.emit(m.CheckBlocks(some, self.blocks.algorithm))
 
     def _grow(self, lane: Lane) -> None:
         """Ranges are proved, by the first response or, where that was a whole, by a later one."""

@@ -150,7 +150,7 @@ class Transfer:
         if self.phase is not Phase.HASHING:
             return
         why = self._fill.digests.objection(event.digests)
-        if why and self._fill.adopted:
+        if why and self._fill.adopted and not self._fill.proved:
             self.phase = Phase.FILLING
             self._fill.disown()
         elif why and self._fill.accuse():
@@ -168,6 +168,13 @@ class Transfer:
     def _on_checked(self, event: m.Checked) -> None:
         if self.phase is Phase.FILLING:
             self._fill.checked(event)
+
+    def _on_checked_blocks(self, event: m.CheckedBlocks) -> None:
+        if self.phase is Phase.FILLING:
+            self._fill.checked_blocks(event)
+
+    def _on_repeated(self, event: m.Repeated) -> None:
+        self._fill.repeated(event)
 
     def _on_published(self, event: m.Published) -> None:
         self._finish(None)
@@ -213,7 +220,7 @@ class Transfer:
         elif self.phase is Phase.FILLING and fill.settled:
             self._finish(None, fill.settled)
         elif fill.after_drain is not None:
-            if fill.saving.syncing or fill.lanes.draining():
+            if fill.writing:
                 return False
             step, fill.after_drain = fill.after_drain, None
             step()
@@ -322,8 +329,8 @@ class Transfer:
         kept = self._fill.order is None and self._fill.demands is None and result.resumable
         if isinstance(error, AuthError) and not error.hint and kept:
             error.hint = f"a new link continues what is here: rdl get NEW-URL -o {self.spec.path}"
-        blocks = self._fill.blocks
-        proof = blocks.algorithm if blocks is not None and blocks.complete else None
+        blocks, proved = self._fill.blocks, self._fill.proved
+        proof = blocks.algorithm if blocks is not None and proved else None
         self._fill.emit(m.Finish(self._fill.digests.about(result, error, proof), error))
 
     def _tell_progress(self, last: bool = False) -> None:
@@ -359,6 +366,8 @@ _HANDLERS: dict[type[m.Event], Callable[[Transfer, Any], None]] = {
     m.Synced: Transfer._on_synced,
     m.Hashed: Transfer._on_hashed,
     m.Checked: Transfer._on_checked,
+    m.CheckedBlocks: Transfer._on_checked_blocks,
+    m.Repeated: Transfer._on_repeated,
     m.Published: Transfer._on_published,
     m.LocalFailed: Transfer._on_local_failed,
     m.Signal: Transfer._on_signal,

@@ -19,6 +19,7 @@ from rdl.core.transfer import Transfer
 from rdl.engine.crew import Crew
 from rdl.engine.hashing import Follower
 from rdl.engine.reception import Edges, Place, Reception
+from rdl.engine.repeating import repeat
 from rdl.errors import RdlError
 from rdl.options import FileOptions
 from rdl.storage.base import Finish, Header
@@ -276,19 +277,36 @@ class Driver:
         if command.last and not follower.stopped:
             self._events.put(m.Hashed(follower.digests()))
 
-    def _do_check(self, command: m.Check) -> None:
+    def _do_check(self, command: m.Check | m.CheckBlocks) -> None:
         follower = self._follower
         self._hash.do(lambda: self._check(follower, command))
 
-    def _check(self, follower: Follower, command: m.Check) -> None:
+    def _check(self, follower: Follower, command: m.Check | m.CheckBlocks) -> None:
+        ranges = (command.range,) if isinstance(command, m.Check) else command.blocks
         try:
-            found = follower.digest_of(command.range, command.algorithm)
+            found = follower.digests_of(ranges, command.algorithm)
         except RdlError as error:
             if not follower.stopped:
                 self._events.put(m.LocalFailed(error))
             return
-        if not follower.stopped:
-            self._events.put(m.Checked(command.range, found, command.part))
+        if follower.stopped:
+            return
+        if isinstance(command, m.Check):
+            self._events.put(m.Checked(command.range, found[0]))
+        else:
+            self._events.put(m.CheckedBlocks(ranges, found))
+
+    def _do_repeat(self, command: m.Repeat) -> None:
+        self._hash.do(lambda: self._repeat(command))
+
+    def _repeat(self, command: m.Repeat) -> None:
+        try:
+            repeat(self._edges.store, command.range, command.places)
+        except RdlError as error:
+            self._events.put(m.Repeated(()))
+            self._events.put(m.LocalFailed(error))
+        else:
+            self._events.put(m.Repeated(command.places))
 
     def _do_publish(self, command: m.Publish) -> None:
         path = self._edges.store.publish(finish_of(command, self._options))
@@ -339,6 +357,8 @@ _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Saved: Driver._do_saved,
     m.Hash: Driver._do_hash,
     m.Check: Driver._do_check,
+    m.CheckBlocks: Driver._do_check,
+    m.Repeat: Driver._do_repeat,
     m.Publish: Driver._do_publish,
     m.Quarantine: Driver._do_quarantine,
     m.WakeAt: Driver._do_wake_at,

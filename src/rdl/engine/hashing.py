@@ -6,7 +6,7 @@ The bytes are read back from the file: what is verified is what is on disk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from rdl.core.byterange import ByteRange
@@ -39,11 +39,14 @@ class Follower:
             self._hashes = {name: hashlib.new(name) for name in algorithms}
         self._next = self._read(range, list(self._hashes.values()))
 
-    def digest_of(self, range: ByteRange, algorithm: str) -> str:
-        """Of these bytes alone, as hex; LocalFileError when they cannot be read."""
-        digest = hashlib.new(algorithm)
-        self._read(range, [digest])
-        return digest.hexdigest()
+    def digests_of(self, ranges: Iterable[ByteRange], algorithm: str) -> tuple[str, ...]:
+        """Of each of these, as hex; LocalFileError when they cannot be read."""
+        found = []
+        for range in ranges:
+            digest = hashlib.new(algorithm)
+            self._read(range, [digest])
+            found.append(digest.hexdigest())
+        return tuple(found)
 
     def _read(self, range: ByteRange, digests: Sequence[hashlib._Hash]) -> int:
         """Feed the bytes of `range`; where that ended."""
