@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.content import MiB, write_seeded
-from tests.support.servers import Recipe, RunningServer, public_folder, running
+from tests.support.servers import Recipe, RunningServer, program_path, public_folder, running
 
 SIZE = 12 * MiB + 4321
 LONG_AGO = 1_700_000_000
@@ -39,9 +40,17 @@ StartOrigin = Callable[..., Origin]
 
 def require(recipe: Recipe) -> None:
     """Skip when the server is not installed; fail where CI says that it must be."""
-    if recipe.is_installed():
-        return
-    missing = f"{recipe.program} is not installed"
+    if not recipe.is_installed():
+        lack(recipe.program)
+
+
+def required(program: str) -> str:
+    """Where a program is that makes what is served; the same where it is not."""
+    return program_path(program) or lack(program)
+
+
+def lack(program: str) -> NoReturn:
+    missing = f"{program} is not installed"
     if os.environ.get("REQUIRE_SERVERS") == "1" or os.environ.get("CI", "").lower() == "true":
         pytest.fail(missing)
     pytest.skip(missing)
