@@ -36,6 +36,7 @@ _HOMES = {
     "repair": "rdl.repairing",
     "status": "rdl.looking",
     "stream": "rdl.functions",
+    "sync": "rdl.syncing",
     "verify": "rdl.verification",
 }
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "repair",
     "status",
     "stream",
+    "sync",
     "verify",
 ]
 

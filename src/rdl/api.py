@@ -11,7 +11,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -32,15 +31,16 @@ from rdl.engine.permits import Permits
 from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import Limits
-from rdl.engine.turns import Turns
+from rdl.engine.turns import run_abreast
 from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
-from rdl.landing import Landing, names_page
+from rdl.landing import Landing, Sow, names_page
 from rdl.options import LazyOptions, NetworkOptions, Options, RangeSpec, SessionOptions, Source
 from rdl.remembered import Remembered
 from rdl.sources import as_given, ceilings, limited, shown_url
 from rdl.storage.base import Store
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
+from rdl.storage.sown_part import SownPart
 from rdl.storage.window import WindowStore
 from rdl.transports import Transports
 
@@ -82,10 +82,11 @@ class Session:
         self._lock = threading.Lock()
         self._interrupted: str | None = None
 
-    def get(self, target: Target, tell: Teller | None = None) -> Result:
+    def get(self, target: Target, tell: Teller | None = None, *, sow: Sow | None = None) -> Result:
         """Download one target to its end. Raises RdlError; `tell` hears facts meanwhile
-        (called from the thread that called get)."""
-        result, error = self._run(target, tell)
+        (called from the thread that called get). `sow` puts into the part file what is on this
+        disk already, and says how all of it can be checked."""
+        result, error = self._run(target, tell, sow)
         if error is not None:
             raise error
         return result
@@ -120,26 +121,9 @@ class Session:
         most = max(1, min(self.options.parallel, len(wanted)))
         budget = zip(wanted, ceilings([one.url for one in wanted], most), strict=True)
         wanted = [replace(one, options=limited(one.options, limit)) for one, limit in budget]
-        turns, results = Turns(len(wanted), most), dict[int, Result]()
-
-        def work() -> None:
-            while (number := turns.take()) is not None:
-                try:
-                    results[number] = run(wanted[number])
-                finally:
-                    turns.end()
-
-        with ThreadPoolExecutor(most, "download") as pool:
-            futures: list[Future[None]] = [pool.submit(work) for _ in range(most)]
-            try:
-                ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
-                for future in ended:
-                    future.result()
-            except BaseException:  # KeyboardInterrupt: what was not begun ends at once
-                self.interrupt("SIGINT")
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return [results[number] for number in range(len(wanted))]
+        return run_abreast(
+            len(wanted), most, lambda number: run(wanted[number]), partial(self.interrupt, "SIGINT")
+        )
 
     def stream(
         self,
@@ -301,7 +285,9 @@ class Session:
             error.__cause__ = bug
         return result if error is None else failed(result, error, resumable=resumable)
 
-    def _run(self, target: Target, tell: Teller | None) -> tuple[Result, RdlError | None]:
+    def _run(
+        self, target: Target, tell: Teller | None, sow: Sow | None = None
+    ) -> tuple[Result, RdlError | None]:
         url, options = self._as_given(target.url, target.options, target.path.name)
         network = options.network
         if not target.path.name:
@@ -312,18 +298,16 @@ class Session:
         if (early := landing.already_there()) is not None:
             landing.sweep()
             return early, None
-        store = SmallStore(
-            PartStore(
-                target.path,
-                adopt=options.file.adopt,
-                preallocate=options.file.preallocate,
-                warn=lambda text: landing.warn(text, tell),
-                check=check,
-            )
+        part = (PartStore if sow is None else SownPart)(
+            target.path,
+            adopt=options.file.adopt,
+            preallocate=options.file.preallocate,
+            warn=lambda text: landing.warn(text, tell),
+            check=check,
         )
+        store = part if isinstance(part, SownPart) else SmallStore(part)
         try:
-            remembered = landing.open(store, tell)
-            transfer = Transfer(landing.spec(url, remembered))
+            transfer = Transfer(landing.spec_for(url, store, sow, tell))
             edges, networks = self._edges(url, options, store)
             try:
                 result, error = self._drive(Driver(transfer, edges, options.file, tell, self._crew))

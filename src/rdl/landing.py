@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, joined
+from rdl.core.delta import Sown
 from rdl.core.events import Fact, Result, Warned
 from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.proving import proof_of
@@ -34,8 +35,11 @@ from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import read_published, url_mark
 from rdl.storage.small import SmallStore
+from rdl.storage.sown_part import SownPart
 
 Teller = Callable[[Fact], None]
+Sow = Callable[[SownPart, tuple[ByteRange, ...]], Sown]
+"""Called with the open part file, and what of it is claimed to be here."""
 STEP = 1 << 20
 PAGES = (".htm", ".html", ".xhtml")
 
@@ -86,6 +90,26 @@ class Landing:
         if self._options.transfer.verify != "require":  # its answer would carry no digest
             self.existing = self.noted()
         return None
+
+    def spec_for(
+        self, url: str, store: SownPart | SmallStore, sow: Sow | None, tell: Teller | None
+    ) -> Spec:
+        """Open the store: the transfer that fills it."""
+        if sow is None or not isinstance(store, SownPart):
+            return self.spec(url, self.open(store, tell))
+        saved = store.open()
+        here = store.adoptable()
+        if saved is not None and not self._options.file.restart:
+            ranges = (*saved.extents.ranges(), *saved.header.adopted)
+            here = tuple(joined(sorted(ranges, key=lambda run: run.start)))
+        sown = sow(store, here)
+        self.adopted, self.existing = sown.kept, None
+        return replace(
+            self.spec(url, None),
+            chunks=sown.chunks,
+            chunks_published=sown.published,
+            repeats=sown.repeats,
+        )
 
     def spec(self, url: str, remembered: Remembered | None) -> Spec:
         """The transfer that is to land here."""

@@ -1,1 +1,44 @@
 """Where content is cut. A chunker is found by its name, and what it needs is imported then."""
+
+from __future__ import annotations
+
+from rdl.chunkers.base import Chunker
+from rdl.core.text import safe_text
+from rdl.errors import ProtocolError, UsageError
+
+NAMES = ("fastcdc", "cafs-adler32", "buzhash")
+
+LONGEST = 16 << 20
+"""No chunk is longer, in bytes, so that a window of content fits in memory."""
+
+
+def chunker_of(name: str, least: int, average: int, most: int) -> Chunker:
+    """The one of this name; sizes in bytes. Raises ProtocolError for a name that is unknown and
+    sizes that it cannot cut to, UsageError where the extra `sync` is not installed."""
+    what = f"chunker {safe_text(name)}"
+    if name not in NAMES:
+        raise ProtocolError(what, "is unknown")
+    try:
+        if not 0 < least <= average <= most <= LONGEST:
+            raise ValueError("sizes out of order")
+        return _made(name, least, average, most)
+    except ValueError as error:
+        sizes = f"{least} to {most}, {average} on average"
+        raise ProtocolError(what, f"cannot cut to chunks of {sizes}") from error
+    except ImportError as error:
+        hint = "pip install 'rdl-get[sync]'"
+        raise UsageError(what, f"{error.name} is not installed", hint=hint) from error
+
+
+def _made(name: str, least: int, average: int, most: int) -> Chunker:
+    if name == "fastcdc":
+        from rdl.chunkers.fastcdc import FastCdc
+
+        return FastCdc(least, average, most)
+    if name == "buzhash":
+        from rdl.chunkers.buzhash import Buzhash
+
+        return Buzhash(least, average, most)
+    from rdl.chunkers.adler import CafsAdler32
+
+    return CafsAdler32(least, average, most)

@@ -10,7 +10,19 @@ from difflib import get_close_matches
 
 import click
 
-from rdl.cli.commands import cat, clean, completion, config, get, info, lock, ls, status, verify
+from rdl.cli.commands import (
+    cat,
+    clean,
+    completion,
+    config,
+    get,
+    info,
+    lock,
+    ls,
+    status,
+    sync,
+    verify,
+)
 from rdl.cli.console import Console
 from rdl.cli.main import print_version
 from rdl.cli.values import named
@@ -74,6 +86,7 @@ def group() -> click.Group:
     )
     tree.add_command(get.command())
     tree.add_command(cat.command())
+    tree.add_command(sync.command())
     tree.add_command(completion.command())
     tree.add_command(info.command())
     tree.add_command(ls.command())

@@ -280,6 +280,8 @@ class Asking(Failing):
         start, stop, overlap = step.range.start, step.range.stop, 0
         if isinstance(step, Claim):
             most = LEAST_PROBE if source.link.dead else self._joint
+            if self.decided and not source.link.dead:  # they tell what is wrong: no need to compare
+                most = 0 if self.blocks is not None else min(most, len(step.range) // 16)
             overlap = min(most, self.comparable(start))
         if isinstance(step, Steal):
             self.lanes.trim(step.segment, start)

@@ -75,10 +75,17 @@ class Digests:
         self._found = dict(found)
         return disagreement(found, self.checked, "expected" if self.wanted else "the server says")
 
-    def about(self, result: Result, error: RdlError | None, blocks: str | None = None) -> Result:
-        """The result with what was proved. `blocks`: the algorithm by which each of them was."""
+    def about(
+        self,
+        result: Result,
+        error: RdlError | None,
+        blocks: str | None = None,
+        trust: Trust = Trust.T4,
+    ) -> Result:
+        """The result with what was proved. `blocks`: the algorithm by which each of them was, and
+        how far its digests can be trusted."""
         if not self._found and blocks is not None and error is None:
-            return replace(result, verified_by=(f"blocks:{blocks}",), trust=Trust.T4.value)
+            return replace(result, verified_by=(f"blocks:{blocks}",), trust=trust.value)
         if not self._found:
             return result
         if error is not None:

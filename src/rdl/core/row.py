@@ -122,6 +122,13 @@ class Row:
             self._owed = self._owed or BlockMap(self._map.total, self.block_size)
             self._owed.add(run)
 
+    def due(self, range: ByteRange) -> ByteRange:
+        """Of missing bytes what comes before the first that is owed."""
+        if self._owed is None:
+            return range
+        first = next(self._owed.missing(range), ByteRange(range.start, range.start))
+        return ByteRange(range.start, first.stop if first.start == range.start else range.start)
+
     def holds(self, range: ByteRange) -> bool:
         """Whether all of these bytes are here."""
         return self._upto >= range.stop if self._map is None else self._map.contains(range)

@@ -53,6 +53,8 @@ class Spec(Struct, frozen=True):
     """Which of them the remembered row was begun with: 0 is `url`."""
     chunks: Chunks | None = None
     """All of the file; each is checked as a block is."""
+    chunks_published: bool = False
+    """A server says so, and not the user."""
     repeats: tuple[Repeat, ...] = ()
     """What is not fetched: the same bytes stand before it in the file, in whole chunks."""
 

@@ -12,6 +12,7 @@ from rdl.core import classify as c
 from rdl.core import messages as m
 from rdl.core.asking import Asking
 from rdl.core.byterange import ByteRange
+from rdl.core.delta import fewer
 from rdl.core.identity import Dislikes
 from rdl.core.joining import UNKNOWN
 from rdl.core.lanes import Lane
@@ -65,7 +66,7 @@ class Taking(Asking):
         part, block_size = self.row.part, self.row.block_size
         lead = self.sources.lead
         url = "" if lead is self.sources.given else lead.url
-        self.emit(m.Begin(representation, part, block_size, self.adopted, url))
+        self.emit(m.Begin(representation, part, block_size, fewer(self.adopted), url))
         if self.row.size and self.demands is None:
             self.emit(m.Reserve(self.row.size))
         self._accept(lane, body)
@@ -173,6 +174,8 @@ class Taking(Asking):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
             return
         wanted, before = portion(body, lane, self.row)
+        if source.proved:
+            wanted = self.row.due(wanted)
         limit = self.options.max_filesize
         if limit is not None and self._endless():  # one byte more shows that it is over
             wanted = wanted.clip(ByteRange(0, self.row.span.start + limit + 1))

@@ -331,7 +331,8 @@ class Transfer:
             error.hint = f"a new link continues what is here: rdl get NEW-URL -o {self.spec.path}"
         blocks, proved = self._fill.blocks, self._fill.proved
         proof = blocks.algorithm if blocks is not None and proved else None
-        self._fill.emit(m.Finish(self._fill.digests.about(result, error, proof), error))
+        trust = Trust.T3 if self.spec.chunks_published else Trust.T4
+        self._fill.emit(m.Finish(self._fill.digests.about(result, error, proof, trust), error))
 
     def _tell_progress(self, last: bool = False) -> None:
         if self.row is None or not self._fill.confirmed or self.phase is not Phase.FILLING:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
+from rdl.core.events import Result
 from rdl.core.pace import LOOK_ABREAST, Abreast
 
 
@@ -39,3 +42,30 @@ class Turns:
     @property
     def _inside(self) -> int:
         return self._begun - self._ended
+
+
+def run_abreast(
+    count: int, most: int, run: Callable[[int], Result], interrupt: Callable[[], None]
+) -> list[Result]:
+    """The results of `run` for the numbers below `count`, in order, `most` at a time at most.
+    `interrupt` is called where run raises, which is a bug, or Ctrl-C: what runs is to end then."""
+    turns, results = Turns(count, most), dict[int, Result]()
+
+    def work() -> None:
+        while (number := turns.take()) is not None:
+            try:
+                results[number] = run(number)
+            finally:
+                turns.end()
+
+    with ThreadPoolExecutor(most, "download") as pool:
+        futures: list[Future[None]] = [pool.submit(work) for _ in range(most)]
+        try:
+            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in ended:
+                future.result()
+        except BaseException:
+            interrupt()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [results[number] for number in range(count)]

@@ -78,9 +78,11 @@ class Disk(Protocol):
         """Write some of `data`; how much."""
         ...
 
-    def copy(self, source: int, target: int, offset: int, size: int) -> int:
-        """Copy some of `size` bytes at `offset`, or share them where the file system can; how
-        much, 0 at the end of `source`."""
+    def copy(
+        self, source: int, target: int, offset: int, size: int, place: int | None = None
+    ) -> int:
+        """Copy some of `size` bytes at `offset` to the same offset, or to `place`, or share them
+        where the file system can; how much, 0 at the end of `source`."""
         ...
 
     def sync(self, file: int, *, metadata: bool = False) -> None:

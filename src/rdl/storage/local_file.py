@@ -81,6 +81,20 @@ class LocalFile:
         runs = [run.clip(wanted) for run in here]
         return next(iter(gaps([run for run in runs if run], wanted)), None)
 
+    @property
+    def size(self) -> int:
+        """Its bytes, or those it will have."""
+        return len(self.span(None))
+
+    def copy_to(self, target: int, offset: int, size: int, place: int) -> int:
+        """Copy some of `size` bytes at `offset` to `place` in the open file `target`, or share
+        them; how much. FileChanged where the file ends too early."""
+        with told(self.shown):
+            count = self._disk.copy(self._file, target, offset - self._start, size, place)
+        if count == 0:
+            raise self._changed()
+        return count
+
     def read_into(self, offset: int, view: memoryview) -> int:
         """Read 1 to len(view) bytes. FileChanged where the file ends too early."""
         with told(self.shown):

@@ -164,9 +164,12 @@ class MemoryDisk:
         view[: len(data)] = data
         return len(data)
 
-    def copy(self, source: int, target: int, offset: int, size: int) -> int:
+    def copy(
+        self, source: int, target: int, offset: int, size: int, place: int | None = None
+    ) -> int:
         view = memoryview(bytearray(size))
-        return self.pwrite(target, view[: self.pread(source, view, offset)], offset)
+        place = offset if place is None else place
+        return self.pwrite(target, view[: self.pread(source, view, offset)], place)
 
     def pwrite(self, file: int, data: memoryview, offset: int) -> int:
         node, name = self._node(file)

@@ -99,14 +99,17 @@ class PosixDisk:
     def pwrite(self, file: int, data: memoryview, offset: int) -> int:
         return os.pwrite(file, data, offset)
 
-    def copy(self, source: int, target: int, offset: int, size: int) -> int:
+    def copy(
+        self, source: int, target: int, offset: int, size: int, place: int | None = None
+    ) -> int:
+        place = offset if place is None else place
         if sys.platform == "linux":
             try:
-                return os.copy_file_range(source, target, size, offset, offset)
+                return os.copy_file_range(source, target, size, offset, place)
             except OSError as error:
                 if error.errno not in (*UNSUPPORTED, errno.EXDEV):
                     raise
-        return os.pwrite(target, os.pread(source, size, offset), offset)
+        return os.pwrite(target, os.pread(source, size, offset), place)
 
     def sync(self, file: int, *, metadata: bool = False) -> None:
         if sys.platform == "darwin":

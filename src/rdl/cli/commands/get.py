@@ -20,6 +20,7 @@ from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.resuming import resumption
 from rdl.cli.settings import options_from, session_options_from
+from rdl.cli.single import make_one, make_target
 from rdl.cli.targets import (
     Download,
     downloads_from,
@@ -34,7 +35,7 @@ from rdl.errors import UsageError
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Target
+    from rdl.api import Session, Target, Teller
 
 
 def open_session(options: SessionOptions) -> Session:
@@ -42,12 +43,6 @@ def open_session(options: SessionOptions) -> Session:
     from rdl.api import Session
 
     return Session(options)
-
-
-def make_target(download: Download) -> Target:
-    from rdl.api import Target
-
-    return Target(download.url, download.path, download.options)
 
 
 def get(console: Console, given: dict[str, Any]) -> int:
@@ -111,23 +106,11 @@ def _member(console: Console, layers: Layers) -> int:
     download = member_download(given["urls"][0], given["member"], path, given, options_for)
     warn_of_unknown(console.messages, given)
     make_directories(given, ())
-    style = Style(
-        given["verbose"],
-        given["quiet"],
-        existing=frozenset([str(path)] if os.path.exists(path) else ()),
-        tries=download.options.transfer.retry,
-    )
-    display = display_for(given["progress"], console.messages, style)
-    report = Report(display, console.output, json=given["json"], plans=False)
-    try:
-        with open_session(session_options_from(given)) as session:
-            console.signals.watch(session, display.abandon)
-            report.done(keep_member(session, make_target(download), given["member"], report.tell))
-            console.signals.watch(None, display.abandon)
-        report.end()
-    finally:
-        display.close()
-    return _code(console, report)
+
+    def make(session: Session, target: Target, tell: Teller) -> Result:
+        return keep_member(session, target, given["member"], tell)
+
+    return make_one(console, given, download, make)
 
 
 def _download(

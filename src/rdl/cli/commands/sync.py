@@ -1,0 +1,98 @@
+"""`rdl sync URL -o FILE [--seed OLD]...`: fetch only what FILE and other files do not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rdl.cli.arguments import lone
+from rdl.cli.console import Console
+from rdl.cli.environment import warn_of_unknown
+from rdl.cli.input_list import Entry
+from rdl.cli.layers import Layers
+from rdl.cli.options import get_parameters
+from rdl.cli.settings import options_as_in_get
+from rdl.cli.single import make_one
+from rdl.cli.targets import downloads_from, make_directories
+from rdl.cli.values import Value
+from rdl.core.events import Result
+from rdl.errors import UsageError
+
+if TYPE_CHECKING:
+    from rdl.api import Session, Target, Teller
+
+_NOT_HERE = frozenset(
+    (
+        *("urls", "input_file", "base_url", "parallel", "locked", "resume", "ranges", "offset"),
+        *("member", "dry_run", "no_clobber"),
+    )
+)
+
+
+def sync(console: Console, given: dict[str, Any]) -> int:
+    """Run the command; returns the exit code. Raises RdlError before anything is fetched."""
+    layers = Layers(console, given)
+    given = layers.given
+    if given["url"] is None:
+        hint = "rdl sync URL -o FILE --seed OLD; rdl sync --help tells more"
+        raise UsageError("sync", "no URL given", hint=hint)
+    if given["output"] in ("-", "/dev/stdout", "/dev/null"):
+        raise UsageError(f"-o {given['output']}", "a file is brought up to date, and no stream")
+    whole = given | {"ranges": (), "no_clobber": False, "dry_run": False}
+    entries = [Entry(given["url"])]
+    options_for = layers.options_for(options_as_in_get(whole), whole)
+    download = downloads_from(whole, entries, options_for)[0]
+    warn_of_unknown(console.messages, given)
+    make_directories(given, entries)
+    seeds = [Path(seed) for seed in given["seeds"]]
+
+    def make(session: Session, target: Target, tell: Teller) -> Result:
+        from rdl.syncing import sync_with
+
+        return sync_with(session, target, seeds, given["manifest"], tell)
+
+    return make_one(console, given, download, make)
+
+
+def parameters() -> list[click.Parameter]:
+    """The URL, the seeds, and those options of `get` that make sense here."""
+    shared = [one for one in get_parameters() if one.name not in _NOT_HERE]
+    return [
+        lone("url", "sync", "URL"),
+        click.Option(
+            ["--seed", "seeds"],
+            metavar="OLD",
+            type=Value("OLD", str),
+            multiple=True,
+            help="A file, or a folder of files, that may hold parts of the new one. FILE itself "
+            "is one, and so is what an earlier run left. None is changed but FILE.",
+        ),
+        click.Option(
+            ["--manifest"],
+            metavar="M",
+            type=Value("M", str),
+            help="Path or URL of the manifest, or of a .zsync or .caibx file; default: URL.rdlm. "
+            "M#sha256=HEX must have that digest.",
+        ),
+        *shared,
+    ]
+
+
+def command() -> click.Command:
+    """The click command of `sync`."""
+
+    def run(**given: Any) -> int:
+        return sync(click.get_current_context().find_object(Console) or Console(), given)
+
+    return click.Command(
+        "sync",
+        params=parameters(),
+        callback=run,
+        context_settings={"max_content_width": 100},
+        help="Bring FILE up to date: parts that FILE or a seed holds are copied, the rest is "
+        "fetched. Where there is no manifest, all of it is. The final name appears only when the "
+        "file is complete and verified.",
+        short_help="Download only what local files do not hold.",
+    )

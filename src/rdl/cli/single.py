@@ -1,0 +1,58 @@
+"""Commands that make one file: its display, its result, its exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rdl.cli.console import Console
+from rdl.cli.display.choose import display_for
+from rdl.cli.display.plain import Style
+from rdl.cli.exit_codes import overall
+from rdl.cli.report import Report
+from rdl.cli.settings import session_options_from
+from rdl.cli.targets import Download
+from rdl.core.events import Result, failed
+from rdl.core.text import redact_url
+from rdl.errors import RdlError
+
+if TYPE_CHECKING:
+    from rdl.api import Session, Target, Teller
+
+Make = Callable[["Session", "Target", "Teller"], Result]
+
+
+def make_target(download: Download) -> Target:
+    """The engine is imported only when there is something to fetch."""
+    from rdl.api import Target
+
+    return Target(download.url, download.path, download.options)
+
+
+def make_one(console: Console, given: dict[str, Any], download: Download, make: Make) -> int:
+    """Make this file, and tell what became of it; returns the exit code."""
+    from rdl.api import Session
+
+    path, options = download.path, download.options
+    existing = frozenset([str(path)] if os.path.exists(path) else ())
+    tries = options.transfer.retry
+    style = Style(given["verbose"], given["quiet"], existing=existing, tries=tries)
+    display = display_for(given["progress"], console.messages, style)
+    report = Report(display, console.output, json=given["json"], plans=False)
+    try:
+        with Session(session_options_from(given | {"parallel": 1})) as session:
+            console.signals.watch(session, display.abandon)
+            try:
+                result = make(session, make_target(download), report.tell)
+            except RdlError as error:
+                result = failed(Result(redact_url(download.url), str(path)), error)
+            console.signals.watch(None, display.abandon)
+        report.done(result)
+        report.end()
+    finally:
+        display.close()
+    code = overall(report.results)
+    if console.output.trouble and not code:
+        raise console.output.trouble
+    return code

@@ -1,0 +1,169 @@
+"""What of a new file is copied from old ones, and what is fetched: a pure plan over its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from msgspec import Struct
+
+from rdl.core.blocks import Repeat
+from rdl.core.byterange import ByteRange
+from rdl.core.chunks import Chunks
+
+REQUEST_BYTES = 512
+"""What a request and the head of its answer cost, about."""
+LEAST_GAP, MOST_GAP = 1 << 10, 64 << 10
+BYTES_A_SECOND = 1 << 20
+"""A connection that waits for an answer could have brought so many bytes."""
+
+IN_PLACE = -1
+
+
+class Place(Struct, frozen=True):
+    """Where a chunk was found: at an offset of the seed of this number, or IN_PLACE."""
+
+    seed: int
+    at: int
+
+
+class Copy(Struct, frozen=True):
+    """The bytes of `range` stand at the offset `at` of a seed. IN_PLACE: they are there."""
+
+    seed: int
+    at: int
+    range: ByteRange
+
+
+class Delta(Struct, frozen=True):
+    """The plan: what is copied, in ascending order, what is copied within the row later, and how
+    many bytes are fetched, in how many runs."""
+
+    copies: tuple[Copy, ...]
+    repeats: tuple[Repeat, ...]
+    fetched: int
+    runs: int
+
+    @property
+    def pays(self) -> bool:
+        """Whether less is sent than for the whole file."""
+        return bool(self.copies or self.repeats)
+
+    def kept(self) -> tuple[ByteRange, ...]:
+        """What is here before anything is fetched, in order."""
+        runs: list[ByteRange] = []
+        for one in self.copies:
+            if runs and runs[-1].stop == one.range.start:
+                runs[-1] = ByteRange(runs[-1].start, one.range.stop)
+            else:
+                runs.append(one.range)
+        return tuple(runs)
+
+
+def gap_for(round_trip: float) -> int:
+    """Fewer bytes than this between two runs are fetched with them, where an answer takes so many
+    seconds."""
+    return min(MOST_GAP, max(LEAST_GAP, int(round_trip * BYTES_A_SECOND)))
+
+
+def planned(
+    chunks: Chunks, found: Mapping[int, Place], repeats: Sequence[Repeat], gap: int
+) -> Delta:
+    """The plan for a file of these chunks, of which those in `found` are on this disk."""
+    total = chunks.span.stop
+    owed = {place.start: (source, place) for source, place in repeats}
+    copies: list[Copy] = []
+    later: list[Repeat] = []
+    held: list[Copy | Repeat] = []
+    fetched = runs = 0
+    after = 0  # where the last run that is fetched ended
+    for one in _spans(chunks, found, owed):
+        if not isinstance(one, ByteRange):
+            held.append(one)
+            continue
+        between = one.start - after
+        if runs and between < gap:  # not worth a request of its own
+            fetched += between
+        else:
+            _keep(held, copies, later)
+            runs += 1
+        held.clear()
+        fetched, after = fetched + len(one), one.stop
+    _keep(held, copies, later)
+    if fetched + REQUEST_BYTES * runs >= total:
+        return Delta((), (), total, 1)
+    return Delta(tuple(copies), tuple(later), fetched, runs)
+
+
+def _keep(held: Sequence[Copy | Repeat], copies: list[Copy], later: list[Repeat]) -> None:
+    for one in held:
+        if isinstance(one, Copy):
+            copies.append(one)
+        else:
+            later.append(one)
+
+
+def _spans(
+    chunks: Chunks, found: Mapping[int, Place], owed: Mapping[int, Repeat]
+) -> Iterator[Copy | Repeat | ByteRange]:
+    """The whole file in order: what is copied, what is copied later, what is missing; each as long
+    as it can be."""
+    run: Copy | ByteRange | None = None
+    for number in range(len(chunks)):
+        chunk, place = chunks.chunk(number), found.get(number)
+        if place is None and (repeat := owed.get(chunk.start)) is not None:
+            if run is not None:
+                yield run
+            yield repeat
+            run = None
+        elif place is None and isinstance(run, ByteRange):
+            run = ByteRange(run.start, chunk.stop)
+        elif place is not None and isinstance(run, Copy) and _follows(run, place):
+            run = Copy(run.seed, run.at, ByteRange(run.range.start, chunk.stop))
+        else:
+            if run is not None:
+                yield run
+            run = chunk if place is None else Copy(place.seed, place.at, chunk)
+    if run is not None:
+        yield run
+
+
+def _follows(run: Copy, place: Place) -> bool:
+    """Whether this is where the run goes on."""
+    return run.seed == place.seed and run.at + len(run.range) == place.at
+
+
+def repeats_in(chunks: Chunks, found: Mapping[int, Place]) -> tuple[Repeat, ...]:
+    """Of chunks that are nowhere yet and stand several times in the file, all but the first."""
+    first: dict[bytes, int] = {}
+    repeats = list[Repeat]()
+    for number in range(len(chunks)):
+        if number not in found:
+            other = first.setdefault(chunks.digest(number), number)
+            if other != number and len(chunks.chunk(other)) == len(chunks.chunk(number)):
+                repeats.append((chunks.chunk(other), chunks.chunk(number)))
+    return tuple(repeats)
+
+
+class Sown(Struct, frozen=True):
+    """What was put into a part file before anything is fetched: `kept`, in order; what is to be
+    copied within it; and the digests of all of it, if they are known, and whether only a server
+    says so."""
+
+    kept: tuple[ByteRange, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
+    chunks: Chunks | None = None
+    published: bool = True
+
+
+def fewer(runs: tuple[ByteRange, ...], most: int = 4096) -> tuple[ByteRange, ...]:
+    """At most so many runs that cover these, for an index: a claim that is too large is found out
+    by a digest, as any other that is wrong."""
+    if len(runs) <= most:
+        return runs
+    gaps = [after.start - before.stop for before, after in pairwise(runs)]
+    widest = sorted(range(len(gaps)), key=gaps.__getitem__)[-(most - 1) :]
+    edges = [-1, *sorted(widest), len(runs) - 1]
+    return tuple(
+        ByteRange(runs[before + 1].start, runs[after].stop) for before, after in pairwise(edges)
+    )

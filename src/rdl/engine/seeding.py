@@ -1,0 +1,139 @@
+"""Looks for chunks of a new file in local ones: cut as the manifest says, by what they hash to."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
+
+from msgspec import Struct
+
+from rdl.chunkers.base import Chunker
+from rdl.core.byterange import ByteRange
+from rdl.core.chunks import Chunks
+from rdl.core.delta import Place
+from rdl.engine.hashing import Readable
+
+STEP = 4 << 20
+
+Check = Callable[[int], None]
+"""Called with a number of bytes that were read; may raise."""
+
+
+class Spans:
+    """Ranges by the million, each as it is cut by itself."""
+
+    def __init__(self) -> None:
+        self._starts, self._stops = array("Q"), array("Q")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[ByteRange]:
+        return map(ByteRange, self._starts, self._stops)
+
+    def append(self, start: int, stop: int) -> None:
+        self._starts.append(start)
+        self._stops.append(stop)
+
+
+class Wanted:
+    """Chunks of the new file, by their digests; and where they were `found`, or are already."""
+
+    def __init__(self, chunks: Chunks, found: dict[int, Place] | None = None) -> None:
+        self.chunks, self.found = chunks, found or {}
+        self._numbers: dict[bytes, int | list[int]] = {}
+        for number in self.missing():
+            self._add(number)
+
+    def _add(self, number: int) -> None:
+        digest = self.chunks.digest(number)
+        known = self._numbers.setdefault(digest, number)
+        if isinstance(known, list):
+            known.append(number)
+        elif known != number:
+            self._numbers[digest] = [known, number]
+
+    def at(self, digest: bytes, length: int, place: Place) -> bool:
+        """Here is a chunk of this digest. Whether it is wanted: found now, or before."""
+        known = self._numbers.get(digest)
+        if known is None:
+            return False
+        for number in known if isinstance(known, list) else (known,):
+            if number not in self.found and len(self.chunks.chunk(number)) == length:
+                self.found[number] = place
+        return True
+
+    def missing(self) -> Iterator[int]:
+        """The numbers of those that were not found, in order."""
+        return (number for number in range(len(self.chunks)) if number not in self.found)
+
+
+def in_place(store: Readable, wanted: Wanted, here: Collection[ByteRange], check: Check) -> None:
+    """Which chunks stand where they belong; looked for where a part file claims bytes, `here`."""
+    chunks, view = wanted.chunks, memoryview(bytearray(1))
+    for run in here:
+        for number in chunks.numbers(run):
+            chunk = chunks.chunk(number)
+            if number in wanted.found or not run.covers(chunk):
+                continue
+            if len(view) < len(chunk):
+                view = memoryview(bytearray(len(chunk)))
+            data = view[: len(chunk)]
+            if _filled(store, chunk.start, data) == len(chunk):
+                check(len(chunk))
+                found = hashlib.new(chunks.algorithm, data).digest()[: chunks.width]
+                if found == chunks.digest(number):
+                    wanted.found[number] = Place(-1, chunk.start)
+
+
+class Search(Struct, frozen=True):
+    """Cuts seeds by `chunker`, and looks for what is `wanted`."""
+
+    wanted: Wanted
+    chunker: Chunker
+    check: Check
+
+    def through(self, seed: Readable, number: int, within: Iterable[ByteRange]) -> Spans:
+        """Cut these parts of the seed of this number, each by itself, and note what of them is
+        wanted; the chunks that are not."""
+        algorithm, width = self.wanted.chunks.algorithm, self.wanted.chunks.width
+        make = hashlib.sha256 if algorithm == "sha256" else partial(hashlib.new, algorithm)
+        view, rest = memoryview(bytearray(STEP + 2 * self.chunker.most)), Spans()
+        for span in within:
+            for at, data in cut(seed, span, self.chunker, view, self.check):
+                digest = make(data).digest()[:width]
+                if not self.wanted.at(digest, len(data), Place(number, at)):
+                    rest.append(at, at + len(data))
+        return rest
+
+
+def cut(
+    seed: Readable, span: ByteRange, chunker: Chunker, view: memoryview, check: Check
+) -> Iterator[tuple[int, memoryview]]:
+    """The chunks of this part of the seed, each with its offset, in `view` until the next. A seed
+    that has become shorter ends earlier."""
+    at, have = span.start, 0  # view[:have] begins at `at`
+    while True:
+        room = min(len(view) - have, span.stop - at - have)
+        count = _filled(seed, at + have, view[have : have + room])
+        check(count)
+        have += count
+        final = count < room or at + have == span.stop
+        begun = 0
+        for end in chunker.cuts(view[:have], final=final):
+            yield at + begun, view[begun:end]
+            begun = end
+        if final:
+            return
+        view[: have - begun] = view[begun:have]
+        at, have = at + begun, have - begun
+
+
+def _filled(store: Readable, at: int, view: memoryview) -> int:
+    """Read len(view) bytes, less at the end; how many."""
+    done = 0
+    while done < len(view) and (count := store.read_into(at + done, view[done:])):
+        done += count
+    return done

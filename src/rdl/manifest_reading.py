@@ -1,0 +1,194 @@
+"""Opens a manifest, or another program's index: by its path or its URL, whole or in parts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Self
+
+from msgspec.structs import replace
+
+from rdl.api import Session
+from rdl.core import manifest as rdlm
+from rdl.core.caibx import INDEX, parse_caibx
+from rdl.core.text import redact_url, safe_text
+from rdl.engine.remote_file import RemoteFile
+from rdl.errors import DigestMismatch, ProtocolError, RdlError, UsageError
+from rdl.options import LazyOptions, Options, TransferOptions
+from rdl.recipes import ROUND_TRIP, Listed, Manifested, Recipe
+from rdl.sources import origin_of, unknown
+from rdl.storage.local_file import LocalFile
+
+LAZY = LazyOptions(block=1, least=1, max_jump=0, read_ahead=0)
+CAIBX = INDEX.to_bytes(8, "little")
+MOST_WHOLE = 256 << 20
+"""Bytes of one that is read whole."""
+
+
+class Whole:
+    """A manifest in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.round_trip = data, ROUND_TRIP
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def size(self) -> int:
+        return len(self._data)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Remote:
+    """A manifest at a server, of which is read what is needed. `round_trip`: how long its quickest
+    answer took, in seconds."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file, self.round_trip = file, float("inf")
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        asks = not any(
+            run.start <= offset and offset + size <= run.stop for run in self._file.present()
+        )
+        begun = time.monotonic()
+        data = self._file.read_at(offset, size)
+        if asks:
+            self.round_trip = min(self.round_trip, time.monotonic() - begun)
+        return data
+
+    def size(self) -> int:
+        return self._file.size()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Local:
+    """A manifest on this disk."""
+
+    round_trip = ROUND_TRIP
+
+    def __init__(self, path: Path) -> None:
+        self._file = LocalFile(path).__enter__()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        size = max(0, min(size, self._file.size - offset))
+        view, done = memoryview(bytearray(size)), 0
+        while done < size:
+            done += self._file.read_into(offset + done, view[done:])
+        return bytes(view)
+
+    def size(self) -> int:
+        return self._file.size
+
+    def close(self) -> None:
+        self._file.__exit__(None, None, None)
+
+
+class Index:
+    """What a manifest says; a context manager that lets go of it. `decides`: it is the user's, or
+    has the digest that the user gave; else it is what a server says."""
+
+    def __init__(self, carrier: Whole | Remote | Local, recipe: Recipe, *, decides: bool) -> None:
+        self._carrier, self.recipe, self.decides = carrier, recipe, decides
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._carrier.close()
+
+
+def opened(session: Session, url: str, manifest: str | os.PathLike[str], options: Options) -> Index:
+    """The manifest at this path or URL, of the file at `url`. Raises ProtocolError where it is
+    none, DigestMismatch where it is not the one that it should be, and as reading does."""
+    text = os.fspath(manifest)
+    address, digest = _pinned(text)
+    try:
+        return _opened(session, url, address, digest, options)
+    except RdlError as error:
+        if (shown := safe_text(redact_url(address))) not in str(error):
+            error.what, error.args = shown, (f"{shown}: {error}",)
+        raise
+
+
+def _opened(
+    session: Session, url: str, address: str, digest: str | None, options: Options
+) -> Index:
+    shown = safe_text(redact_url(address))
+    if digest is not None:
+        data = _whole(session, url, address, options)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise DigestMismatch(shown, "the manifest has not the SHA-256 that was given")
+        return _index(Whole(data), shown, decides=True)
+    carrier = _remote(session, url, address, options) if _is_url(address) else Local(Path(address))
+    try:
+        return _index(carrier, shown, decides=not _is_url(address))
+    except BaseException:
+        carrier.close()
+        raise
+
+
+def _index(carrier: Whole | Remote | Local, shown: str, *, decides: bool) -> Index:
+    first = carrier.read_at(0, rdlm.HEAD_BYTES)
+    if first.startswith(rdlm.MAGIC):
+        return Index(carrier, Manifested(carrier), decides=decides)
+    if first[8:16] == CAIBX:
+        return Index(carrier, Listed(parse_caibx(_all(carrier))), decides=decides)
+    raise ProtocolError(shown, "it is no manifest, and neither a .zsync nor a .caibx file")
+
+
+def _all(carrier: Whole | Remote | Local) -> bytes:
+    """Of an index that can only be read whole."""
+    size = carrier.size()
+    if size > MOST_WHOLE:
+        raise ProtocolError("index", f"it is larger than {MOST_WHOLE} bytes")
+    return carrier.read_at(0, size)
+
+
+def _pinned(text: str) -> tuple[str, str | None]:
+    """The address, and the SHA-256 after it."""
+    address, mark, digest = text.rpartition("#sha256=")
+    if not mark:
+        return text, None
+    if len(digest) != 64 or digest.strip("0123456789abcdefABCDEF"):
+        raise UsageError("--manifest", "after #sha256= come 64 hex digits")
+    return address, digest.lower()
+
+
+def _is_url(text: str) -> bool:
+    return "://" in text
+
+
+def _options(url: str, address: str, options: Options) -> Options:
+    """How a manifest is asked for: what is private of the file's server goes to no other."""
+    same = origin_of(address) == origin_of(url)
+    given = options.transfer
+    transfer = TransferOptions(
+        retry=given.retry, retry_max_time=given.retry_max_time, verify="off", allow_html=True
+    )
+    network = options.network if same else unknown(options.network)
+    return Options(network=network, transfer=transfer, limits=options.limits if same else None)
+
+
+def _remote(session: Session, url: str, address: str, options: Options) -> Remote:
+    return Remote(session.open(address, options=_options(url, address, options), lazy=LAZY))
+
+
+def _whole(session: Session, url: str, address: str, options: Options) -> bytes:
+    if not _is_url(address):
+        carrier = Local(Path(address))
+        try:
+            if carrier.size() > MOST_WHOLE:
+                raise ProtocolError(safe_text(address), f"it is larger than {MOST_WHOLE} bytes")
+            return carrier.read_at(0, carrier.size())
+        finally:
+            carrier.close()
+    own = _options(url, address, options)
+    own = replace(own, transfer=replace(own.transfer, max_filesize=MOST_WHOLE))
+    with session.stream(address, own) as stream:
+        return stream.read()

@@ -1,0 +1,189 @@
+"""How a file is made of chunks, as a manifest or another program's index says, and which of them
+stand in local files. What is not found is fetched.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from msgspec import Struct
+
+from rdl.chunkers import chunker_of
+from rdl.core import manifest as rdlm
+from rdl.core.byterange import ByteRange
+from rdl.core.caibx import Caibx
+from rdl.core.chunks import Chunks
+from rdl.core.delta import Place, gap_for
+from rdl.engine.hashing import Readable
+from rdl.engine.seeding import Check, Search, Spans, Wanted, in_place
+from rdl.seeds import Seeds
+from rdl.storage.local_file import LocalFile
+
+ABREAST = 8
+FIRST = 16 << 10
+"""Bytes that are read first: all that is needed of a small manifest."""
+ROUND_TRIP = 0.02
+"""Seconds that an answer takes, where that is not known."""
+
+
+class Carrier(Protocol):
+    """What can be read at an offset: a manifest, here or at a server."""
+
+    @property
+    def round_trip(self) -> float:
+        """How long an answer takes, in seconds."""
+        ...
+
+    def read_at(self, offset: int, size: int) -> bytes: ...
+
+    def size(self) -> int: ...
+
+
+class Found(Struct, frozen=True):
+    """The chunks of the new file, and where each of those was found that were. `checked`: their
+    digests are good enough to prove them."""
+
+    chunks: Chunks
+    places: dict[int, Place]
+    checked: bool = True
+
+
+class Recipe(Protocol):
+    """How a file of `total` bytes is made; `sha256` of it, or another digest, by its algorithm."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def digests(self) -> dict[str, str]: ...
+
+    @property
+    def round_trip(self) -> float: ...
+
+    def find(
+        self, part: Readable, here: Collection[ByteRange], seeds: Seeds, check: Check
+    ) -> Found:
+        """Look in the part file, of which this is claimed to be `here`, and in the seeds."""
+        ...
+
+
+class Manifested:
+    """By a manifest of our own: fine chunks are read of it where coarse ones are missing."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        first = self._carrier.read_at(0, FIRST)
+        head = rdlm.parse_head(first[: rdlm.HEAD_BYTES], carrier.size())
+        rest = max(0, head.length_of_coarse - len(first))
+        first = (first + carrier.read_at(len(first), rest))[: head.length_of_coarse]
+        self._manifest = rdlm.parse_coarse(head, first)
+        self.total, self.digests = self._manifest.total, {"sha256": self._manifest.sha256}
+
+    @property
+    def round_trip(self) -> float:
+        return self._carrier.round_trip
+
+    def find(
+        self, part: Readable, here: Collection[ByteRange], seeds: Seeds, check: Check
+    ) -> Found:
+        cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
+        in_place(part, wanted, here, check)
+        chunker = chunker_of(cutting.chunker, *_sizes(cutting.coarse))
+        rests = through(seeds, Search(wanted, chunker, check))
+        if any(rests) or here:  # else no fine chunk can be found
+            wanted = self._with_fine(wanted)
+            in_place(part, wanted, here, check)
+            chunker = chunker_of(cutting.chunker, *_sizes(cutting.fine))
+            through(seeds, Search(wanted, chunker, check), rests)
+        return Found(wanted.chunks, wanted.found)
+
+    def _with_fine(self, wanted: Wanted) -> Wanted:
+        """With the fine chunks of those coarse ones that were not found, once of each."""
+        coarse, seen = wanted.chunks, set[bytes]()
+        missing = array("Q")
+        for number in wanted.missing():
+            if (digest := coarse.digest(number)) not in seen:
+                seen.add(digest)
+                missing.append(number)
+        fine = self._fine(missing)
+        stops, digests, found = array("Q"), bytearray(), dict[int, Place]()
+        for number in range(len(coarse)):
+            if number in fine:
+                stops += fine[number].stops
+                digests += fine[number].digests
+                continue
+            if number in wanted.found:
+                found[len(stops)] = wanted.found[number]
+            stops.append(coarse.stops[number])
+            digests += coarse.digest(number)
+        return Wanted(Chunks(coarse.algorithm, coarse.width, stops, bytes(digests)), found)
+
+    def _fine(self, numbers: Sequence[int]) -> dict[int, Chunks]:
+        """The fine chunks of these coarse ones, read in parts that lie close together."""
+        groups = list(self._near(numbers))
+        with ThreadPoolExecutor(ABREAST, "manifest") as pool:
+            parts = pool.map(self._read_fine, groups)
+            return {one: chunks for group in parts for one, chunks in group if chunks is not None}
+
+    def _near(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        group: list[int] = []
+        gap = gap_for(self.round_trip)
+        for number in numbers:
+            end = rdlm.fine_range(self._manifest, group[-1], group[-1] + 1).stop if group else 0
+            begin = rdlm.fine_range(self._manifest, number, number + 1).start
+            if group and begin - end > gap:
+                yield group
+                group = []
+            group.append(number)
+        if group:
+            yield group
+
+    def _read_fine(self, numbers: list[int]) -> list[tuple[int, Chunks]]:
+        whole = rdlm.fine_range(self._manifest, numbers[0], numbers[-1] + 1)
+        data = memoryview(self._carrier.read_at(whole.start, len(whole)))
+        found = []
+        for number in numbers:
+            range = rdlm.fine_range(self._manifest, number, number + 1)
+            record = bytes(data[range.start - whole.start : range.stop - whole.start])
+            found.append((number, rdlm.parse_fine(self._manifest, number, number + 1, record)))
+        return found
+
+
+class Listed:
+    """By a blob index of casync or desync: chunks of one level, and no digest of the whole."""
+
+    round_trip = ROUND_TRIP
+
+    def __init__(self, index: Caibx) -> None:
+        self.index, self.total = index, index.total
+        self.digests: dict[str, str] = {}
+
+    def find(
+        self, part: Readable, here: Collection[ByteRange], seeds: Seeds, check: Check
+    ) -> Found:
+        index, wanted = self.index, Wanted(self.index.chunks)
+        in_place(part, wanted, here, check)
+        if len(seeds):
+            chunker = chunker_of("buzhash", index.least, index.average, index.most)
+            through(seeds, Search(wanted, chunker, check))
+        return Found(index.chunks, wanted.found)
+
+
+def through(seeds: Seeds, search: Search, within: Sequence[Spans] | None = None) -> list[Spans]:
+    """What of each seed is not wanted; looked for in these parts of each, or in all of it."""
+
+    def look(number: int) -> Spans:
+        def work(seed: LocalFile) -> Spans:
+            spans = (ByteRange(0, seed.size),) if within is None else within[number]
+            return search.through(seed, number, spans)
+
+        return seeds.using(number, work, Spans())
+
+    return list(map(look, range(len(seeds))))
+
+
+def _sizes(sizes: rdlm.Sizes) -> tuple[int, int, int]:
+    return sizes.least, sizes.average, sizes.most

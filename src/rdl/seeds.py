@@ -1,0 +1,99 @@
+"""The user's files that may hold bytes of a new one: read, never written to.
+
+Some of many are open at a time. One that cannot be read, or changes, is left out and said so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from rdl.core.text import safe_text
+from rdl.errors import LocalFileError, TargetExists
+from rdl.storage.local_file import LocalFile
+
+MOST_OPEN = 64
+MOST_FILES = 100_000
+T = TypeVar("T")
+
+
+class Seeds:
+    """Files by their numbers; a context manager that closes them. `warn` hears which are left."""
+
+    def __init__(self, paths: Sequence[Path], warn: Callable[[str], None]) -> None:
+        self._paths, self._warn = paths, warn
+        self._open: OrderedDict[int, LocalFile] = OrderedDict()
+        self._left = set[int]()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @property
+    def size(self) -> int:
+        """All bytes of them, about."""
+        sizes = 0
+        for path in self._paths:
+            with suppress(OSError):
+                sizes += path.stat().st_size
+        return sizes
+
+    def __enter__(self) -> Seeds:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._open.values():
+            file.__exit__(None, None, None)
+        self._open.clear()
+
+    def using(self, number: int, work: Callable[[LocalFile], T], instead: T) -> T:
+        """What `work` makes of this file; `instead` where it cannot be read."""
+        if number in self._left:
+            return instead
+        try:
+            return work(self._opened(number))
+        except (LocalFileError, TargetExists) as error:
+            self._left.add(number)
+            self._warn(f"a seed is left out: {error}")
+            return instead
+
+    def _opened(self, number: int) -> LocalFile:
+        file = self._open.get(number)
+        if file is None:
+            if len(self._open) >= MOST_OPEN:
+                self._open.popitem(last=False)[1].__exit__(None, None, None)
+            file = self._open[number] = LocalFile(self._paths[number]).__enter__()
+        self._open.move_to_end(number)
+        return file
+
+
+def files_of(seeds: Sequence[Path]) -> list[Path]:
+    """The seeds, and for a folder the regular files in it and below, in order. Raises
+    LocalFileError where one does not exist, or is neither."""
+    found = list[Path]()
+    for seed in seeds:
+        if seed.is_dir():
+            found += _below(seed)
+        elif seed.is_file():
+            found.append(seed)
+        else:
+            why = "not a regular file" if seed.exists() else "no such file"
+            raise LocalFileError(safe_text(str(seed), 200), why)
+        if len(found) > MOST_FILES:
+            raise LocalFileError(safe_text(str(seed), 200), f"more than {MOST_FILES} files")
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    def refused(error: OSError) -> None:
+        raise LocalFileError(safe_text(str(folder), 200), error.strerror or str(error)) from error
+
+    for place, folders, names in os.walk(folder, onerror=refused):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.is_file() and not path.is_symlink():
+                yield path

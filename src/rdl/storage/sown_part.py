@@ -1,0 +1,44 @@
+"""A part file into which bytes of other files are copied before anything is fetched.
+
+They are noted as adopted bytes, before they are there: claims, which the digests of their chunks
+prove or clear where they were put.
+"""
+
+from __future__ import annotations
+
+from rdl.core.byterange import ByteRange
+from rdl.core.extents import Extents
+from rdl.core.index_json import Header
+from rdl.storage.disk import told
+from rdl.storage.local_file import LocalFile
+from rdl.storage.part_file import PartStore
+
+PAGE = 4096
+
+
+class SownPart(PartStore):
+    """The Store of a file that is made of old ones and of what is fetched."""
+
+    def sow(self, header: Header) -> None:
+        """Start the index anew, while the data stays: what the header says is adopted is here, or
+        is put there by copy(). A begin() whose header says so too keeps it."""
+        self._need_file()
+        self._start_index(header, Extents())
+
+    def begin(self, header: Header) -> None:
+        """As PartStore.begin(), but for what was sown."""
+        sown = self._header.adopted if self._index is not None and self._header else ()
+        if sown and header.adopted:
+            self._start_index(header, Extents())
+        else:
+            super().begin(header)
+
+    def copy(self, seed: LocalFile, offset: int, range: ByteRange) -> None:
+        """Put bytes that stand at `offset` of a seed at `range`. Nobody has looked at them."""
+        place, done, size = self._place_of(range.start), 0, len(range)
+        while done < size:
+            step, over = size - done, (place + done) % PAGE
+            if over and (offset - place) % PAGE == 0:  # whole pages can be shared
+                step = min(step, PAGE - over)
+            with told(self._part):
+                done += seed.copy_to(self._file, offset + done, step, place + done)

@@ -1,0 +1,216 @@
+"""rdl.sync: a file is brought up to date from what local files hold; what they lack is fetched.
+
+The manifest only says where bytes may be found. What was copied is checked where it was put, what
+is fetched comes through the one engine, and the digest of the whole decides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from msgspec.structs import replace
+
+from rdl.api import Session, Target, Teller
+from rdl.core.blockmap import block_size_for
+from rdl.core.byterange import ByteRange, joined
+from rdl.core.delta import IN_PLACE, Copy, Sown, fewer, gap_for, planned, repeats_in
+from rdl.core.events import Result, Warned
+from rdl.core.index_json import Header
+from rdl.core.published import Published
+from rdl.core.representation import Representation, Trust
+from rdl.core.text import redact_url
+from rdl.engine.verifying import Tally
+from rdl.errors import (
+    AuthError,
+    ChangedError,
+    DigestMismatch,
+    HTTPStatusError,
+    ProtocolError,
+    UsageError,
+)
+from rdl.manifest_reading import Index, opened
+from rdl.options import Digest, Options, Source
+from rdl.recipes import Listed, Recipe
+from rdl.seeds import Seeds, files_of
+from rdl.sources import addressed
+from rdl.storage.local_file import LocalFile
+from rdl.storage.names import Names
+from rdl.storage.part_file import PartStore
+from rdl.storage.sown_part import SownPart
+
+SUFFIX, STORE = ".rdlm", ".castr"
+ABSENT = (404, 410)
+
+
+def sync(
+    url: str | Source,
+    path: str | os.PathLike[str],
+    *,
+    seeds: Sequence[str | os.PathLike[str]] = (),
+    manifest: str | os.PathLike[str] | None = None,
+    options: Options | None = None,
+    tell: Teller | None = None,
+) -> Result:
+    """Download `url` to `path`, but for what `path` itself, a partial of it, and the `seeds` (files
+    or folders) hold already.
+
+    `manifest`: a path or a URL of one that `rdl manifest make` wrote, or of a .zsync or .caibx
+    file; default: URL.rdlm, and where there is none, all is fetched. With `#sha256=HEX` after it
+    the manifest must have this digest, and then decides what is right. Raises as get() does.
+    """
+    with Session() as session:
+        target = Target(url, Path(path), options or Options())
+        return sync_with(session, target, [Path(seed) for seed in seeds], manifest, tell)
+
+
+def sync_with(
+    session: Session,
+    target: Target,
+    seeds: Sequence[Path] = (),
+    manifest: str | os.PathLike[str] | None = None,
+    tell: Teller | None = None,
+) -> Result:
+    """sync() in a session."""
+    if target.options.transfer.range is not None:
+        raise UsageError("sync", "it makes whole files, and no ranges")
+    url, options = addressed(target.url, target.options)
+    target = Target(url, target.path, options)
+    return _Sync(session, target, url, files_of(seeds), tell).run(manifest)
+
+
+class _Sync:
+    """One file."""
+
+    def __init__(
+        self,
+        session: Session,
+        target: Target,
+        url: str,
+        seeds: list[Path],
+        tell: Teller | None,
+    ) -> None:
+        self._session, self._target, self._url = session, target, url
+        self._path, self._options = target.path, target.options
+        self._seeds, self._tell = seeds, tell
+        self._alive = session.checker(target.options.transfer.max_time, str(target.path))
+
+    def run(self, manifest: str | os.PathLike[str] | None) -> Result:
+        """Make the file. Raises RdlError."""
+        try:
+            index = opened(self._session, self._url, manifest or self._beside(), self._options)
+        except (HTTPStatusError, AuthError, ProtocolError) as error:
+            status = error.status if isinstance(error, HTTPStatusError) else None
+            if manifest is not None or status not in (None, *ABSENT):
+                raise
+            return self._plain(f"there is no manifest ({error}); all of it is fetched")
+        with index:
+            if not self._agrees(index.recipe):
+                return self._plain("the manifest is of another file; all of it is fetched")
+            try:
+                return self._delta(index)
+            except (ChangedError, DigestMismatch) as error:
+                if index.decides or self._options.transfer.digests:
+                    raise
+                why = str(error)
+        self._let_go()
+        return self._plain(f"the manifest is of another version ({why}); all of it is fetched")
+
+    def _let_go(self) -> None:
+        """Of what the manifest had put together nothing is of use but what a server sent."""
+        self._path.with_name(Names.of(self._path).bad).unlink(missing_ok=True)
+        store = PartStore(self._path)
+        saved = store.open()
+        store.close(discard=saved is None or saved.header.representation.trust is Trust.T0)
+
+    def _plain(self, why: str) -> Result:
+        self._warn(why)
+        return self._session.get(self._target, self._tell)
+
+    def _beside(self) -> str:
+        """Where the manifest is when nobody says: the path of the URL, and our suffix."""
+        parts = urlsplit(self._url)
+        return urlunsplit((*parts[:2], parts.path + SUFFIX, parts.query, ""))
+
+    def _agrees(self, recipe: Recipe) -> bool:
+        """Whether the user's digests and the manifest's can be of one file."""
+        given = self._options.transfer.digests
+        return all(recipe.digests.get(one.algorithm, one.hex) == one.hex for one in given)
+
+    def _delta(self, index: Index) -> Result:
+        recipe, transfer = index.recipe, self._options.transfer
+        known = {one.algorithm for one in transfer.digests}
+        said = tuple(
+            Digest(name, hex) if index.decides else Published(name, hex, "manifest")
+            for name, hex in recipe.digests.items()
+            if name not in known
+        )
+        transfer = replace(transfer, digests=(*transfer.digests, *said), expected_size=recipe.total)
+        url = self._store(recipe) if isinstance(recipe, Listed) else self._url
+        own = replace(self._options, transfer=transfer)
+        target = Target(url, self._path, own)
+
+        def sow(part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
+            return replace(self._sow(recipe, part, here), published=not index.decides)
+
+        return self._session.get(target, self._tell, sow=sow)
+
+    def _store(self, recipe: Listed) -> str | Source:
+        """The URL may be that of a store of chunks, as casync names them."""
+        place = urlsplit(self._url)
+        if not place.path.rstrip("/").endswith(STORE):
+            return self._url
+        from rdl.chunk_store import ChunkStore
+
+        network, limits = self._options.network, self._options.limits
+        name = f"{redact_url(self._url).rstrip('/')}/{self._path.name}"
+        return ChunkStore(
+            recipe.index, self._url, self._session, name=name, network=network, limits=limits
+        )
+
+    def _sow(self, recipe: Recipe, part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
+        """Put what local files hold into the part file."""
+        tally = Tally(str(self._path), self._tell)
+
+        def check(count: int) -> None:
+            self._alive()
+            tally.advance(count)
+
+        with Seeds(self._paths(), self._warn) as seeds:
+            tally.expect(seeds.size + sum(map(len, here)))
+            found = recipe.find(part, here, seeds, check)
+            repeats = repeats_in(found.chunks, found.places) if found.checked else ()
+            delta = planned(found.chunks, found.places, repeats, gap_for(recipe.round_trip))
+            chunks = found.chunks if found.checked else None
+            if not delta.copies:
+                return Sown((), delta.repeats, chunks)
+            size, block = recipe.total, self._options.transfer.block_size
+            known = Representation(size)
+            url, kept = redact_url(self._url), fewer(delta.kept())
+            part.sow(Header(url, known, block_size_for(size, block), None, kept))
+            part.reserve(size)
+            done = [one.range for one in delta.copies if self._copy(part, seeds, one)]
+            return Sown(tuple(joined(done)), delta.repeats, chunks)
+
+    def _copy(self, part: SownPart, seeds: Seeds, one: Copy) -> bool:
+        """Whether it is there now."""
+        if one.seed == IN_PLACE:
+            return True
+
+        def work(seed: LocalFile) -> bool:
+            self._alive()
+            part.copy(seed, one.at, one.range)
+            return True
+
+        return seeds.using(one.seed, work, instead=False)
+
+    def _paths(self) -> list[Path]:
+        """FILE as it is, and the seeds."""
+        own = [self._path] if self._path.is_file() and not self._path.is_symlink() else []
+        return [*own, *(seed for seed in self._seeds if seed != self._path)]
+
+    def _warn(self, text: str) -> None:
+        if self._tell is not None:
+            self._tell(Warned(str(self._path), text))
