@@ -32,7 +32,7 @@ from rdl.errors import (
     UsageError,
 )
 from rdl.manifest_reading import Index, opened
-from rdl.options import Digest, Options, Source
+from rdl.options import Digest, HostLimits, Options, Source
 from rdl.recipes import Listed, Recipe
 from rdl.seeds import Seeds, files_of
 from rdl.sources import addressed
@@ -43,6 +43,7 @@ from rdl.storage.sown_part import SownPart
 
 SUFFIX, STORE = ".rdlm", ".castr"
 ABSENT = (404, 410)
+UNLIMITED = HostLimits("chunks", limit_rate=1 << 50)
 
 
 def sync(
@@ -150,6 +151,8 @@ class _Sync:
         transfer = replace(transfer, digests=(*transfer.digests, *said), expected_size=recipe.total)
         url = self._store(recipe) if isinstance(recipe, Listed) else self._url
         own = replace(self._options, transfer=transfer)
+        if url is not self._url:  # chunks are counted as they are fetched
+            own = replace(own, limits=UNLIMITED)
         target = Target(url, self._path, own)
 
         def sow(part: SownPart, here: tuple[ByteRange, ...]) -> Sown:

@@ -97,6 +97,8 @@ class Row:
     def present_bytes(self) -> int:
         if self._map is None:
             return self._upto - self.span.start
+        if self.part is None:
+            return self._map.present_bytes
         if self._present is None:  # asked for several times after each event
             self._present = self._map.count(self.span)
         return self._present
