@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -24,13 +25,19 @@ from rdl.core.row import span_of
 from rdl.core.text import redact_url
 from rdl.engine.hashing import Follower
 from rdl.errors import (
+    AuthError,
+    ChangedError,
     DigestMismatch,
+    HTTPStatusError,
     LocalFileError,
+    NetworkError,
     ProtocolError,
     RdlError,
     TargetExists,
     UsageError,
 )
+from rdl.landing import Landing
+from rdl.manifest_reading import opened
 from rdl.options import Digest, FileOptions, Options, RangeSpec, Source
 from rdl.sources import addressed
 from rdl.storage.copying import (
@@ -44,9 +51,12 @@ from rdl.storage.disk import FileStat, told
 from rdl.storage.inspecting import PART
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
+from rdl.syncing import Syncing, beside, sync_with
 from rdl.verification import Check, Verifier, as_check
 
 STEP = 1 << 20
+INDEXES = (".rdlm", ".zsync", ".caibx")
+"""What may stand beside a file at its server, the best first."""
 
 
 def repair(
@@ -86,21 +96,61 @@ def repair_with(
     return _Ranges(session, url, checks, options, tell).repair()
 
 
+def repair_by(
+    session: Session, target: Target, manifest: str, tell: Teller | None = None
+) -> Result:
+    """The file at `target.path` as its manifest says; of `target.url` comes what it lacks."""
+    return sync_with(session, _kept_mode(target), (), manifest, tell)
+
+
 def _repair_whole(
     session: Session, url: str, checks: Sequence[Check], options: Options, tell: Teller | None
 ) -> Result:
-    """The file is adopted, like a partial of unknown origin."""
-    path, mode = checks[0].path, None
-    if path.exists():
-        mode = target_stat(PosixDisk(), path).mode
-        if has_unknown_part(PosixDisk(), path):
-            name = Names.of(path).part
-            hint = "rdl get --continue with the digest adopts it; or remove it"
-            raise LocalFileError(name, "exists, and no index says what it holds", hint=hint)
+    """What a manifest at the server says is wrong is fetched; where there is none, the file is
+    adopted, like a partial of unknown origin."""
     wanted = tuple(digest for check in checks for digest in check.digests)
     transfer = replace(options.transfer, digests=wanted, range=None)
-    file = replace(options.file, adopt=True, mode=mode)
-    return session.get(Target(url, path, replace(options, transfer=transfer, file=file)), tell)
+    target = _kept_mode(Target(url, checks[0].path, replace(options, transfer=transfer)))
+    check = session.checker(transfer.max_time, str(target.path))
+    landing = Landing(target.path, redact_url(url), target.options, check=check)
+    if (right := landing.already_there()) is not None:
+        landing.sweep()
+        return right
+    if target.path.exists() and (result := _by_index(session, target, tell)):
+        return result
+    options = target.options
+    options = replace(options, file=replace(options.file, adopt=True))
+    return session.get(replace(target, options=options), tell)
+
+
+def _kept_mode(target: Target) -> Target:
+    """The repaired file has the mode of the old one. Raises LocalFileError."""
+    path, options = target.path, target.options
+    if not path.exists():
+        return target
+    mode = target_stat(PosixDisk(), path).mode
+    if has_unknown_part(PosixDisk(), path):
+        name = Names.of(path).part
+        hint = "rdl get --continue with the digest adopts it; or remove it"
+        raise LocalFileError(name, "exists, and no index says what it holds", hint=hint)
+    return replace(target, options=replace(options, file=replace(options.file, mode=mode)))
+
+
+def _by_index(session: Session, target: Target, tell: Teller | None) -> Result | None:
+    """By a manifest, or another program's index, beside the file at its server, if there is one of
+    the right version."""
+    work, url = Syncing(session, target, [], tell), str(target.url)
+    if target.options.source is not None:
+        return None
+    for suffix in INDEXES:
+        try:
+            index = opened(session, url, beside(url, suffix), target.options)
+        except (HTTPStatusError, AuthError, LocalFileError, NetworkError, ProtocolError):
+            continue
+        with index, suppress(ChangedError, DigestMismatch):
+            if work.agrees(index):
+                return work.by(index)
+    return None
 
 
 class _Patch(Struct, frozen=True):

@@ -28,6 +28,7 @@ from rdl.errors import (
     ChangedError,
     DigestMismatch,
     HTTPStatusError,
+    LocalFileError,
     ProtocolError,
     UsageError,
 )
@@ -77,47 +78,60 @@ def sync_with(
     """sync() in a session."""
     if target.options.transfer.range is not None:
         raise UsageError("sync", "it makes whole files, and no ranges")
-    url, options = addressed(target.url, target.options)
-    target = Target(url, target.path, options)
-    return _Sync(session, target, url, files_of(seeds), tell).run(manifest)
+    return Syncing(session, target, files_of(seeds), tell).run(manifest)
 
 
-class _Sync:
-    """One file."""
+def beside(url: str, suffix: str) -> str:
+    """The URL with this after its path."""
+    parts = urlsplit(url)
+    return urlunsplit((*parts[:2], parts.path + suffix, parts.query, ""))
+
+
+class Syncing:
+    """One file, by a manifest and without."""
 
     def __init__(
         self,
         session: Session,
         target: Target,
-        url: str,
         seeds: list[Path],
         tell: Teller | None,
     ) -> None:
-        self._session, self._target, self._url = session, target, url
-        self._path, self._options = target.path, target.options
+        self._url, self._options = addressed(target.url, target.options)
+        self._session, self._path = session, target.path
         self._seeds, self._tell = seeds, tell
         self._alive = session.checker(target.options.transfer.max_time, str(target.path))
 
     def run(self, manifest: str | os.PathLike[str] | None) -> Result:
         """Make the file. Raises RdlError."""
         try:
-            index = opened(self._session, self._url, manifest or self._beside(), self._options)
-        except (HTTPStatusError, AuthError, ProtocolError) as error:
+            address = manifest or beside(self._url, SUFFIX)
+            index = opened(self._session, self._url, address, self._options)
+        except (HTTPStatusError, AuthError, LocalFileError, ProtocolError) as error:
             status = error.status if isinstance(error, HTTPStatusError) else None
             if manifest is not None or status not in (None, *ABSENT):
                 raise
             return self._plain(f"there is no manifest ({error}); all of it is fetched")
         with index:
-            if not self._agrees(index.recipe):
+            if not self.agrees(index):
                 return self._plain("the manifest is of another file; all of it is fetched")
             try:
-                return self._delta(index)
+                return self.by(index)
             except (ChangedError, DigestMismatch) as error:
                 if index.decides or self._options.transfer.digests:
                     raise
                 why = str(error)
-        self._let_go()
         return self._plain(f"the manifest is of another version ({why}); all of it is fetched")
+
+    def by(self, index: Index) -> Result:
+        """As this says, or not at all. Raises RdlError: ChangedError or DigestMismatch where it is
+        of another version."""
+        try:
+            return self._delta(index)
+        except (ChangedError, DigestMismatch):
+            if not index.decides:
+                self._let_go()
+            raise
 
     def _let_go(self) -> None:
         """Of what the manifest had put together nothing is of use but what a server sent."""
@@ -128,17 +142,12 @@ class _Sync:
 
     def _plain(self, why: str) -> Result:
         self._warn(why)
-        return self._session.get(self._target, self._tell)
+        return self._session.get(Target(self._url, self._path, self._options), self._tell)
 
-    def _beside(self) -> str:
-        """Where the manifest is when nobody says: the path of the URL, and our suffix."""
-        parts = urlsplit(self._url)
-        return urlunsplit((*parts[:2], parts.path + SUFFIX, parts.query, ""))
-
-    def _agrees(self, recipe: Recipe) -> bool:
+    def agrees(self, index: Index) -> bool:
         """Whether the user's digests and the manifest's can be of one file."""
-        given = self._options.transfer.digests
-        return all(recipe.digests.get(one.algorithm, one.hex) == one.hex for one in given)
+        said, given = index.recipe.digests, self._options.transfer.digests
+        return all(said.get(one.algorithm, one.hex) == one.hex for one in given)
 
     def _delta(self, index: Index) -> Result:
         recipe, transfer = index.recipe, self._options.transfer

@@ -13,6 +13,7 @@ import rdl
 from rdl.core.events import Fact, Result, Retrying, Warned
 from rdl.errors import DigestMismatch, HTTPStatusError, ProtocolError, UsageError
 from rdl.options import Digest, FileOptions, Options, TransferOptions
+from rdl.repairing import repair_by
 from rdl.syncing import sync
 from tests.scenarios.coded import KiB, MiB
 from tests.support.deltas import manifest_of, mixed, put
@@ -231,7 +232,7 @@ def test_row_x7_a_seed_that_changes_while_it_is_read(
         with seed.open("r+b") as file:  # the same file, other bytes
             file.seek(100_000)
             file.write(b"other" * 1000)
-        copy(self, *arguments)  # type: ignore[arg-type]
+        copy(self, *arguments)
 
     monkeypatch.setattr(sown_part.SownPart, "copy", meanwhile)
     sync(f"{folder.url}/new", here / "new", seeds=[seed])
@@ -252,7 +253,7 @@ def test_a_seed_that_is_cut_while_it_is_read(
 
     def meanwhile(self: sown_part.SownPart, *arguments: object) -> None:
         os.truncate(seed, MiB // 2)
-        sow(self, *arguments)  # type: ignore[arg-type]
+        sow(self, *arguments)
 
     monkeypatch.setattr(sown_part.SownPart, "sow", meanwhile)
     sync(f"{folder.url}/new", here / "new", seeds=[seed], tell=facts.append)
@@ -341,3 +342,50 @@ def test_a_seed_that_does_not_exist(folder: Folder, here: Path) -> None:
     with pytest.raises(UsageError, match="64 hex digits"):
         sync(f"{folder.url}/new", here / "new", manifest="m#sha256=12")
     assert left(here) == []
+
+
+def broken(data: bytes, *places: int) -> bytes:
+    """With one wrong bit at each of these places."""
+    bad = bytearray(data)
+    for place in places:
+        bad[place] ^= 1
+    return bytes(bad)
+
+
+def test_repair_by_the_manifest_beside_the_file(folder: Folder, here: Path) -> None:
+    data = mixed(4 * MiB)
+    put(folder.root, "new", data)
+    path = here / "new"
+    path.write_bytes(broken(data, 1_000_000, 2_000_000, 3_000_000))
+    path.chmod(0o640)
+    digest = Digest("sha256", hashlib.sha256(data).hexdigest())
+    result = rdl.repair(path, f"{folder.url}/new", digest)
+    assert path.read_bytes() == data
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert content_sent(folder) < 64 * KiB + 3 * 20 * KiB
+    assert result.verified_by == ("sha256",)
+    assert left(here) == ["new"]
+
+
+def test_repair_where_what_stands_beside_is_of_another_version(folder: Folder, here: Path) -> None:
+    data = mixed(MiB)
+    (folder.root / "new").write_bytes(data)
+    (folder.root / "new.rdlm").write_bytes(manifest_of(mixed(MiB, 2)))
+    (here / "new").write_bytes(broken(data, 500_000))
+    digest = Digest("sha256", hashlib.sha256(data).hexdigest())
+    rdl.repair(here / "new", f"{folder.url}/new", digest)
+    assert (here / "new").read_bytes() == data
+    assert left(here) == ["new"]
+
+
+def test_repair_by_a_manifest_that_was_given(folder: Folder, here: Path) -> None:
+    data = mixed(MiB)
+    put(folder.root, "new", data)
+    (here / "new").write_bytes(broken(data, 500_000))
+    (here / "m").write_bytes(manifest_of(data))
+    with rdl.Session() as session:
+        target = rdl.Target(f"{folder.url}/new", here / "new")
+        result = repair_by(session, target, str(here / "m"))
+    assert (here / "new").read_bytes() == data
+    assert result.trust == "T4"
+    assert content_sent(folder) < 100 * KiB
