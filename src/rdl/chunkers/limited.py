@@ -25,7 +25,7 @@ def limited(
     """As `Chunker.cuts`. A window is cut after `before` of its bytes; `least` is not less. Hashes
     of windows that no cut can come from are not asked for."""
     content = np.frombuffer(data, np.uint8)
-    end = len(content) + 1 - (WINDOW - before)  # a stop there needs bytes that are not here
+    end = len(content) + 1  # a window that is not all here says nothing, which is right
     cuts: list[int] = []
     start = low = 0
     while (low := max(low, start + least)) < end:
@@ -41,9 +41,6 @@ def limited(
             cuts.append(stop)
             start = stop
         low = high
-    if len(content) - start >= most:
-        start += most
-        cuts.append(start)
     if final and start < len(content):
         cuts.append(len(content))
     return cuts
