@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +25,7 @@ from rdl.core.file_url import is_file_url
 from rdl.core.lock import Locked, encode_lock, path_fault
 from rdl.core.names import name_from_url
 from rdl.core.text import is_redacted, redact_url, safe_text
-from rdl.errors import LocalFileError, RdlError, UsageError
+from rdl.errors import RdlError, UsageError
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
@@ -46,6 +44,8 @@ _NOT_HERE = frozenset(
 
 def lock(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError, and writes nothing then."""
+    from rdl.storage.whole import write_whole  # not at every start of rdl
+
     layers = Layers(console, given)
     given = layers.given
     if given["list"] is None:
@@ -73,7 +73,7 @@ def lock(console: Console, given: dict[str, Any]) -> int:
             console.signals.watch(None, display.abandon)
     finally:
         display.close()
-    _write(output, encode_lock(files))
+    write_whole(output, [encode_lock(files)])
     if not given["quiet"] and given["progress"] != "json":
         total = sum(one.size for one in files)
         shown = f"{counted(total)} in {len(files)} {'file' if len(files) == 1 else 'files'}"
@@ -104,27 +104,6 @@ def _read(session: Session, path: str, download: Download, tell: Callable[[Fact]
     except RdlError as error:
         raise located(error, download.url, download.options.network.user) from error.__cause__
     return Locked(path, digest.hexdigest(), size, download.url.partition("#")[0])
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The whole, or what stood there."""
-    import tempfile  # not at every start of rdl
-
-    from rdl.storage.platform import PosixDisk
-
-    name = ""
-    try:
-        file, name = tempfile.mkstemp(prefix=".rdl-", dir=path.parent)
-        with os.fdopen(file, "wb") as whole:
-            whole.write(data)
-            whole.flush()
-            os.fsync(whole.fileno())
-        Path(name).chmod(0o666 & ~PosixDisk().umask())
-        Path(name).replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise LocalFileError(safe_text(str(path)), error.strerror or str(error)) from error
 
 
 def parameters() -> list[click.Parameter]:
