@@ -29,7 +29,7 @@ LEAST_WIDTH, WIDTH, MOST_WIDTH = 16, 16, 32
 """Bytes of each digest that are kept; the second is what is written."""
 MAX_TOTAL, MAX_COARSE, MAX_FINE = 1 << 46, 1 << 22, (1 << 16) - 1
 """Bytes of the file, its coarse chunks, and the fine chunks in one of these."""
-MIN_LEAST, MAX_MOST = 64, 1 << 26
+MIN_LEAST, MAX_MOST = 64, 1 << 24
 """Bytes: no chunker is asked for smaller or larger chunks."""
 MAX_META, MAX_NAME, MAX_URLS, MAX_URL = 1 << 16, 255, 16, 2000
 
