@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement, parse_digest
 from rdl.core.events import Fact
-from rdl.engine.verifying import Stop, Tally, hash_range
+from rdl.core.manifest import ALGORITHM, Manifest
+from rdl.engine.verifying import Stop, Tally, hash_chunks, hash_range
 from rdl.errors import (
     DigestMismatch,
     DigestMissing,
@@ -32,24 +33,35 @@ from rdl.options import Digest, RangeSpec
 from rdl.storage.local_file import LocalFile
 
 Teller = Callable[[Fact], None]
+MOST_SHOWN = 4
+"""Ranges that a line names."""
 
 
 class Check(Struct, frozen=True):
-    """A file, or a range of it, and the digests that must all hold (of different algorithms).
-    `within`: the folder that the name must not lead out of; `lack`: why there is no digest."""
+    """A file, or a range of it, and the digests that must all hold (of different algorithms); or
+    the `manifest` that the whole file is compared with. `within`: the folder that the name must
+    not lead out of; `lack`: why there is no digest."""
 
     path: Path
     digests: tuple[Digest, ...] = ()
     range: RangeSpec | None = None
     within: Path | None = None
     lack: str = ""
+    manifest: Manifest | None = None
+
+    @property
+    def expected(self) -> dict[str, str]:
+        """Algorithm to hex."""
+        if self.manifest is not None:
+            return {ALGORITHM: self.manifest.sha256}
+        return {digest.algorithm: digest.hex for digest in self.digests}
 
 
 class Verification(Struct, frozen=True):
     """What came of one check. `range`: the bytes that were meant, None for the whole file;
     `digests`: algorithm to hex as found; `expected`: as asked for; `verified_by`: the
-    algorithms that agreed. `reason`: verified, or the error's. `error` and `hint` are text for
-    people, empty on success."""
+    algorithms that agreed; `wrong`: where it is not as the manifest says. `reason`: verified, or
+    the error's. `error` and `hint` are text for people, empty on success."""
 
     path: str
     exit_code: int = 0
@@ -61,6 +73,7 @@ class Verification(Struct, frozen=True):
     digests: dict[str, str] = field(default_factory=dict)
     expected: dict[str, str] = field(default_factory=dict)
     verified_by: tuple[str, ...] = ()
+    wrong: tuple[ByteRange, ...] = ()
     error: str = ""
     hint: str = ""
 
@@ -173,7 +186,7 @@ def _spec(given: RangeSpec | tuple[int, int | None] | None) -> RangeSpec | None:
 
 def _outcome(check: Check, tally: Tally, stop: Stop) -> Outcome:
     """What became of a check, whatever happened."""
-    expected = {digest.algorithm: digest.hex for digest in check.digests}
+    expected = check.expected
     began = time.monotonic()
     try:
         stop.check()
@@ -194,14 +207,22 @@ def _failed(result: Verification, error: RdlError) -> Verification:
 
 
 def _checked(check: Check, expected: dict[str, str], tally: Tally, stop: Stop) -> Outcome:
+    wrong: tuple[ByteRange, ...] = ()
     with LocalFile(check.path, within=check.within) as file:
         if not expected:
             raise DigestMissing(file.shown, check.lack or "nothing to check against")
         wanted = file.span(check.range)
-        _need(file, wanted)
-        found = hash_range(file, wanted, expected, tally, stop)
+        if check.manifest is not None:  # which is about all of it, also where a part was asked for
+            wanted = ByteRange(0, wanted.stop)
+        need(file, wanted)
+        if check.manifest is None:
+            found = hash_range(file, wanted, expected, tally, stop)
+        else:
+            chunks = check.manifest.coarse
+            digits, wrong = hash_chunks(file, len(wanted), chunks, tally, stop)
+            found = {ALGORITHM: digits}
         file.check_unchanged()
-        _need(file, wanted)
+        need(file, wanted)
     agreed = tuple(name for name, digits in expected.items() if found[name] == digits)
     result = Verification(
         str(check.path),
@@ -211,14 +232,23 @@ def _checked(check: Check, expected: dict[str, str], tally: Tally, stop: Stop) -
         digests=found,
         expected=expected,
         verified_by=agreed,
+        wrong=wrong,
     )
-    if len(agreed) == len(expected):
+    if len(agreed) == len(expected) and not wrong:
         return result, None
     what = file.shown + ("" if check.range is None else f", bytes {_shown(wanted)}")
-    return result, DigestMismatch(what, disagreement(found, expected))
+    why = "; ".join(filter(None, (disagreement(found, expected), _places(wrong))))
+    return result, DigestMismatch(what, why)
 
 
-def _need(file: LocalFile, wanted: ByteRange) -> None:
+def _places(wrong: Sequence[ByteRange]) -> str:
+    """Where a file is not as its manifest says, the first of them."""
+    shown = ", ".join(map(_shown, wrong[:MOST_SHOWN]))
+    more = f" and {len(wrong) - MOST_SHOWN} more ranges" if len(wrong) > MOST_SHOWN else ""
+    return f"wrong are bytes {shown}{more}" if wrong else ""
+
+
+def need(file: LocalFile, wanted: ByteRange) -> None:
     """LocalFileError unless all of `wanted` is there."""
     if (gap := file.first_gap(wanted)) is not None:
         raise LocalFileError(

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, joined
+from rdl.core.chunks import Chunks
 from rdl.core.events import Fact, Verifying
 from rdl.engine.hashing import Readable
 from rdl.errors import Interrupted, LocalFileError
@@ -77,14 +78,51 @@ def hash_range(
     Raises Interrupted, and whatever reading raises."""
     hashes = {name: hashlib.new(name) for name in algorithms}
     tally.expect(len(wanted))
-    view, at = memoryview(bytearray(min(STEP, len(wanted)))), wanted.start
+    view = memoryview(bytearray(min(STEP, len(wanted))))
+    for part in _parts(source, wanted, view, stop):
+        for one in hashes.values():
+            one.update(part)
+        tally.advance(len(part))
+    return {name: one.hexdigest() for name, one in hashes.items()}
+
+
+def hash_chunks(
+    source: Readable, size: int, chunks: Chunks, tally: Tally, stop: Stop
+) -> tuple[str, tuple[ByteRange, ...]]:
+    """The SHA-256 of the `size` bytes of `source`, as hex, and where they have not the digests of
+    `chunks`, which cover a file from its start; what only one of the two has is among that.
+    Raises as hash_range()."""
+    whole, wrong, at = hashlib.sha256(), list[ByteRange](), 0
+    view = memoryview(bytearray(STEP))
+    tally.expect(size)
+    for number in range(len(chunks)):
+        chunk, digest = chunks.chunk(number), hashlib.new(chunks.algorithm)
+        if chunk.stop > size:
+            break
+        for part in _parts(source, chunk, view, stop):
+            whole.update(part)
+            digest.update(part)
+            tally.advance(len(part))
+        if digest.digest()[: chunks.width] != chunks.digest(number):
+            wrong.append(chunk)
+        at = chunk.stop
+    for part in _parts(source, ByteRange(at, size), view, stop):
+        whole.update(part)
+        tally.advance(len(part))
+    if rest := ByteRange(at, max(size, chunks.span.stop)):
+        wrong.append(rest)
+    return whole.hexdigest(), tuple(joined(wrong))
+
+
+def _parts(
+    source: Readable, wanted: ByteRange, view: memoryview, stop: Stop
+) -> Iterator[memoryview]:
+    """These bytes, each time as many as were read into `view`."""
+    at = wanted.start
     while at < wanted.stop:
         stop.check()
         count = source.read_into(at, view[: min(len(view), wanted.stop - at)])
         if count == 0:
             raise LocalFileError("file", "it is shorter than it was")
-        for one in hashes.values():
-            one.update(view[:count])
+        yield view[:count]
         at += count
-        tally.advance(count)
-    return {name: one.hexdigest() for name, one in hashes.items()}

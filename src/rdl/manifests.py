@@ -1,0 +1,232 @@
+"""Manifests of files: made of a local file, read from wherever they can be read.
+
+The file is read once, in windows; what is written depends on its name, its bytes and how it is
+cut, and nothing else. Names concrete stores, as api does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+
+from rdl.core.byterange import ByteRange
+from rdl.core.digest import disagreement
+from rdl.core.manifest import (
+    HEAD_BYTES,
+    Cutting,
+    Encoder,
+    Manifest,
+    Sizes,
+    parse_coarse,
+    parse_head,
+)
+from rdl.core.text import format_size, safe_text
+from rdl.engine.verifying import Stop, Tally
+from rdl.errors import DigestMismatch, PolicyError, ProtocolError, UsageError
+from rdl.options import Digest
+from rdl.storage.disk import told
+from rdl.storage.local_file import LocalFile
+from rdl.storage.whole import write_whole
+from rdl.verification import Teller, need
+
+if TYPE_CHECKING:
+    from rdl.chunkers.base import Chunker
+
+SUFFIX = ".rdlm"
+CHUNKER = "fastcdc"
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+STEP, WINDOW = MiB, 4 * MiB
+"""Bytes that are read at a time, and looked at together, or a few of the largest chunks."""
+
+AVERAGES = (
+    (1 * GiB, 16 * KiB, 512),
+    (16 * GiB, 32 * KiB, 1 * KiB),
+    (64 * GiB, 64 * KiB, 1 * KiB),
+    (128 * GiB, 128 * KiB, 2 * KiB),
+    (256 * GiB, 256 * KiB, 2 * KiB),
+    (512 * GiB, 512 * KiB, 2 * KiB),
+    (1024 * GiB, 1 * MiB, 4 * KiB),
+    (2048 * GiB, 2 * MiB, 4 * KiB),
+    (4096 * GiB, 4 * MiB, 8 * KiB),
+)
+"""For files up to so many bytes: coarse chunks of so many on average, and fine ones. Few coarse
+ones are quickly read, small ones leave little to fetch around a change; none of these sizes makes
+more of them than a manifest may have, whatever the file is."""
+
+
+class Carrier(Protocol):
+    """What can be read at an offset: a remote file, or a local one."""
+
+    def size(self) -> int:
+        """Its bytes."""
+        ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """So many; fewer only at the end."""
+        ...
+
+
+def sizes_for(total: int) -> Cutting:
+    """How a file of `total` bytes is cut. PolicyError for one that is too large."""
+    row = bisect_left(AVERAGES, total, key=lambda row: row[0])
+    if row == len(AVERAGES):
+        most = format_size(AVERAGES[-1][0])
+        raise PolicyError("manifest", f"a file of {format_size(total)}; at most {most} are cut")
+    _, coarse, fine = AVERAGES[row]
+    return Cutting(CHUNKER, *(Sizes(one // 4, one, one * 4) for one in (coarse, fine)))
+
+
+def make_manifest(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    cutting: Cutting | None = None,
+    tell: Teller | None = None,
+    stop: Stop | None = None,
+) -> Manifest:
+    """Write the manifest of the file `path` to `out`, else beside it; what stands there is
+    replaced when it is complete. `tell` hears Verifying facts.
+
+    Raises UsageError for a chunker that is not there; PolicyError for a file that is too large;
+    FileChanged (a TargetExists) when it changes meanwhile; LocalFileError, NoSpaceError;
+    Interrupted after `stop` was set. Nothing is written then.
+    """
+    path = Path(path)
+    out = path.with_name(path.name + SUFFIX) if out is None else Path(out)
+    if os.path.realpath(out) == os.path.realpath(path):
+        raise UsageError(safe_text(str(out)), "the manifest would take the place of the file")
+    with (
+        LocalFile(path) as file,
+        told(safe_text(str(out))),
+        tempfile.TemporaryFile(dir=out.parent) as fine,
+    ):
+        whole = ByteRange(0, file.span(None).stop)
+        need(file, whole)
+        tally = Tally(str(path), tell)
+        tally.expect(len(whole))
+        cutter = _Cutter(file, whole, cutting or sizes_for(len(whole)), tally, stop or Stop())
+        encoder = Encoder(path.name, cutter.cutting)
+        for records in cutter.records(encoder):
+            fine.write(records)
+        file.check_unchanged()
+        first = encoder.first_level(cutter.whole.digest())
+        fine.seek(0)
+        write_whole(out, chain((first,), _rest(fine)))
+    return parse_coarse(parse_head(first), first)
+
+
+class _Cutter:
+    """Reads a file and cuts it on both levels. `whole`: the SHA-256 of what was read."""
+
+    def __init__(
+        self, file: LocalFile, span: ByteRange, cutting: Cutting, tally: Tally, stop: Stop
+    ) -> None:
+        from rdl.chunkers import chunker_of
+
+        def chunker(sizes: Sizes) -> Chunker:
+            return chunker_of(cutting.chunker, sizes.least, sizes.average, sizes.most)
+
+        self.cutting, self.whole = cutting, hashlib.sha256()
+        self._file, self._span, self._tally, self._stop = file, span, tally, stop
+        self._coarse, self._fine = chunker(cutting.coarse), chunker(cutting.fine)
+
+    def records(self, encoder: Encoder) -> Iterator[bytes]:
+        """The fine part of the manifest, coarse chunk by coarse chunk."""
+        for chunk in self._chunks():
+            edges = [0, *self._fine.cuts(chunk, final=True)]
+            digests = [hashlib.sha256(chunk[a:b]).digest() for a, b in pairwise(edges)]
+            sizes = (stop - start for start, stop in pairwise(edges))
+            yield encoder.add(hashlib.sha256(chunk).digest(), sizes, digests)
+
+    def _chunks(self) -> Iterator[memoryview]:
+        """The coarse chunks, each to be used before the next."""
+        room = min(len(self._span), max(WINDOW, 2 * self._coarse.most))
+        buffer, at, filled = memoryview(bytearray(room)), 0, 0
+        while at < self._span.stop:
+            count = self._fill(buffer[filled:], at)
+            at, filled = at + count, filled + count
+            edges = [0, *self._coarse.cuts(buffer[:filled], final=at == self._span.stop)]
+            for start, stop in pairwise(edges):
+                yield buffer[start:stop]
+            buffer[: filled - edges[-1]] = buffer[edges[-1] : filled]
+            filled -= edges[-1]
+
+    def _fill(self, view: memoryview, at: int) -> int:
+        """Read what follows, as much as has room; how much that is."""
+        count = 0
+        while count < len(view) and at + count < self._span.stop:
+            self._stop.check()
+            edge = count + min(STEP, self._span.stop - at - count)
+            read = self._file.read_into(at + count, view[count:edge])
+            self.whole.update(view[count : count + read])
+            self._tally.advance(read)
+            count += read
+        return count
+
+
+def _rest(file: IO[bytes]) -> Iterator[bytes]:
+    while data := file.read(STEP):
+        yield data
+
+
+def open_manifest(path: Path, digests: Sequence[Digest] = ()) -> Manifest:
+    """read_manifest() of a local file. Raises LocalFileError, FileChanged besides."""
+    with LocalFile(path) as file:
+        found = read_manifest(_Local(file), file.shown, digests)
+        file.check_unchanged()
+    return found
+
+
+def read_manifest(carrier: Carrier, shown: str, digests: Sequence[Digest] = ()) -> Manifest:
+    """The first level of the manifest that people know as `shown`, which must have these `digests`
+    as a whole: only then it is read to its end. Raises ProtocolError, DigestMismatch, and what
+    reading raises."""
+    try:
+        length = carrier.size()
+        head = parse_head(carrier.read_at(0, HEAD_BYTES), length)
+        data = b"".join(_read(carrier, 0, head.length_of_coarse))
+        _prove(chain((data,), _read(carrier, len(data), length)), shown, digests)
+        return parse_coarse(head, data)
+    except ProtocolError as error:
+        if error.what == "manifest":
+            error.args = (f"{shown}: {error.why}",)
+        raise
+
+
+def _prove(parts: Iterator[bytes], shown: str, digests: Sequence[Digest]) -> None:
+    hashes = {one.algorithm: hashlib.new(one.algorithm) for one in digests}
+    for part in parts if hashes else ():
+        for one in hashes.values():
+            one.update(part)
+    found = {algorithm: one.hexdigest() for algorithm, one in hashes.items()}
+    if why := disagreement(found, {one.algorithm: one.hex for one in digests}):
+        raise DigestMismatch(shown, why)
+
+
+def _read(carrier: Carrier, start: int, stop: int) -> Iterator[bytes]:
+    """These bytes, or as many of them as there are."""
+    for at in range(start, stop, STEP):
+        yield carrier.read_at(at, min(STEP, stop - at))
+
+
+class _Local:
+    """A local file as a carrier."""
+
+    def __init__(self, file: LocalFile) -> None:
+        self._file, self._size = file, file.stat.size
+
+    def size(self) -> int:
+        return self._size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        view = memoryview(bytearray(max(0, min(size, self._size - offset))))
+        count = 0
+        while count < len(view):
+            count += self._file.read_into(offset + count, view[count:])
+        return bytes(view)
