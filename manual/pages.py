@@ -29,6 +29,7 @@ EXAMPLES = {
         ("rdl verify --sums SHA256SUMS", "every file that a sums file names"),
         ("rdl verify image.iso -r 0-499 -r -500 HEX1 HEX2", "two ranges of it"),
         ("rdl verify image.iso sha256:HEX --repair URL", "and fetch what is not right"),
+        ("rdl verify image.iso --manifest image.iso.rdlm", "and where it differs"),
     ],
     "info": [("rdl info --json URL", "for a script")],
     "ls": [
@@ -42,6 +43,10 @@ EXAMPLES = {
         ("rdl lock files.txt", "read every file once, and write files.txt.lock"),
         ("rdl get --locked files.txt.lock -d downloads", "exactly these, or an error"),
     ],
+    "manifest": [
+        ("rdl manifest make image.iso", "write image.iso.rdlm, to be served beside it"),
+        ("rdl manifest show https://example.org/image.iso.rdlm", "what is in one"),
+    ],
     "config": [
         ("rdl config show URL", "what goes for the host of the URL, and who says so"),
         ("rdl config path", "the file that is read"),
@@ -52,6 +57,7 @@ FILES = [
     ("FILE.part", "The data of an incomplete download, readable by its owner alone."),
     ("FILE.part.index", "Which bytes of it are here, and of which version."),
     ("FILE.part.bad", "Data that did not have the digest that was asked for."),
+    ("FILE.rdlm", "The manifest of a file: the digests of its chunks."),
     (
         "~/.config/rdl/config.toml",
         "Preferences by the long names of their options, and sections for single hosts: "

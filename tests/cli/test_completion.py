@@ -41,6 +41,7 @@ def test_other_shells_are_refused(arguments):
                 "info",
                 "lock",
                 "ls",
+                "manifest",
                 "status",
                 "verify",
             },
@@ -49,6 +50,7 @@ def test_other_shells_are_refused(arguments):
         ("rdl get --connect", {"--connect-timeout"}),
         ("rdl verify --su", {"--sums"}),
         ("rdl completion z", {"zsh"}),
+        ("rdl manifest ", {"make", "show"}),
     ],
 )
 def test_what_bash_is_offered(words, offered):
@@ -65,6 +67,8 @@ def test_what_bash_is_offered(words, offered):
     [
         ("rdl verify fi", "file"),
         ("rdl verify --sums fi", "file"),
+        ("rdl verify --manifest fi", "file"),
+        ("rdl manifest make fi", "file"),
         ("rdl status fi", "file"),
         ("rdl get -o fi", "file"),
         ("rdl get --resume fi", "file"),

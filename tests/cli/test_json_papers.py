@@ -29,6 +29,7 @@ SECTIONS = {
     "status": "`status`",
     "setting": "`setting`",
     "member": "`member`",
+    "manifest": "`manifest`",
 }
 assert rdl.api.Session
 assert rdl.verification.Verifier, "the imports make every kind of error known"

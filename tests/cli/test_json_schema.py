@@ -156,6 +156,18 @@ def checks(folder: Path) -> Iterator[Ended]:
         yield run("config", "show", "--json")
 
 
+def manifests(folder: Path) -> Iterator[Ended]:
+    """Of a file that is as its manifest says, and of one that is not."""
+    file, made = folder / "file", folder / "file.rdlm"
+    file.write_bytes(b"bytes")
+    yield run("manifest", "make", file, "--json", "--progress", "json")
+    yield run("manifest", "show", made, "--json")
+    yield run("verify", file, "--manifest", made, "--json", "--progress", "json")
+    file.write_bytes(b"other")
+    yield run("verify", file, "--manifest", made, "--json", "--progress", "json")
+    yield run("verify", file, "--manifest", file, "--progress", "json")
+
+
 def archives(folder: Path) -> Iterator[Ended]:
     """What is in a zip and in a tar, and one member of each."""
     packed = zip_of(Entry(), Entry(b"never", b"", central={"stamp": 0}))
@@ -173,7 +185,7 @@ def archives(folder: Path) -> Iterator[Ended]:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     """Every object of all these runs; each was validated when it was parsed."""
     found: list[Object] = []
-    for story in (downloads, interruptions, bare_servers, checks, archives):
+    for story in (downloads, interruptions, bare_servers, checks, manifests, archives):
         for ended in story(tmp_path_factory.mktemp(story.__name__)):
             found += [*ended.out, *ended.err]
     return found

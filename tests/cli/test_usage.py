@@ -246,6 +246,7 @@ def test_a_hostile_value_is_shown_harmlessly(rdl: Rdl) -> None:
         (["cat", U, U, U], "rdl: cat: one URL, not 3\n"),
         (["info", U, U], "rdl: info: one URL, not 2\n"),
         (["clean", "a b", "c", "--yes"], "rdl: clean: one DIR, not 2\n"),
+        (["manifest", "make", "a", "b"], "rdl: manifest: one FILE|M, not 2\n"),
     ],
 )
 def test_too_many_arguments_are_counted(rdl: Rdl, arguments: list[str], line: str) -> None:

@@ -109,7 +109,18 @@ def test_nothing_to_check_against(rdl: Rdl) -> None:
         (("none", RIGHT), 3, "none: no such file"),
         ((".", RIGHT), 3, "a directory"),
         (("/dev/null", RIGHT), 3, "not a regular file"),
-        (("f", RIGHT, "--manifest", "m"), 2, "no such option"),
+        (("f", RIGHT, "--manifest", "g"), 2, "one FILE, and no DIGEST"),
+        (("--manifest", "g"), 2, "the FILE is missing"),
+        (("f", "--manifest", "g", "-r", "0-1"), 2, "--manifest with -r"),
+        (("f", "--manifest", "g", "--sums", "g"), 2, "--manifest with --sums"),
+        (("f", "--manifest", "g", "--sha256", RIGHT), 2, "--manifest with --sha256"),
+        (("f", "--manifest", "g", "--checksum", RIGHT), 2, "--manifest with --checksum"),
+        (("f", "--manifest", "g", "--repair", "http://h/f"), 2, "--manifest with --repair"),
+        (("f", "--manifest", "g#sha256=12"), 2, "2 hex digits; sha256 has 64"),
+        (("f", "--manifest", "g"), 7, "g: not a manifest of rdl"),
+        (("f", "--manifest", f"g#sha256={WRONG}"), 7, "g: not a manifest of rdl"),
+        (("f", "--manifest", "none"), 3, "none: no such file"),
+        (("f", "--manifest", "g", "-x", "2"), 2, "useless without --repair, or a URL"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -231,6 +242,7 @@ def test_the_verdict_as_json(rdl: Rdl) -> None:
         "digests": found,
         "expected": found,
         "verified_by": ["sha256"],
+        "wrong": [],
         "error": "",
         "hint": "",
     }

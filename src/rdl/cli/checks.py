@@ -21,9 +21,10 @@ from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, RangeSpec
 
 if TYPE_CHECKING:
+    from rdl.core.manifest import Manifest
     from rdl.verification import Check
 
-_NO_DIGEST_HINT = "rdl verify FILE DIGEST, or --sums SUMS"
+_NO_DIGEST_HINT = "rdl verify FILE DIGEST, or --sums SUMS, or --manifest M"
 
 
 class Checks(Struct, frozen=True):
@@ -41,6 +42,26 @@ def checks_from(given: Mapping[str, Any]) -> Checks:
     if not names:
         raise UsageError("verify", "no file given", hint="rdl verify FILE DIGEST")
     return Checks(_by_digests(names[0], _specs(given, names), given["ranges"]))
+
+
+def file_of_manifest(given: Mapping[str, Any]) -> Path:
+    """Which file is compared with a manifest. Raises UsageError."""
+    names = given["arguments"]
+    if len(names) != 1:
+        why = "the FILE is missing" if not names else "one FILE, and no DIGEST: it brings its own"
+        raise UsageError("--manifest", why, hint="rdl verify FILE --manifest FILE.rdlm")
+    for name in ("sums", "ranges", "checksum", "sha256", "repair"):
+        if given[name] not in (None, ()):
+            option = "-r" if name == "ranges" else f"--{name}"
+            raise UsageError(f"--manifest with {option}", "a manifest says it all")
+    return Path(names[0])
+
+
+def by_manifest(path: Path, manifest: Manifest) -> Checks:
+    """The file against its manifest."""
+    from rdl.verification import Check
+
+    return Checks([Check(path, manifest=manifest)])
 
 
 def _specs(given: Mapping[str, Any], names: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from rdl.cli.commands import (
     info,
     lock,
     ls,
+    manifest,
     status,
     sync,
     verify,
@@ -95,6 +96,7 @@ def group() -> click.Group:
     tree.add_command(verify.command())
     tree.add_command(lock.command())
     tree.add_command(config.command())
+    tree.add_command(manifest.command())
     tree.params.append(_version_option())
     return tree
 

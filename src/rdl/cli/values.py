@@ -38,7 +38,9 @@ _OURS = frozenset(
     )
 )
 
-_PATHS = {"DIR": "dir"} | dict.fromkeys(("F", "FILE", "FILE|DIR", "LIST", "SPEC", "SUMS"), "file")
+_PATHS = {"DIR": "dir"} | dict.fromkeys(
+    ("F", "FILE", "FILE|DIR", "LIST", "M", "SPEC", "SUMS"), "file"
+)
 """Metavars that stand for a path, and what a shell is to offer."""
 
 if TYPE_CHECKING:

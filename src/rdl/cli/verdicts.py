@@ -96,6 +96,7 @@ def verdict_object(verdict: Verification) -> dict[str, Any]:
     fields = asdict(verdict)
     span = verdict.range
     fields["range"] = None if span is None else [span.start, span.stop - 1]
+    fields["wrong"] = [[one.start, one.stop - 1] for one in verdict.wrong]
     fields["seconds"] = round(verdict.seconds, 3)
     fields["error"], fields["hint"] = redact_text(verdict.error), redact_text(verdict.hint)
     return {"schema": SCHEMA, "event": event, **fields}

@@ -8,15 +8,22 @@ from typing import Any
 
 import click
 
-from rdl.cli.checks import checks_from
+from rdl.cli.checks import by_manifest, checks_from, file_of_manifest
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
 from rdl.cli.layers import Layers
+from rdl.cli.manifests import is_remote, load
 from rdl.cli.options import get_parameters
-from rdl.cli.repairs import OF_GET, refuse_without_repair, repair, repair_options, worth_it
+from rdl.cli.repairs import (
+    OF_GET,
+    refuse_where_nothing_is_fetched,
+    repair,
+    repair_options,
+    worth_it,
+)
 from rdl.cli.values import Value, parse_range
 from rdl.cli.verdicts import Manner, Verdicts, as_result
 from rdl.core.events import Warned
@@ -30,7 +37,12 @@ def verify(console: Console, given: dict[str, Any]) -> int:
     layers = Layers(console, given)
     given = layers.given
     warn_of_unknown(console.messages, given)
-    found = checks_from(given)
+    if given["manifest"] is None:
+        found = checks_from(given)
+    else:
+        file = file_of_manifest(given)
+        manifest, _ = load(layers, console.messages, given["manifest"])
+        found = by_manifest(file, manifest)
     mend = repair_options(layers, found.checks) if given["repair"] is not None else None
     from rdl.verification import Verifier
 
@@ -85,6 +97,13 @@ def verify_parameters() -> list[click.Parameter]:
             "that it names is checked, in the folder of the sums file.",
         ),
         click.Option(
+            ["--manifest"],
+            metavar="M",
+            type=Value("M", str),
+            help="The manifest of FILE, a path or a URL (see 'rdl manifest'): also says where FILE "
+            "differs. M#sha256=HEX must be that one.",
+        ),
+        click.Option(
             ["--repair"],
             metavar="URL",
             help="When FILE is not right, build a repaired copy, fetching what cannot be kept, and "
@@ -98,8 +117,8 @@ def command() -> click.Command:
     """The click command of `verify`."""
 
     def run(**given: Any) -> int:
-        if given["repair"] is None:
-            refuse_without_repair(click.get_current_context())
+        if given["repair"] is None and not is_remote(given["manifest"] or ""):
+            refuse_where_nothing_is_fetched(click.get_current_context())
         return verify(click.get_current_context().find_object(Console) or Console(), given)
 
     return click.Command(
@@ -115,6 +134,7 @@ def command() -> click.Command:
         "rdl verify FILE DIGEST\n"
         "rdl verify FILE -r 0-499 -r -500 DIGEST1 DIGEST2\n"
         "rdl verify --sums SHA256SUMS [FILE]...\n"
+        "rdl verify FILE --manifest FILE.rdlm\n"
         "rdl verify FILE DIGEST --repair URL",
         short_help="Check files against digests.",
     )

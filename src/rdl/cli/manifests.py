@@ -1,0 +1,113 @@
+"""Manifests as the command line names them: a path or a URL, and behind `#` what the manifest
+itself hashes to (`FILE.rdlm#sha256=HEX`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdl.cli.commands.cat import open_session
+from rdl.cli.display.json_lines import SCHEMA
+from rdl.cli.display.plain import Plain, Style
+from rdl.cli.display.summary import counted, located
+from rdl.cli.layers import Layers
+from rdl.cli.repairs import OF_GET
+from rdl.cli.settings import options_as_in_get
+from rdl.cli.streams import Messages
+from rdl.cli.values import parse_url
+from rdl.core.digest import digests_in_fragment
+from rdl.core.text import format_size, redact_url, safe_text
+from rdl.errors import RdlError
+from rdl.options import Digest, SessionOptions
+
+if TYPE_CHECKING:
+    from rdl.core.manifest import Manifest, Sizes
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def is_remote(manifest: str) -> bool:
+    """Whether what was typed is a URL."""
+    return _URL.match(manifest) is not None
+
+
+def load(layers: Layers, messages: Messages, manifest: str) -> tuple[Manifest, str]:
+    """The manifest, and its place as people and scripts may see it. Raises RdlError."""
+    digests = digests_in_fragment(manifest)
+    place = manifest.partition("#")[0] if digests or is_remote(manifest) else manifest
+    if is_remote(manifest):
+        return _fetched(layers, messages, place, digests), redact_url(place)
+    from rdl.manifests import open_manifest
+
+    return open_manifest(Path(place), digests), place
+
+
+def _fetched(layers: Layers, messages: Messages, url: str, digests: Sequence[Digest]) -> Manifest:
+    """What of it is needed, and no more."""
+    given = layers.given
+    address = parse_url(url)
+    fetching = {name: given[name] for name in OF_GET if name in given}
+    options = layers.options_for(options_as_in_get(fetching), fetching)(address, ())
+    limits = SessionOptions(given["limit_rate"], given["limit_requests"])
+    tell = Plain(messages, Style(given["verbose"], given["quiet"], tries=given["retry"])).tell
+    shown = safe_text(redact_url(address.url), 300)
+    from rdl.manifests import read_manifest
+
+    try:
+        with (
+            open_session(limits) as session,
+            session.open(address.url, options=options, tell=tell) as remote,
+        ):
+            return read_manifest(remote, shown, digests)
+    except RdlError as error:
+        raise located(error, address.url, options.network.user) from error.__cause__
+
+
+def manifest_object(manifest: Manifest, place: str) -> dict[str, Any]:
+    """The `manifest` object; its fields are in docs/json-events.md."""
+    cutting = manifest.cutting
+    return {
+        "schema": SCHEMA,
+        "event": "manifest",
+        "path": place,
+        "name": manifest.name,
+        "bytes_total": manifest.total,
+        "sha256": manifest.sha256,
+        "chunker": manifest.chunker,
+        "coarse_sizes": _three(cutting.coarse),
+        "coarse_chunks": len(manifest.coarse),
+        "fine_sizes": _three(cutting.fine),
+        "fine_chunks": manifest.fine_count,
+        "digest_bytes": manifest.coarse.width,
+        "bytes_first": manifest.fine_at,
+        "bytes_manifest": manifest.length,
+        "urls": [redact_url(url) for url in manifest.urls],
+    }
+
+
+def manifest_lines(manifest: Manifest) -> list[str]:
+    """The same for people."""
+    cutting, total = manifest.cutting, manifest.total
+    rows = [
+        ("name", manifest.name),
+        ("length", counted(total)),
+        ("sha256", manifest.sha256),
+        ("chunker", manifest.chunker),
+        ("coarse", _chunks(len(manifest.coarse), total, cutting.coarse)),
+        ("fine", _chunks(manifest.fine_count, total, cutting.fine)),
+        ("manifest", f"{counted(manifest.length)}; {format_size(manifest.fine_at)} are read first"),
+        *(("url", safe_text(redact_url(url), 2000)) for url in manifest.urls),
+    ]
+    return [f"{name:<8}  {text}" for name, text in rows]
+
+
+def _chunks(count: int, total: int, sizes: Sizes) -> str:
+    average = f", {total // count} bytes on average" if count else ""
+    return f"{count} chunks{average} ({sizes.least} to {sizes.most})"
+
+
+def _three(sizes: Sizes) -> list[int]:
+    return [sizes.least, sizes.average, sizes.most]
