@@ -232,7 +232,7 @@ def _of_release(url: str, options: Options, read: Read) -> Published | None:
         release = msgspec.json.decode(_small(address, network, options, read), type=_Release)
         texts = [one.digest for one in release.assets if one.name == unquote(name) and one.digest]
         digests = [parse_digest(text) for text in texts]
-    except (msgspec.DecodeError, UsageError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UsageError):
         return None
     strongest = min(digests, key=lambda one: [*HEX_DIGITS].index(one.algorithm), default=None)
     if strongest is None:

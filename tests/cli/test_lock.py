@@ -197,9 +197,27 @@ def test_a_lock_that_makes_no_sense(tmp_path: Path, change: dict[str, object], w
     assert [path.name for path in tmp_path.iterdir()] == ["l"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rdl_lock": 1}', '{"files": []}', "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"rdl_lock": 1}',
+        '{"files": []}',
+        "\xff",
+        '{"rdl_lock": 1, "x":' + "[" * 9999,
+    ],
+)
 def test_what_is_no_lock(text: str) -> None:
     with pytest.raises(UsageError, match="not a lock file"):
+        decode_lock(text.encode("latin-1"), "l")
+
+
+@pytest.mark.parametrize("value", ['"\xff"', "[" * 9999 + "]" * 9999])
+def test_a_file_of_a_lock_that_is_no_json(value: str) -> None:
+    text = f'{{"rdl_lock": 1, "files": [{{"path": {value}, "x": {value}}}]}}'
+    with pytest.raises(UsageError, match=r"^l: (file 1|not a lock file)"):
         decode_lock(text.encode("latin-1"), "l")
 
 

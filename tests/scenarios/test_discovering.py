@@ -205,8 +205,11 @@ RELEASE = (
         ('"size": 3', "T2"),
         ('"digest": "md5:00"', "T2"),
         ('"digest": 7', "T2"),
+        ('"digest": "\udcff"', "T2"),
+        ('"size": ' + "[" * 9999, "T2"),
         ("", "T2"),
     ],
+    ids=lambda value: ascii(value)[:30],
 )
 def test_releases_on_github(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, api: str, *, fact: str, trust: str
@@ -215,7 +218,7 @@ def test_releases_on_github(
         right = seen.line.startswith(f"GET {path} ")
         return [response(CONTENT, "200 OK", 'ETag: "v"') if right else response(b"", "404 No")]
 
-    said = (RELEASE % (OTHER, "my file.bin", fact)).encode()
+    said = (RELEASE % (OTHER, "my file.bin", fact)).encode("utf-8", "surrogateescape")
     with Origin(file) as origin, Origin(lambda *_: [response(said)]) as interface:
         monkeypatch.setattr(discovering, "GITHUB", origin.url(""))
         monkeypatch.setattr(discovering, "GITHUB_API", interface.url(""))

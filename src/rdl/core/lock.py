@@ -50,7 +50,7 @@ def decode_lock(data: bytes, name: str) -> list[Locked]:
         if version != VERSION:
             raise UsageError(shown, f"a lock of version {version}; this rdl knows {VERSION}")
         raw = msgspec.json.decode(data, type=_Lock).files
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # also text that is not UTF-8, and depth
         raise UsageError(shown, "not a lock file", hint="rdl lock LIST writes one") from None
     return [_checked(one, f"{shown}: file {number}") for number, one in enumerate(raw, 1)]
 
@@ -64,7 +64,7 @@ def path_fault(path: str) -> str:
 def _checked(raw: msgspec.Raw, where: str) -> Locked:
     try:
         one = msgspec.json.decode(raw, type=Locked)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(where, safe_text(str(error), 100)) from None
     if fault := path_fault(one.path):
         raise UsageError(where, f"path: {fault}")
