@@ -191,8 +191,9 @@ def read_manifest(carrier: Carrier, shown: str, digests: Sequence[Digest] = ()) 
         length = carrier.size()
         head = parse_head(carrier.read_at(0, HEAD_BYTES), length)
         data = b"".join(_read(carrier, 0, head.length_of_coarse))
+        found = parse_coarse(head, data)
         _prove(chain((data,), _read(carrier, len(data), length)), shown, digests)
-        return parse_coarse(head, data)
+        return found
     except ProtocolError as error:
         if error.what == "manifest":
             error.args = (f"{shown}: {error.why}",)
