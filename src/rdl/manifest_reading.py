@@ -14,15 +14,17 @@ from rdl.api import Session
 from rdl.core import manifest as rdlm
 from rdl.core.caibx import INDEX, parse_caibx
 from rdl.core.text import redact_url, safe_text
+from rdl.core.zsync import parse_zsync
 from rdl.engine.remote_file import RemoteFile
 from rdl.errors import DigestMismatch, ProtocolError, RdlError, UsageError
+from rdl.manifests import LocalCarrier
 from rdl.options import LazyOptions, Options, TransferOptions
-from rdl.recipes import ROUND_TRIP, Listed, Manifested, Recipe
+from rdl.recipes import ROUND_TRIP, Listed, Manifested, Recipe, Rolled
 from rdl.sources import origin_of, unknown
 from rdl.storage.local_file import LocalFile
 
 LAZY = LazyOptions(block=1, least=1, max_jump=0, read_ahead=0)
-CAIBX = INDEX.to_bytes(8, "little")
+ZSYNC, CAIBX = b"zsync:", INDEX.to_bytes(8, "little")
 MOST_WHOLE = 256 << 20
 """Bytes of one that is read whole."""
 
@@ -67,26 +69,17 @@ class Remote:
         self._file.close()
 
 
-class Local:
+class Local(LocalCarrier):
     """A manifest on this disk."""
 
     round_trip = ROUND_TRIP
 
     def __init__(self, path: Path) -> None:
-        self._file = LocalFile(path).__enter__()
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        size = max(0, min(size, self._file.size - offset))
-        view, done = memoryview(bytearray(size)), 0
-        while done < size:
-            done += self._file.read_into(offset + done, view[done:])
-        return bytes(view)
-
-    def size(self) -> int:
-        return self._file.size
+        self._open = LocalFile(path)
+        super().__init__(self._open.__enter__())
 
     def close(self) -> None:
-        self._file.__exit__(None, None, None)
+        self._open.__exit__(None, None, None)
 
 
 class Index:
@@ -138,7 +131,13 @@ def _index(carrier: Whole | Remote | Local, shown: str, *, decides: bool) -> Ind
     if first.startswith(rdlm.MAGIC):
         return Index(carrier, Manifested(carrier), decides=decides)
     if first[8:16] == CAIBX:
-        return Index(carrier, Listed(parse_caibx(_all(carrier))), decides=decides)
+        return Index(
+            carrier, Listed(parse_caibx(_all(carrier)), carrier.round_trip), decides=decides
+        )
+    if first.startswith(ZSYNC):
+        return Index(
+            carrier, Rolled(parse_zsync(_all(carrier)), carrier.round_trip), decides=decides
+        )
     raise ProtocolError(shown, "it is no manifest, and neither a .zsync nor a .caibx file")
 
 

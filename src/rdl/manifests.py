@@ -178,7 +178,7 @@ def _rest(file: IO[bytes]) -> Iterator[bytes]:
 def open_manifest(path: Path, digests: Sequence[Digest] = ()) -> Manifest:
     """read_manifest() of a local file. Raises LocalFileError, FileChanged besides."""
     with LocalFile(path) as file:
-        found = read_manifest(_Local(file), file.shown, digests)
+        found = read_manifest(LocalCarrier(file), file.shown, digests)
         file.check_unchanged()
     return found
 
@@ -216,7 +216,7 @@ def _read(carrier: Carrier, start: int, stop: int) -> Iterator[bytes]:
         yield carrier.read_at(at, min(STEP, stop - at))
 
 
-class _Local:
+class LocalCarrier:
     """A local file as a carrier."""
 
     def __init__(self, file: LocalFile) -> None:

@@ -5,20 +5,24 @@ stand in local files. What is not found is fetched.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
 
 from rdl.chunkers import chunker_of
+from rdl.chunkers.rolling import find_blocks
 from rdl.core import manifest as rdlm
 from rdl.core.byterange import ByteRange
 from rdl.core.caibx import Caibx
 from rdl.core.chunks import Chunks
-from rdl.core.delta import Place, gap_for
+from rdl.core.delta import IN_PLACE, Place, gap_for
+from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import Check, Search, Spans, Wanted, in_place
+from rdl.manifests import Carrier
 from rdl.seeds import Seeds
 from rdl.storage.local_file import LocalFile
 
@@ -29,17 +33,13 @@ ROUND_TRIP = 0.02
 """Seconds that an answer takes, where that is not known."""
 
 
-class Carrier(Protocol):
-    """What can be read at an offset: a manifest, here or at a server."""
+class Timed(Carrier, Protocol):
+    """A manifest, here or at a server."""
 
     @property
     def round_trip(self) -> float:
         """How long an answer takes, in seconds."""
         ...
-
-    def read_at(self, offset: int, size: int) -> bytes: ...
-
-    def size(self) -> int: ...
 
 
 class Found(Struct, frozen=True):
@@ -63,9 +63,7 @@ class Recipe(Protocol):
     @property
     def round_trip(self) -> float: ...
 
-    def find(
-        self, part: Readable, here: Collection[ByteRange], seeds: Seeds, check: Check
-    ) -> Found:
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         """Look in the part file, of which this is claimed to be `here`, and in the seeds."""
         ...
 
@@ -73,7 +71,7 @@ class Recipe(Protocol):
 class Manifested:
     """By a manifest of our own: fine chunks are read of it where coarse ones are missing."""
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, carrier: Timed) -> None:
         self._carrier = carrier
         first = self._carrier.read_at(0, FIRST)
         head = rdlm.parse_head(first[: rdlm.HEAD_BYTES], carrier.size())
@@ -86,9 +84,7 @@ class Manifested:
     def round_trip(self) -> float:
         return self._carrier.round_trip
 
-    def find(
-        self, part: Readable, here: Collection[ByteRange], seeds: Seeds, check: Check
-    ) -> Found:
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
         in_place(part, wanted, here, check)
         chunker = chunker_of(cutting.chunker, *_sizes(cutting.coarse))
@@ -155,21 +151,49 @@ class Manifested:
 class Listed:
     """By a blob index of casync or desync: chunks of one level, and no digest of the whole."""
 
-    round_trip = ROUND_TRIP
-
-    def __init__(self, index: Caibx) -> None:
-        self.index, self.total = index, index.total
+    def __init__(self, index: Caibx, round_trip: float) -> None:
+        self.index, self.total, self.round_trip = index, index.total, round_trip
         self.digests: dict[str, str] = {}
 
-    def find(
-        self, part: Readable, here: Collection[ByteRange], seeds: Seeds, check: Check
-    ) -> Found:
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         index, wanted = self.index, Wanted(self.index.chunks)
         in_place(part, wanted, here, check)
         if len(seeds):
             chunker = chunker_of("buzhash", index.least, index.average, index.most)
             through(seeds, Search(wanted, chunker, check))
         return Found(index.chunks, wanted.found)
+
+
+class Rolled:
+    """By a .zsync index: blocks of one size, found at any offset by sums that are short. Nothing
+    but the SHA-1 of the whole proves them."""
+
+    def __init__(self, index: Zsync, round_trip: float) -> None:
+        self._index, self.total, self.round_trip = index, index.total, round_trip
+        self.digests = {"sha1": index.sha1} if index.sha1 else {}
+
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
+        index, size = self._index, self._index.block
+        stops = array("Q", (min(end, self.total) for end in range(size, self.total + size, size)))
+        chunks, found = Chunks("", 0, stops, b""), dict[int, Place]()
+        if here:
+            for number, at in find_blocks(index, part.read_into, here[-1].stop):
+                if at == number * size and any(run.covers(chunks.chunk(number)) for run in here):
+                    found[number] = Place(IN_PLACE, at)
+
+        def look(seed: LocalFile, number: int) -> None:
+            def read(offset: int, view: memoryview) -> int:
+                count = seed.read_into(offset, view)
+                check(count)
+                return count
+
+            wanted = (block for block in range(len(chunks)) if block not in found)
+            for block, at in find_blocks(index, read, seed.size, wanted):
+                found[block] = Place(number, at)
+
+        for number in range(len(seeds)):
+            seeds.using(number, partial(look, number=number), None)
+        return Found(chunks, found, checked=False)
 
 
 def through(seeds: Seeds, search: Search, within: Sequence[Spans] | None = None) -> list[Spans]:

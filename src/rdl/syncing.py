@@ -44,6 +44,8 @@ from rdl.storage.sown_part import SownPart
 
 SUFFIX, STORE = ".rdlm", ".castr"
 ABSENT = (404, 410)
+WEAK = "sha1"
+"""It tells damage, and not what is made to look right."""
 UNLIMITED = HostLimits("chunks", limit_rate=1 << 50)
 
 
@@ -153,7 +155,9 @@ class Syncing:
         recipe, transfer = index.recipe, self._options.transfer
         known = {one.algorithm for one in transfer.digests}
         said = tuple(
-            Digest(name, hex) if index.decides else Published(name, hex, "manifest")
+            Digest(name, hex)
+            if index.decides and name != WEAK
+            else Published(name, hex, "manifest")
             for name, hex in recipe.digests.items()
             if name not in known
         )

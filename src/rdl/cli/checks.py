@@ -50,7 +50,7 @@ def file_of_manifest(given: Mapping[str, Any]) -> Path:
     if len(names) != 1:
         why = "the FILE is missing" if not names else "one FILE, and no DIGEST: it brings its own"
         raise UsageError("--manifest", why, hint="rdl verify FILE --manifest FILE.rdlm")
-    for name in ("sums", "ranges", "checksum", "sha256", "repair"):
+    for name in ("sums", "ranges", "checksum", "sha256"):
         if given[name] not in (None, ()):
             option = "-r" if name == "ranges" else f"--{name}"
             raise UsageError(f"--manifest with {option}", "a manifest says it all")

@@ -64,8 +64,8 @@ def repair(
     console: Console, given: dict[str, Any], checks: Sequence[Check], url: str, options: Options
 ) -> int:
     """Repair the file that did not pass; returns the exit code."""
-    from rdl.api import Session
-    from rdl.repairing import repair_with
+    from rdl.api import Session, Target
+    from rdl.repairing import repair_by, repair_with
 
     style = Style(given["verbose"], given["quiet"], False, 1, tries=options.transfer.retry)
     display = display_for(given["progress"], console.messages, style)
@@ -73,7 +73,11 @@ def repair(
     with Session(session_options_from(given | {"parallel": 1})) as session:
         console.signals.watch(session, display.abandon)
         try:
-            result = repair_with(session, url, checks, options, report.tell)
+            if given["manifest"] is not None:
+                target = Target(url, checks[0].path, options)
+                result = repair_by(session, target, given["manifest"], report.tell)
+            else:
+                result = repair_with(session, url, checks, options, report.tell)
         except Interrupted as error:
             display.close()
             console.messages.line(f"rdl: interrupted: {name_of(str(checks[0].path))} is as it was")
