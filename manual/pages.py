@@ -30,6 +30,7 @@ EXAMPLES = {
         ("rdl verify image.iso -r 0-499 -r -500 HEX1 HEX2", "two ranges of it"),
         ("rdl verify image.iso sha256:HEX --repair URL", "and fetch what is not right"),
         ("rdl verify image.iso --manifest image.iso.rdlm", "and where it differs"),
+        ("rdl verify image.iso --manifest M --repair URL", "and fetch only what is wrong"),
     ],
     "info": [("rdl info --json URL", "for a script")],
     "ls": [
@@ -46,6 +47,11 @@ EXAMPLES = {
     "manifest": [
         ("rdl manifest make image.iso", "write image.iso.rdlm, to be served beside it"),
         ("rdl manifest show https://example.org/image.iso.rdlm", "what is in one"),
+    ],
+    "sync": [
+        ("rdl sync URL -o image.iso", "bring image.iso up to date, by the manifest URL.rdlm"),
+        ("rdl sync URL -o new.iso --seed old.iso --seed isos", "from other files, and of a folder"),
+        ("rdl sync URL -o image.iso --manifest URL.zsync", "by what zsyncmake wrote"),
     ],
     "config": [
         ("rdl config show URL", "what goes for the host of the URL, and who says so"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,12 +14,13 @@ from msgspec.structs import replace
 from rdl.api import Session
 from rdl.core import manifest as rdlm
 from rdl.core.caibx import INDEX, parse_caibx
-from rdl.core.text import redact_url, safe_text
+from rdl.core.digest import disagreement, pinned
+from rdl.core.text import is_url, redact_url, safe_text
 from rdl.core.zsync import parse_zsync
 from rdl.engine.remote_file import RemoteFile
-from rdl.errors import DigestMismatch, ProtocolError, RdlError, UsageError
+from rdl.errors import DigestMismatch, ProtocolError, RdlError
 from rdl.manifests import LocalCarrier
-from rdl.options import LazyOptions, Options, TransferOptions
+from rdl.options import Digest, LazyOptions, Options, TransferOptions
 from rdl.recipes import ROUND_TRIP, Listed, Manifested, Recipe, Rolled
 from rdl.sources import origin_of, unknown
 from rdl.storage.local_file import LocalFile
@@ -100,9 +102,9 @@ def opened(session: Session, url: str, manifest: str | os.PathLike[str], options
     """The manifest at this path or URL, of the file at `url`. Raises ProtocolError where it is
     none, DigestMismatch where it is not the one that it should be, and as reading does."""
     text = os.fspath(manifest)
-    address, digest = _pinned(text)
+    address, digests = pinned(text)
     try:
-        return _opened(session, url, address, digest, options)
+        return _opened(session, url, address, digests, options)
     except RdlError as error:
         if (shown := safe_text(redact_url(address))) not in str(error):
             error.what, error.args = shown, (f"{shown}: {error}",)
@@ -110,17 +112,18 @@ def opened(session: Session, url: str, manifest: str | os.PathLike[str], options
 
 
 def _opened(
-    session: Session, url: str, address: str, digest: str | None, options: Options
+    session: Session, url: str, address: str, digests: Sequence[Digest], options: Options
 ) -> Index:
     shown = safe_text(redact_url(address))
-    if digest is not None:
+    if digests:
         data = _whole(session, url, address, options)
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise DigestMismatch(shown, "the manifest has not the SHA-256 that was given")
+        found = {one.algorithm: hashlib.new(one.algorithm, data).hexdigest() for one in digests}
+        if why := disagreement(found, {one.algorithm: one.hex for one in digests}):
+            raise DigestMismatch(shown, why)
         return _index(Whole(data), shown, decides=True)
-    carrier = _remote(session, url, address, options) if _is_url(address) else Local(Path(address))
+    carrier = _remote(session, url, address, options) if is_url(address) else Local(Path(address))
     try:
-        return _index(carrier, shown, decides=not _is_url(address))
+        return _index(carrier, shown, decides=not is_url(address))
     except BaseException:
         carrier.close()
         raise
@@ -149,20 +152,6 @@ def _all(carrier: Whole | Remote | Local) -> bytes:
     return carrier.read_at(0, size)
 
 
-def _pinned(text: str) -> tuple[str, str | None]:
-    """The address, and the SHA-256 after it."""
-    address, mark, digest = text.rpartition("#sha256=")
-    if not mark:
-        return text, None
-    if len(digest) != 64 or digest.strip("0123456789abcdefABCDEF"):
-        raise UsageError("--manifest", "after #sha256= come 64 hex digits")
-    return address, digest.lower()
-
-
-def _is_url(text: str) -> bool:
-    return "://" in text
-
-
 def _options(url: str, address: str, options: Options) -> Options:
     """How a manifest is asked for: what is private of the file's server goes to no other."""
     same = origin_of(address) == origin_of(url)
@@ -179,7 +168,7 @@ def _remote(session: Session, url: str, address: str, options: Options) -> Remot
 
 
 def _whole(session: Session, url: str, address: str, options: Options) -> bytes:
-    if not _is_url(address):
+    if not is_url(address):
         carrier = Local(Path(address))
         try:
             if carrier.size() > MOST_WHOLE:

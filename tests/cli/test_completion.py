@@ -43,6 +43,7 @@ def test_other_shells_are_refused(arguments):
                 "ls",
                 "manifest",
                 "status",
+                "sync",
                 "verify",
             },
         ),

@@ -115,7 +115,6 @@ def test_nothing_to_check_against(rdl: Rdl) -> None:
         (("f", "--manifest", "g", "--sums", "g"), 2, "--manifest with --sums"),
         (("f", "--manifest", "g", "--sha256", RIGHT), 2, "--manifest with --sha256"),
         (("f", "--manifest", "g", "--checksum", RIGHT), 2, "--manifest with --checksum"),
-        (("f", "--manifest", "g", "--repair", "http://h/f"), 2, "--manifest with --repair"),
         (("f", "--manifest", "g#sha256=12"), 2, "2 hex digits; sha256 has 64"),
         (("f", "--manifest", "g"), 7, "g: not a manifest of rdl"),
         (("f", "--manifest", f"g#sha256={WRONG}"), 7, "g: not a manifest of rdl"),

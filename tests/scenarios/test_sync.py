@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -339,7 +340,7 @@ def test_a_seed_that_does_not_exist(folder: Folder, here: Path) -> None:
     put(folder.root, "new", b"data")
     with pytest.raises(rdl.errors.LocalFileError, match="no such file"):
         sync(f"{folder.url}/new", here / "new", seeds=[here / "none"])
-    with pytest.raises(UsageError, match="64 hex digits"):
+    with pytest.raises(UsageError, match="sha256 has 64"):
         sync(f"{folder.url}/new", here / "new", manifest="m#sha256=12")
     assert left(here) == []
 
@@ -389,3 +390,21 @@ def test_repair_by_a_manifest_that_was_given(folder: Folder, here: Path) -> None
     assert (here / "new").read_bytes() == data
     assert result.trust == "T4"
     assert content_sent(folder) < 100 * KiB
+
+
+BLOCKS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 400)
+
+
+@pytest.mark.parametrize("overlap", [0, 0.01, 0.25, 0.5, 0.75, 0.99, 1])
+def test_row_50_any_overlap_of_any_size(folder: Folder, here: Path, overlap: float) -> None:
+    numbers = random.Random(int(overlap * 100))
+    for count in BLOCKS:
+        blocks = [numbers.randbytes(numbers.randrange(1, 2000)) for _ in range(count)]
+        kept = [block for block in blocks if numbers.random() < overlap or overlap == 1]
+        numbers.shuffle(kept)
+        new = b"".join(blocks)
+        put(folder.root, f"new-{count}", new)
+        (here / "seed").write_bytes(b"".join(kept))
+        sync(f"{folder.url}/new-{count}", here / str(count), seeds=[here / "seed"])
+        assert (here / str(count)).read_bytes() == new
+    assert left(here) == sorted([*map(str, BLOCKS), "seed"])

@@ -4,7 +4,6 @@ itself hashes to (`FILE.rdlm#sha256=HEX`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,27 +17,19 @@ from rdl.cli.repairs import OF_GET
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.streams import Messages
 from rdl.cli.values import parse_url
-from rdl.core.digest import digests_in_fragment
-from rdl.core.text import format_size, redact_url, safe_text
+from rdl.core.digest import pinned
+from rdl.core.text import format_size, is_url, redact_url, safe_text
 from rdl.errors import RdlError
 from rdl.options import Digest, SessionOptions
 
 if TYPE_CHECKING:
     from rdl.core.manifest import Manifest, Sizes
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-def is_remote(manifest: str) -> bool:
-    """Whether what was typed is a URL."""
-    return _URL.match(manifest) is not None
-
 
 def load(layers: Layers, messages: Messages, manifest: str) -> tuple[Manifest, str]:
     """The manifest, and its place as people and scripts may see it. Raises RdlError."""
-    digests = digests_in_fragment(manifest)
-    place = manifest.partition("#")[0] if digests or is_remote(manifest) else manifest
-    if is_remote(manifest):
+    place, digests = pinned(manifest)
+    if is_url(place):
         return _fetched(layers, messages, place, digests), redact_url(place)
     from rdl.manifests import open_manifest
 

@@ -25,7 +25,7 @@ from rdl.core.digest import agreeing, parse_digest, parse_sums, read_sums
 from rdl.core.lock import decode_lock, path_fault
 from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment, name_fault, name_from_url
-from rdl.core.text import safe_text
+from rdl.core.text import is_url, safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, Options
 
@@ -275,11 +275,6 @@ def _checks(given: Mapping[str, Any]) -> list[Digest | Sums]:
     if given["sha256"] is not None:
         checks.append(parse_digest("sha256:" + given["sha256"]))
     return checks
-
-
-def is_url(spec: str) -> bool:
-    """Whether it is where a sums file is, on the network."""
-    return "://" in spec
 
 
 def _sums_at(given: Mapping[str, Any], more: Sequence[str] = ()) -> tuple[str, ...]:

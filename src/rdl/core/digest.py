@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from rdl.core.text import safe_text
+from rdl.core.text import is_url, safe_text
 from rdl.errors import UsageError
 from rdl.options import Digest
 
@@ -102,6 +102,13 @@ def digests_in_fragment(url: str) -> tuple[Digest, ...]:
         for name, equals, text in pairs
         if equals and name[0:1].isalpha() and algorithm_of(name)
     )
+
+
+def pinned(name: str) -> tuple[str, tuple[Digest, ...]]:
+    """A path or URL without the digests behind its `#`, and these: what is there must have them.
+    Raises UsageError."""
+    digests = digests_in_fragment(name)
+    return name.partition("#")[0] if digests or is_url(name) else name, digests
 
 
 def disagreement(

@@ -12,8 +12,12 @@ from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result
 from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
+from rdl.core.reading import Consumed, Invalidate, Left, ReaderEvent, Save, Want, WantAll
 from rdl.core.representation import Representation
 from rdl.errors import RdlError
+
+__all__ = ["Consumed", "Invalidate", "Left", "ReaderEvent", "Save", "Want", "WantAll"]
+"""Events that stand elsewhere."""
 
 # Commands
 
@@ -225,46 +229,16 @@ class Demand(Struct, frozen=True):
     """Somebody wants the row, all of it; the first event, which says no more of a lazy row."""
 
 
-class Want(Struct, frozen=True):
-    """A reader of a lazy row waits for `range` (None: to know the length), and will probably go on
-    to `ahead`; in place of what it wanted before."""
-
-    reader: int
-    range: ByteRange | None
-    ahead: int = 0
-
-
-class WantAll(Struct, frozen=True):
-    """Somebody waits until a lazy row is complete."""
-
-
-class Left(Struct, frozen=True):
-    """This reader wants nothing any more."""
-
-    reader: int
-
-
 class Evicted(Struct, frozen=True):
     """These bytes were let go."""
 
     ranges: tuple[ByteRange, ...]
 
 
-class Invalidate(Struct, frozen=True):
-    """A reader found these bytes of a lazy row wrong: they are to come again when they are
-    wanted."""
-
-    range: ByteRange
-
-
 class MakeWay(Struct, frozen=True):
     """Others need the connection of this segment more, unless somebody waits for it by now."""
 
     segment: int
-
-
-class Save(Struct, frozen=True):
-    """Make durable what is here; answer Saved."""
 
 
 class Head(Struct, frozen=True):
@@ -289,16 +263,6 @@ class Reached(Struct, frozen=True):
 
     segment: int
     at: int
-
-
-class Consumed(Struct, frozen=True):
-    """The reader in order has taken the bytes before `upto`."""
-
-    upto: int
-
-
-ReaderEvent = Want | WantAll | Left | Invalidate | Save | Consumed
-"""What comes from readers."""
 
 
 class Compared(Struct, frozen=True):

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _URL = re.compile(r"https?://[^\s\"'<>]*[^\s\"'<>:;,.)]", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?<![^&;=])([^&;=]+)=([^&;]*)")  # from a name's start: linear
 _AUTHORITY = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
@@ -156,3 +157,8 @@ def format_time(seconds: float) -> str:
     if hours < 48:
         return f"{hours}h{minutes:02d}m"
     return f"{hours // 24}d{hours % 24:02d}h"
+
+
+def is_url(text: str) -> bool:
+    """Whether what was typed where a path may stand too is meant to be a URL."""
+    return _SCHEME.match(text) is not None

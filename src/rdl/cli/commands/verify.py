@@ -15,7 +15,7 @@ from rdl.cli.display.plain import Style
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
 from rdl.cli.layers import Layers
-from rdl.cli.manifests import is_remote, load
+from rdl.cli.manifests import load
 from rdl.cli.options import get_parameters
 from rdl.cli.repairs import (
     OF_GET,
@@ -27,6 +27,7 @@ from rdl.cli.repairs import (
 from rdl.cli.values import Value, parse_range
 from rdl.cli.verdicts import Manner, Verdicts, as_result
 from rdl.core.events import Warned
+from rdl.core.text import is_url
 
 _SHARED = ("checksum", "sha256", "quiet", "verbose", "progress", "json")
 """Options that are those of get."""
@@ -117,7 +118,7 @@ def command() -> click.Command:
     """The click command of `verify`."""
 
     def run(**given: Any) -> int:
-        if given["repair"] is None and not is_remote(given["manifest"] or ""):
+        if given["repair"] is None and not is_url(given["manifest"] or ""):
             refuse_where_nothing_is_fetched(click.get_current_context())
         return verify(click.get_current_context().find_object(Console) or Console(), given)
 
