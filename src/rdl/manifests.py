@@ -13,12 +13,15 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, Protocol
 
+from rdl.chunkers import chunker_of
+from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement
 from rdl.core.manifest import (
     HEAD_BYTES,
+    SUFFIX,
     Cutting,
     Encoder,
     Manifest,
@@ -35,10 +38,6 @@ from rdl.storage.local_file import LocalFile
 from rdl.storage.whole import write_whole
 from rdl.verification import Teller, need
 
-if TYPE_CHECKING:
-    from rdl.chunkers.base import Chunker
-
-SUFFIX = ".rdlm"
 CHUNKER = "fastcdc"
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 STEP, WINDOW = MiB, 4 * MiB
@@ -127,8 +126,6 @@ class _Cutter:
     def __init__(
         self, file: LocalFile, span: ByteRange, cutting: Cutting, tally: Tally, stop: Stop
     ) -> None:
-        from rdl.chunkers import chunker_of
-
         def chunker(sizes: Sizes) -> Chunker:
             return chunker_of(cutting.chunker, sizes.least, sizes.average, sizes.most)
 

@@ -19,6 +19,7 @@ from rdl.core.byterange import ByteRange, joined
 from rdl.core.delta import IN_PLACE, Copy, Sown, fewer, gap_for, planned, repeats_in
 from rdl.core.events import Result, Warned
 from rdl.core.index_json import Header
+from rdl.core.manifest import SUFFIX
 from rdl.core.published import Published
 from rdl.core.representation import Representation, Trust
 from rdl.core.text import redact_url
@@ -42,7 +43,7 @@ from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.sown_part import SownPart
 
-SUFFIX, STORE = ".rdlm", ".castr"
+STORE = ".castr"
 ABSENT = (404, 410)
 WEAK = "sha1"
 """It tells damage, and not what is made to look right."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-import rdl.chunkers
 from rdl import manifests
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Verifying
@@ -69,7 +68,7 @@ def _chunker(monkeypatch: pytest.MonkeyPatch) -> None:
         assert name == "zeros"
         return Zeros(least, average, most)
 
-    monkeypatch.setattr(rdl.chunkers, "chunker_of", chunker_of, raising=False)
+    monkeypatch.setattr(manifests, "chunker_of", chunker_of)
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def test_it_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             cuts = [*range(self.most, len(data) + 1, self.most)]
             return [*cuts, len(data)] if final and len(data) % self.most else cuts
 
-    monkeypatch.setattr(rdl.chunkers, "chunker_of", Fixed)
+    monkeypatch.setattr(manifests, "chunker_of", Fixed)
     path = tmp_path / "f"
     with path.open("wb") as file:
         file.truncate(8 << 20)

@@ -24,6 +24,7 @@ from rdl.core.text import safe_text
 from rdl.errors import ProtocolError
 
 MAGIC, MAJOR, MINOR = b"RDLMANIF", 1, 0
+SUFFIX = ".rdlm"
 ALGORITHM = "sha256"
 LEAST_WIDTH, WIDTH, MOST_WIDTH = 16, 16, 32
 """Bytes of each digest that are kept; the second is what is written."""

@@ -72,8 +72,9 @@ class _Making:
 
 
 def _make(console: Console, given: dict[str, Any], name: str) -> None:
+    from rdl.core.manifest import SUFFIX
     from rdl.engine.verifying import Stop
-    from rdl.manifests import SUFFIX, make_manifest
+    from rdl.manifests import make_manifest
 
     out, events = given["output"] or name + SUFFIX, given["progress"] == "json"
     if out == "-":
