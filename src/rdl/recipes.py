@@ -87,13 +87,16 @@ class Manifested:
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
         in_place(part, wanted, here, check)
-        chunker = chunker_of(cutting.chunker, *_sizes(cutting.coarse))
-        rests = through(seeds, Search(wanted, chunker, check))
+        rests = []
+        if len(seeds):
+            chunker = chunker_of(cutting.chunker, *_sizes(cutting.coarse))
+            rests = through(seeds, Search(wanted, chunker, check))
         if any(rests) or here:  # else no fine chunk can be found
             wanted = self._with_fine(wanted)
             in_place(part, wanted, here, check)
-            chunker = chunker_of(cutting.chunker, *_sizes(cutting.fine))
-            through(seeds, Search(wanted, chunker, check), rests)
+            if len(seeds):
+                chunker = chunker_of(cutting.chunker, *_sizes(cutting.fine))
+                through(seeds, Search(wanted, chunker, check), rests)
         return Found(wanted.chunks, wanted.found)
 
     def _with_fine(self, wanted: Wanted) -> Wanted:
