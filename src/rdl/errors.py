@@ -85,6 +85,12 @@ class LocalFileError(RdlError):
     exit_code, reason, resumable = ExitCode.LOCAL_FILE, "local-file", True
 
 
+class ProgramError(RdlError):
+    """A program of the user's that was fed with the bytes failed."""
+
+    exit_code, reason = ExitCode.LOCAL_FILE, "program"
+
+
 class NetworkError(RdlError):
     """Name, connect, reset, timeout or stall; `delay`: not to be tried again before so many
     seconds are over."""

@@ -151,7 +151,7 @@ WRONG = [
 ]
 
 ABSENT = [
-    *("-J", "-N", "--join", "--exec", "--engine"),
+    *("-J", "-N", "--join", "--engine"),
     *("-e", "--silent"),
 ]
 

@@ -77,6 +77,11 @@ def _where() -> list[click.Parameter]:
             help="Continue FILE from the URL that its index knows.",
         ),
         _option(
+            *("--exec", "program"),
+            type=_text("CMD"),
+            help="Feed the bytes to a command of the shell (RDL_URL), and keep no file.",
+        ),
+        _option(
             *("-j", "--parallel"),
             type=v.Value("N", v.parse_count(1, 256)),
             default=4,

@@ -42,6 +42,9 @@ _ALONE = (
     ("locked", "mirrors", "--locked", "--mirror"),
     ("locked", "checksum", "--locked", "--checksum"),
     ("locked", "sha256", "--locked", "--sha256"),
+    ("program", "output", "--exec", "-o"),
+    ("program", "directory", "--exec", "-d"),
+    ("program", "json", "--exec", "--json"),
     ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
 )
 

@@ -31,7 +31,7 @@ from rdl.cli.targets import (
     member_path,
 )
 from rdl.core.events import Result
-from rdl.errors import UsageError
+from rdl.errors import ProgramError, UsageError
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def get(console: Console, given: dict[str, Any]) -> int:
     given = layers.given
     if given["output"] in ("-", "/dev/stdout", "/dev/null"):
         return _to_stream(console, layers)
+    if given["program"] is not None:
+        return _to_program(console, layers)
     if given["member"] is not None:
         return _member(console, layers)
     options = options_from(given)
@@ -93,6 +95,33 @@ def _to_stream(console: Console, layers: Layers) -> int:
     sink = discard if free else to_stdout(console, download.url)
     read = whole_or_ranges(download, (wanted,) if wanted else (), sink)
     return pour(console, given, download, read, free=free)
+
+
+def _to_program(console: Console, layers: Layers) -> int:
+    """The bytes into a command; it may stop reading where no digest is to be checked."""
+    given = layers.given
+    if given["dry_run"] or given["input_file"] or given["member"] or len(given["urls"]) != 1:
+        why = "takes one URL, and neither -i, --member nor --dry-run"
+        raise UsageError("--exec", why)
+    download = lone_download(
+        given["urls"][0], given, layers.options_for(options_from(given), given)
+    )
+    wanted = download.options.transfer.range
+    warn_of_unknown(console.messages, given)
+
+    def read(session: Session, tell: Teller) -> None:
+        from rdl.cli.executing import WHAT, Enough, Program
+
+        with Program(given["program"], download.url) as program:
+            try:
+                ranges = (wanted,) if wanted else ()
+                whole_or_ranges(download, ranges, program.write)(session, tell)
+            except Enough:
+                if download.options.transfer.digests:
+                    why = "it did not read all, so the digest could not be checked"
+                    raise ProgramError(WHAT, why) from None
+
+    return pour(console, given, download, read, free=True)
 
 
 def _member(console: Console, layers: Layers) -> int:

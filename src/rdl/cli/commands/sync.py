@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NOT_HERE = frozenset(
     (
+        "program",
         *("urls", "input_file", "base_url", "parallel", "locked", "resume", "ranges", "offset"),
         *("member", "dry_run", "no_clobber"),
     )

@@ -1,0 +1,101 @@
+"""`get --exec`: a program gets the bytes, and fails the command; row 38."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.coded import KiB, MiB
+from tests.support.deltas import mixed
+from tests.support.folders import Folder, serving
+from tests.support.program import RDL, rdl
+
+DATA = mixed(MiB + 7)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/f").write_bytes(DATA)
+    (tmp_path / "served/empty").write_bytes(b"")
+    with serving(tmp_path / "served") as folder:
+        yield folder
+
+
+@pytest.mark.parametrize(
+    ("words", "program", "ends"),
+    [
+        ((), "sha256sum", (0, f"{SHA256}  -\n", "")),
+        (("-r", "5-9"), "cat | wc -c", (0, "5\n", "")),
+        (("--sha256", SHA256), 'wc -c; echo "$RDL_URL" >&2', (0, f"{len(DATA)}\n", "/f\n")),
+        ((), "head -c 3 | wc -c", (0, "3\n", "")),
+        (("--sha256", SHA256), "head -c 3 | wc -c", (3, "3\n", "did not read all")),
+        ((), "wc -c; exit 7", (3, f"{len(DATA)}\n", "--exec: exit code 7\n")),
+        ((), "head -c 3 >/dev/null; exit 7", (3, "", "--exec: exit code 7\n")),
+        ((), "kill -9 $$", (3, "", "--exec: ended by signal 9\n")),
+        ((), "no-such-program-here", (3, "", "--exec: exit code 127\n")),
+        (("--sha256", "0" * 64), "cat >/dev/null; echo end", (10, "", "sha256 is")),
+    ],
+)
+def test_row_38_what_a_program_is_fed_with(
+    folder: Folder, tmp_path: Path, words: tuple[str, ...], program: str, ends: tuple[int, str, str]
+) -> None:
+    code, out, err = ends
+    ended = rdl(tmp_path, "get", f"{folder.url}/f", *words, "--exec", program)
+    assert (ended.returncode, ended.stdout) == (code, out)
+    assert err in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+
+def test_row_38_of_nothing_it_gets_nothing(folder: Folder, tmp_path: Path) -> None:
+    ended = rdl(tmp_path, "get", f"{folder.url}/empty", "--exec", "wc -c")
+    assert (ended.returncode, ended.stdout) == (0, "0\n")
+    ended = rdl(tmp_path, "get", f"{folder.url}/none", "--exec", "echo begun")
+    assert (ended.returncode, ended.stdout) == (8, "")
+
+
+def test_row_38_a_cut_body_is_no_end(folder: Folder, tmp_path: Path) -> None:
+    folder.cut_after = 300 * KiB
+    ended = rdl(
+        *(tmp_path, "get", f"{folder.url}/f", "--retry", "0", "--max-time", "1", "-x", "1"),
+        *("--limit-rate", "200K", "--exec", "cat >/dev/null; echo end"),
+    )
+    assert ended.returncode in (4, 15)
+    assert ended.stdout == ""
+
+
+def test_row_38_ctrl_c_ends_the_program(folder: Folder, tmp_path: Path) -> None:
+    words = "get", f"{folder.url}/f", "--limit-rate", "100K", "--exec"
+    program = "echo $$; exec cat >/dev/null"
+    with subprocess.Popen(
+        [*RDL, *words, program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        child = Path("/proc", process.stdout.readline().decode().strip())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        deadline = time.monotonic() + 5
+        while child.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not child.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-o", "x"), ("--json",), ("-i", "list"), ("--dry-run",), ("--member", "a"), ("-d", "x")],
+)
+def test_what_says_nothing_beside_it(
+    folder: Folder, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    ended = rdl(tmp_path, "get", f"{folder.url}/f", "--exec", "cat", *words)
+    assert ended.returncode == 2
+    assert ended.stdout == "" or "--json" in words
+    assert folder.log == []
