@@ -32,7 +32,7 @@ from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import Limits
 from rdl.engine.turns import run_abreast
-from rdl.errors import AuthError, Interrupted, OutOfTime, RdlError, UsageError
+from rdl.errors import AuthError, BusyError, Interrupted, OutOfTime, RdlError, UsageError
 from rdl.landing import Landing, Sow, names_page
 from rdl.options import LazyOptions, NetworkOptions, Options, RangeSpec, SessionOptions, Source
 from rdl.remembered import Remembered
@@ -43,6 +43,7 @@ from rdl.storage.small import SmallStore
 from rdl.storage.sown_part import SownPart
 from rdl.storage.window import WindowStore
 from rdl.transports import Transports
+from rdl.waiting import wait_for_other
 
 if TYPE_CHECKING:
     from rdl.core.describing import Info
@@ -287,6 +288,20 @@ class Session:
 
     def _run(
         self, target: Target, tell: Teller | None, sow: Sow | None = None
+    ) -> tuple[Result, RdlError | None]:
+        """To its end; where another rdl is writing it, and that is wished, after that one."""
+        file, limit = target.options.file, target.options.transfer.max_time
+        check = self.checker(limit, str(target.path))
+        while True:
+            try:
+                return self._run_now(target, tell, sow)
+            except BusyError:
+                if not file.join:
+                    raise
+            wait_for_other(target.path, tell, check)
+
+    def _run_now(
+        self, target: Target, tell: Teller | None, sow: Sow | None
     ) -> tuple[Result, RdlError | None]:
         url, options = self._as_given(target.url, target.options, target.path.name)
         network = options.network

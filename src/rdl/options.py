@@ -123,6 +123,8 @@ class FileOptions(Struct, frozen=True):
     adopt: bool = False
     preallocate: Literal["auto", "none"] = "auto"
     keep_time: bool = True
+    join: bool = False
+    """Another rdl that is writing the file is waited for, and what it leaves is continued."""
     mode: int | None = None
     """Mode bits of the published file; None: as the umask says."""
 

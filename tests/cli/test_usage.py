@@ -151,7 +151,7 @@ WRONG = [
 ]
 
 ABSENT = [
-    *("-J", "-N", "--join", "--engine"),
+    *("-J", "-N", "--engine"),
     *("-e", "--silent"),
 ]
 

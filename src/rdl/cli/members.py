@@ -29,7 +29,7 @@ KEPT = 32 << 20
 _USELESS = frozenset(
     (
         *("input_file", "base_url", "locked", "resume", "parallel", "ranges", "adopt", "offset"),
-        *("program", "on_change", "strict", "allow_html", "block_size", "dry_run"),
+        *("program", "join", "on_change", "strict", "allow_html", "block_size", "dry_run"),
     )
 )
 """Options that say nothing of a member."""

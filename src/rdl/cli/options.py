@@ -76,6 +76,7 @@ def _where() -> list[click.Parameter]:
             multiple=True,
             help="Continue FILE from the URL that its index knows.",
         ),
+        _flag("--join", help="Another rdl that is fetching the same file is waited for."),
         _option(
             *("--exec", "program"),
             type=_text("CMD"),

@@ -136,6 +136,7 @@ def _file(given: Mapping[str, Any]) -> FileOptions:
     return FileOptions(
         restart=given["restart"],
         no_clobber=given["no_clobber"],
+        join=given["join"],
         adopt=given["adopt"] or given["offset"] == "-",
         preallocate=given["preallocate"],
         keep_time=given["keep_time"],

@@ -37,7 +37,7 @@ CHUNK = 1 << 20
 BROKEN_PIPE = 141
 _NOT_HERE = frozenset(
     (
-        "program",
+        *("program", "join"),
         *("urls", "output", "directory", "input_file", "parallel", "min_split_size", "adopt"),
         *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate"),
         *("keep_time", "json", "dry_run", "resume", "locked", "base_url"),

@@ -1,0 +1,60 @@
+"""`--join`: another rdl is writing this file; it is waited for, and what it has is shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rdl.core.byterange import ByteRange
+from rdl.core.events import Fact, Progress
+from rdl.core.row import Row
+from rdl.errors import BusyError, LocalFileError
+from rdl.storage.disk import Disk, told
+from rdl.storage.inspecting import Partial, read_partial
+from rdl.storage.names import Names
+from rdl.storage.platform import PosixDisk
+
+PERIOD = 0.2
+
+
+def wait_for_other(
+    path: Path,
+    tell: Callable[[Fact], None] | None,
+    check: Callable[[], None],
+    disk: Disk | None = None,
+) -> None:
+    """Until nobody writes the file at `path` any more, finished or not. `check` may raise."""
+    disk = disk or PosixDisk()
+    while True:
+        check()
+        try:
+            partial = _partial(disk, path)
+            if partial is None or not partial.running:
+                return
+            if tell is not None and (fact := _progress(path, partial)) is not None:
+                tell(fact)
+        except BusyError:
+            """It has just begun."""
+        time.sleep(PERIOD)
+
+
+def _partial(disk: Disk, path: Path) -> Partial | None:
+    with told(str(path.parent)):
+        folder = disk.open_folder(path.parent)
+    try:
+        return read_partial(disk, folder, Names.of(path))
+    except LocalFileError:  # it is looked at when it is our turn
+        return None
+    finally:
+        disk.close(folder)
+
+
+def _progress(path: Path, partial: Partial) -> Progress | None:
+    header = partial.header
+    total = header.representation.total
+    if total is None:
+        return None
+    row = Row(header.representation, header.span or ByteRange(0, total), header.block_size)
+    row.add([*header.adopted, *partial.present])
+    return Progress(str(path), row.size, row.present_bytes, 0, 0.0, None, 0, row.coverage())
