@@ -17,9 +17,9 @@ from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Result
 from rdl.core.representation import Representation
-from rdl.core.row import ENDLESS, Row
 from rdl.engine.driver import Driver
 from rdl.engine.ground import LOOK_SECONDS, Ground, Known, Run, Waiter, Waiters
+from rdl.engine.shown import Shown
 from rdl.errors import (
     ChangedError,
     DigestMismatch,
@@ -43,8 +43,7 @@ class Flight:
         self._ground = ground
         self._lock = threading.RLock()
         self._landing = threading.RLock()
-        self._view: Row | None = None
-        self._size: int | None = None
+        self._shown = Shown()
         self._wants: dict[int, m.Want] = {}
         self._waiters, self._followers, self._savers = (Waiters(self._lock) for _ in range(3))
         """Who reads; who waits for the head to grow; and until what is here is durable."""
@@ -53,7 +52,7 @@ class Flight:
         self._run: Run | None = None
         self._poison: RdlError | None = None
         self._reading: set[Waiter] = set()
-        self._epoch = self._numbers = 0
+        self._numbers = 0
         self._process = os.getpid()
         self.expected_size: int | None = None
         self.result: Result | None = None
@@ -89,7 +88,7 @@ class Flight:
         finally:
             self._reading.discard(waiter)  # first of all, and at once: see ground.Run
         with self._lock:
-            sure = epoch == self._epoch  # else they may have gone, or others come
+            sure = epoch == self._shown.epoch  # else they may have gone, or others come
         if not got and sure:
             raise LocalFileError(self._ground.url, "what was written is not there any more")
         return got if sure else 0
@@ -102,40 +101,40 @@ class Flight:
 
     def size(self, reader: int) -> int:
         """Bytes of the whole; waits until that is known."""
-        size = self._size if self._size is not None else self.expected_size
+        size = self._shown.size if self._shown.size is not None else self.expected_size
         if size is None or self._closed:
-            self._wait(Waiter(reader), lambda: self._size is not None)
-            size = self._size
+            self._wait(Waiter(reader), lambda: self._shown.size is not None)
+            size = self._shown.size
         return size or 0
 
     def expect(self, size: int) -> None:
         """The whole has so many bytes: what has not is another version."""
         with self._check(), self._lock:
-            if self._size not in (None, size):
-                why = f"it has {self._size} bytes, not {size}"
+            if self._shown.size not in (None, size):
+                why = f"it has {self._shown.size} bytes, not {size}"
                 raise ChangedError(self._ground.url, why)
             self.expected_size = size
 
     def representation(self, reader: int) -> Representation:
         """What is read."""
-        self._wait(Waiter(reader), lambda: self._size is not None)
-        assert self._view is not None
-        return self._view.representation
+        self._wait(Waiter(reader), lambda: self._shown.size is not None)
+        assert self._shown.row is not None
+        return self._shown.row.representation
 
     def here(self, range: ByteRange) -> bool:
         """Whether all of these bytes can be read without asking anybody."""
         with self._lock:
-            return self._view is not None and self._view.holds(self._clipped(range))
+            return self._shown.holds(range)
 
     def present(self) -> tuple[ByteRange, ...]:
         """Runs of bytes that are here."""
         with self._lock:
-            return tuple(self._view.present()) if self._view else ()
+            return self._shown.present()
 
     def head(self) -> int:
         """The end of the bytes that are here from the first one on."""
         with self._lock:
-            return self._view.head() if self._view else 0
+            return self._shown.head()
 
     def left(self, reader: int) -> None:
         """It wants nothing any more; its threads that wait get ValueError."""
@@ -173,16 +172,16 @@ class Flight:
         with self._check(), self._savers.kept(waiter):
             while True:
                 with self._lock:
-                    range, epoch = self._clipped(range), self._epoch
-                    if not range or self._view is None:
+                    range, epoch = self._shown.clipped(range), self._shown.epoch
+                    if not range or self._shown.row is None:
                         return
                     if self._run is None and not self._reading:
-                        self._ground.undo(range, Known.of(self._view))
+                        self._ground.undo(range, Known.of(self._shown.row))
                         self.hide((range,))
                         return
                     self._post(m.Invalidate(range))
                 waiter.wait(0.01)
-                if self._epoch != epoch and not self.here(range):
+                if self._shown.epoch != epoch and not self.here(range):
                     return
 
     def follow(self, waiter: Waiter, beyond: int, timeout: float | None) -> int:
@@ -191,7 +190,7 @@ class Flight:
         until = None if timeout is None else time.monotonic() + timeout
         with self._check(), self._followers.kept(waiter):
             with self._lock:
-                if self._view is None and self._run is None:  # that it is there at all
+                if self._shown.row is None and self._run is None:  # that it is there at all
                     self._ask(m.Want(self.number(), None), everything=False)
             while (head := self.head()) <= beyond and self.result is None:
                 if waiter.error is not None:
@@ -203,6 +202,27 @@ class Flight:
                 with self._check():
                     pass
         return head
+
+    def subscribe(self, waiter: Waiter) -> None:
+        """It is rung whenever bytes come, and when a run ends with an error, which it then has;
+        until unsubscribe()."""
+        with self._check(), self._lock:
+            self._followers.add(waiter)
+
+    def unsubscribe(self, waiter: Waiter) -> None:
+        with self._lock:
+            self._followers.discard(waiter)
+
+    def want(self, reader: int, range: ByteRange | None, ahead: int = 0) -> None:
+        """Ask for these bytes (None: for the length) without waiting; until left(). In place of
+        what it wanted before."""
+        with self._check(), self._lock:
+            self._ask(m.Want(reader, range, ahead), everything=False)
+
+    def ready(self, offset: int) -> int:
+        """The end of the bytes that are here from this one on."""
+        with self._check(), self._lock:
+            return self._shown.ready(offset)
 
     def close(self) -> None:
         """The last reader has gone; what is here is left in order."""
@@ -227,36 +247,23 @@ class Flight:
 
     def known(self, representation: Representation, size: int | None) -> None:
         with self._lock:
-            if self._view is None or size != self._size:
-                present = self.present()
-                total = representation.total
-                span = ByteRange(0, ENDLESS if total is None else total)
-                self._view = Row(representation, span, None)
-                self._view.add(present)
-                if size is not None and total is None:
-                    self._view.end()
-            self._size = size
+            self._shown.known(representation, size)
             self._ring()
 
     def show(self, ranges: Sequence[ByteRange]) -> None:
         with self._lock:
-            assert self._view is not None
-            self._view.add(ranges)
+            self._shown.add(ranges)
             self._ring()
 
     def hide(self, ranges: Sequence[ByteRange]) -> None:
         with self._lock:
-            self._epoch += 1
             self.result = None if ranges else self.result
-            if self._view is not None and self._view.representation.total is not None:
-                self._view.discard(one for one in ranges if one)
-            elif ranges:
-                self._view = self._size = None
+            self._shown.hide(ranges)
             self._savers.ring()
 
     def evict(self, size: int, wanted: Sequence[ByteRange]) -> Sequence[ByteRange]:
         with self._lock:  # nobody shall find them in the view, but not in memory
-            gone = [self._clipped(one) for one in self._ground.evict(size, wanted)]
+            gone = [self._shown.clipped(one) for one in self._ground.evict(size, wanted)]
             if gone:
                 self.hide(gone)
         return gone
@@ -278,10 +285,9 @@ class Flight:
         assert waiter.range is not None
         while True:
             with self._check(), self._lock:
-                part = self._clipped(waiter.range)
-                if self._view is not None and self._view.holds(part):
+                if self._shown.holds(waiter.range):
                     self._reading.add(waiter)
-                    return part, self._epoch
+                    return self._shown.clipped(waiter.range), self._shown.epoch
             self._wait(waiter, lambda: self.here(waiter.range or ByteRange(0, 0)))
 
     def _wait(self, waiter: Waiter, has: Callable[[], Result | bool | None]) -> Result | bool:
@@ -330,12 +336,6 @@ class Flight:
             raise copy(self._poison)
         yield
 
-    def _clipped(self, range: ByteRange) -> ByteRange:
-        """The part of it that lies in the file, as far as that is known."""
-        if self._size is None:
-            return range
-        return ByteRange(min(range.start, self._size), min(range.stop, self._size))
-
     def _post(self, event: m.ReaderEvent) -> None:
         if self._driver is not None:
             self._driver.post(event)
@@ -351,7 +351,7 @@ class Flight:
         with self._lock:
             if self._closed or self._run not in (None, run):
                 return
-            self._run, known = run, Known.of(self._view) if self._view else None
+            self._run, known = run, Known.of(self._shown.row) if self._shown.row else None
         result, error = Result("", ""), None
         try:
             begun = self._ground.launch(self, known)
@@ -389,7 +389,7 @@ class Flight:
             self._wants.clear()
             if error is None:
                 self.result = result
-            elif isinstance(error, ChangedError | DigestMismatch) and self._view is not None:
+            elif isinstance(error, ChangedError | DigestMismatch) and self._shown.row is not None:
                 self._poison = error
             self._everything = False
             for waiter in (*self._waiters, *self._followers):
