@@ -43,7 +43,7 @@ class Flight:
         self._ground = ground
         self._lock = threading.RLock()
         self._landing = threading.RLock()
-        self._shown = Shown()
+        self.shown = Shown()
         self._wants: dict[int, m.Want] = {}
         self._waiters, self._followers, self._savers = (Waiters(self._lock) for _ in range(3))
         """Who reads; who waits for the head to grow; and until what is here is durable."""
@@ -88,7 +88,7 @@ class Flight:
         finally:
             self._reading.discard(waiter)  # first of all, and at once: see ground.Run
         with self._lock:
-            sure = epoch == self._shown.epoch  # else they may have gone, or others come
+            sure = epoch == self.shown.epoch  # else they may have gone, or others come
         if not got and sure:
             raise LocalFileError(self._ground.url, "what was written is not there any more")
         return got if sure else 0
@@ -101,40 +101,40 @@ class Flight:
 
     def size(self, reader: int) -> int:
         """Bytes of the whole; waits until that is known."""
-        size = self._shown.size if self._shown.size is not None else self.expected_size
+        size = self.shown.size if self.shown.size is not None else self.expected_size
         if size is None or self._closed:
-            self._wait(Waiter(reader), lambda: self._shown.size is not None)
-            size = self._shown.size
+            self._wait(Waiter(reader), lambda: self.shown.size is not None)
+            size = self.shown.size
         return size or 0
 
     def expect(self, size: int) -> None:
         """The whole has so many bytes: what has not is another version."""
         with self._check(), self._lock:
-            if self._shown.size not in (None, size):
-                why = f"it has {self._shown.size} bytes, not {size}"
+            if self.shown.size not in (None, size):
+                why = f"it has {self.shown.size} bytes, not {size}"
                 raise ChangedError(self._ground.url, why)
             self.expected_size = size
 
     def representation(self, reader: int) -> Representation:
         """What is read."""
-        self._wait(Waiter(reader), lambda: self._shown.size is not None)
-        assert self._shown.row is not None
-        return self._shown.row.representation
+        self._wait(Waiter(reader), lambda: self.shown.size is not None)
+        assert self.shown.row is not None
+        return self.shown.row.representation
 
     def here(self, range: ByteRange) -> bool:
         """Whether all of these bytes can be read without asking anybody."""
         with self._lock:
-            return self._shown.holds(range)
+            return self.shown.holds(range)
 
     def present(self) -> tuple[ByteRange, ...]:
         """Runs of bytes that are here."""
         with self._lock:
-            return self._shown.present()
+            return self.shown.present()
 
     def head(self) -> int:
         """The end of the bytes that are here from the first one on."""
         with self._lock:
-            return self._shown.head()
+            return self.shown.head()
 
     def left(self, reader: int) -> None:
         """It wants nothing any more; its threads that wait get ValueError."""
@@ -172,16 +172,16 @@ class Flight:
         with self._check(), self._savers.kept(waiter):
             while True:
                 with self._lock:
-                    range, epoch = self._shown.clipped(range), self._shown.epoch
-                    if not range or self._shown.row is None:
+                    range, epoch = self.shown.clipped(range), self.shown.epoch
+                    if not range or self.shown.row is None:
                         return
                     if self._run is None and not self._reading:
-                        self._ground.undo(range, Known.of(self._shown.row))
+                        self._ground.undo(range, Known.of(self.shown.row))
                         self.hide((range,))
                         return
                     self._post(m.Invalidate(range))
                 waiter.wait(0.01)
-                if self._shown.epoch != epoch and not self.here(range):
+                if self.shown.epoch != epoch and not self.here(range):
                     return
 
     def follow(self, waiter: Waiter, beyond: int, timeout: float | None) -> int:
@@ -190,7 +190,7 @@ class Flight:
         until = None if timeout is None else time.monotonic() + timeout
         with self._check(), self._followers.kept(waiter):
             with self._lock:
-                if self._shown.row is None and self._run is None:  # that it is there at all
+                if self.shown.row is None and self._run is None:  # that it is there at all
                     self._ask(m.Want(self.number(), None), everything=False)
             while (head := self.head()) <= beyond and self.result is None:
                 if waiter.error is not None:
@@ -222,7 +222,7 @@ class Flight:
     def ready(self, offset: int) -> int:
         """The end of the bytes that are here from this one on."""
         with self._check(), self._lock:
-            return self._shown.ready(offset)
+            return self.shown.ready(offset)
 
     def close(self) -> None:
         """The last reader has gone; what is here is left in order."""
@@ -247,23 +247,23 @@ class Flight:
 
     def known(self, representation: Representation, size: int | None) -> None:
         with self._lock:
-            self._shown.known(representation, size)
+            self.shown.known(representation, size)
             self._ring()
 
     def show(self, ranges: Sequence[ByteRange]) -> None:
         with self._lock:
-            self._shown.add(ranges)
+            self.shown.add(ranges)
             self._ring()
 
     def hide(self, ranges: Sequence[ByteRange]) -> None:
         with self._lock:
             self.result = None if ranges else self.result
-            self._shown.hide(ranges)
+            self.shown.hide(ranges)
             self._savers.ring()
 
     def evict(self, size: int, wanted: Sequence[ByteRange]) -> Sequence[ByteRange]:
         with self._lock:  # nobody shall find them in the view, but not in memory
-            gone = [self._shown.clipped(one) for one in self._ground.evict(size, wanted)]
+            gone = [self.shown.clipped(one) for one in self._ground.evict(size, wanted)]
             if gone:
                 self.hide(gone)
         return gone
@@ -285,9 +285,9 @@ class Flight:
         assert waiter.range is not None
         while True:
             with self._check(), self._lock:
-                if self._shown.holds(waiter.range):
+                if self.shown.holds(waiter.range):
                     self._reading.add(waiter)
-                    return self._shown.clipped(waiter.range), self._shown.epoch
+                    return self.shown.clipped(waiter.range), self.shown.epoch
             self._wait(waiter, lambda: self.here(waiter.range or ByteRange(0, 0)))
 
     def _wait(self, waiter: Waiter, has: Callable[[], Result | bool | None]) -> Result | bool:
@@ -351,7 +351,7 @@ class Flight:
         with self._lock:
             if self._closed or self._run not in (None, run):
                 return
-            self._run, known = run, Known.of(self._shown.row) if self._shown.row else None
+            self._run, known = run, Known.of(self.shown.row) if self.shown.row else None
         result, error = Result("", ""), None
         try:
             begun = self._ground.launch(self, known)
@@ -389,7 +389,7 @@ class Flight:
             self._wants.clear()
             if error is None:
                 self.result = result
-            elif isinstance(error, ChangedError | DigestMismatch) and self._shown.row is not None:
+            elif isinstance(error, ChangedError | DigestMismatch) and self.shown.row is not None:
                 self._poison = error
             self._everything = False
             for waiter in (*self._waiters, *self._followers):

@@ -18,6 +18,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement, parse_digest
 from rdl.core.events import Result
 from rdl.core.fields import parse_http_date
+from rdl.core.representation import Representation
 from rdl.engine.flights import CLOSED, Flight
 from rdl.engine.ground import Waiter
 from rdl.errors import DigestMismatch, UsageError
@@ -208,6 +209,11 @@ class RemoteFile(io.RawIOBase):
             raise UsageError("range", f"there is nothing to verify at {start} to {stop}")
         self._prove(range, digest)
 
+    def subscribe(self, changed: Callable[[], None]) -> Subscription:
+        """For one who does not wait; until it is closed, before this file is."""
+        self._check()
+        return Subscription(self._flight, changed)
+
     def follow(self) -> Follower:
         """Follow how the bytes grow that are here from the first one on."""
         self._check()
@@ -306,3 +312,48 @@ class Follower:
         """End a wait() in another thread, and every later one."""
         self._waiter.error = ValueError("following was cancelled")
         self._waiter.ring()
+
+
+class Subscription(Waiter):
+    """Bytes of a file for one who never waits, as a server of many readers: asked for, and told
+    when something has come. `changed` is called by other threads and may not wait; after close()
+    it may come once more."""
+
+    def __init__(self, flight: Flight, changed: Callable[[], None]) -> None:
+        super().__init__(flight.number())
+        self._flight, self._changed = flight, changed
+        flight.subscribe(self)
+
+    def ring(self) -> None:
+        self._changed()
+
+    def want(self, start: int, stop: int, ahead: int = 0) -> None:
+        """Ask for these bytes, to be gone on with to `ahead`, in place of what was asked before;
+        the last error is over. Where nothing is known yet, an empty range asks for the length."""
+        self.error = None
+        range = ByteRange(start, stop)
+        self._flight.want(self.reader, range or None, ahead)
+
+    def ready(self, offset: int) -> int:
+        """The end of the bytes that are here from this one on; read_at() has them at once."""
+        return self._flight.ready(offset)
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Bytes that are ready."""
+        return self._flight.read_into(self.reader, offset, view)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file, when that is known."""
+        return self._flight.shown.size
+
+    @property
+    def representation(self) -> Representation | None:
+        """What is read, when that is known."""
+        row = self._flight.shown.row
+        return row.representation if row else None
+
+    def close(self) -> None:
+        """Nothing is wanted any more."""
+        self._flight.unsubscribe(self)
+        self._flight.left(self.reader)

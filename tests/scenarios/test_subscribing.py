@@ -1,0 +1,105 @@
+"""A reader who does not wait: what it wants comes, and it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import rdl
+from rdl.engine.remote_file import RemoteFile, Subscription
+from rdl.errors import ChangedError, HTTPStatusError
+from rdl.options import Options, TransferOptions
+from tests.scenarios.coded import BLOCK, Origin, coded
+
+HASTY = Options(transfer=TransferOptions(retry=0))
+
+
+class Bell:
+    """What may have changed is looked at again, five seconds at most."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+
+    def __call__(self) -> None:
+        self._rung.set()
+
+    def until(self, has: Callable[[], object]) -> bool:
+        deadline = time.monotonic() + 5
+        while not has() and time.monotonic() < deadline:
+            self._rung.wait(0.2)
+            self._rung.clear()
+        return bool(has())
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    server = Origin(size=20 * BLOCK)
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["memory", "path"])
+def file(request: pytest.FixtureRequest, origin: Origin, tmp_path: Path) -> Iterator[RemoteFile]:
+    path = tmp_path / "f" if request.param == "path" else None
+    with rdl.Session() as session, session.open(origin.url, path, options=HASTY) as file:
+        yield file
+
+
+def wanted(subscription: Subscription, bell: Bell, start: int, stop: int) -> bytes:
+    """These bytes, when they have come."""
+    subscription.want(start, stop)
+    assert bell.until(lambda: subscription.ready(start) >= stop or subscription.error)
+    if subscription.error is not None:
+        raise subscription.error
+    view = memoryview(bytearray(stop - start))
+    assert subscription.read_into(start, view) == stop - start
+    return bytes(view)
+
+
+def test_what_is_wanted_comes(file: RemoteFile, origin: Origin) -> None:
+    bell = Bell()
+    subscription = file.subscribe(bell)
+    assert (subscription.size, subscription.representation, origin.log) == (None, None, [])
+    subscription.want(0, 0)
+    assert bell.until(lambda: subscription.size)
+    assert subscription.size == origin.size
+    assert wanted(subscription, bell, 5 * BLOCK, 6 * BLOCK) == coded(5 * BLOCK, 6 * BLOCK)
+    assert wanted(subscription, bell, origin.size - 5, origin.size) == coded(
+        origin.size - 5, origin.size
+    )
+    assert subscription.representation is not None
+    subscription.close()
+
+
+def test_one_is_told_what_another_fetches(file: RemoteFile) -> None:
+    bells = Bell(), Bell()
+    first, second = (file.subscribe(bell) for bell in bells)
+    first.want(0, 4 * BLOCK)
+    assert bells[1].until(lambda: second.ready(0) >= 4 * BLOCK)
+    first.close()
+    assert wanted(second, bells[1], 10, 20) == coded(0, 24)[10:20]
+    second.close()
+
+
+def test_a_failure_is_told_and_the_next_want_tries_anew(file: RemoteFile, origin: Origin) -> None:
+    bell = Bell()
+    subscription = file.subscribe(bell)
+    origin.statuses = [404]
+    with pytest.raises(HTTPStatusError):
+        wanted(subscription, bell, 0, 10)
+    assert wanted(subscription, bell, 0, 10) == coded(0, 16)[:10]
+    subscription.close()
+
+
+def test_another_version_ends_it(file: RemoteFile, origin: Origin) -> None:
+    bell = Bell()
+    subscription = file.subscribe(bell)
+    assert wanted(subscription, bell, 0, BLOCK) == coded(0, BLOCK)
+    origin.etag, origin.salt = '"two"', 7
+    with pytest.raises(ChangedError):
+        wanted(subscription, bell, 15 * BLOCK, 16 * BLOCK)
+    subscription.close()
