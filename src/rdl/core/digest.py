@@ -107,8 +107,12 @@ def digests_in_fragment(url: str) -> tuple[Digest, ...]:
 def pinned(name: str) -> tuple[str, tuple[Digest, ...]]:
     """A path or URL without the digests behind its `#`, and these: what is there must have them.
     Raises UsageError."""
-    digests = digests_in_fragment(name)
-    return name.partition("#")[0] if digests or is_url(name) else name, digests
+    head, mark, fragment = name.partition("#") if is_url(name) else name.rpartition("#")
+    digests = digests_in_fragment(mark + fragment)
+    if mark and not digests and is_url(name):
+        what = safe_text(f"#{fragment}")
+        raise UsageError(what, "is no digest", hint="#sha256=HEX pins what is before it")
+    return head if digests else name, digests
 
 
 def disagreement(

@@ -93,7 +93,8 @@ def _success(result: Result, notes: Sequence[str]) -> str:
         return "nothing fetched"
     words = [f"{size} in {took(result.seconds)}{_speed(result.bytes_downloaded, result.seconds)}"]
     if result.bytes_reused:
-        words.append(f"{format_size(result.bytes_reused)} reused")
+        fetched, reused = format_size(result.bytes_downloaded), format_size(result.bytes_reused)
+        words.append(f"{fetched} fetched, {reused} reused")
     return ", ".join([*words, *notes, _proof(result)])
 
 
