@@ -75,7 +75,8 @@ def parameters() -> list[click.Parameter]:
             metavar="M",
             type=Value("M", str),
             help="Path or URL of the manifest, or of a .zsync or .caibx file; default: URL.rdlm. "
-            "M#sha256=HEX must have that digest.",
+            "A file of yours, or one pinned by M#sha256=HEX, decides what is right; what a server "
+            "says only helps, and all is fetched where it does not fit.",
         ),
         *shared,
     ]
@@ -93,7 +94,14 @@ def command() -> click.Command:
         callback=run,
         context_settings={"max_content_width": 100},
         help="Bring FILE up to date: parts that FILE or a seed holds are copied, the rest is "
-        "fetched. Where there is no manifest, all of it is. The final name appears only when the "
-        "file is complete and verified.",
+        "fetched. Where there is no manifest, or one of another version, all of it is. The final "
+        "name appears only when the file is complete and verified; until then FILE stays, so there "
+        "is to be room for both. Finding parts in old files needs the extra: "
+        "pip install 'rdl-get[sync]'."
+        "\n\n\b\n"
+        "rdl sync URL -o FILE                        by URL.rdlm (see 'rdl manifest')\n"
+        "rdl sync URL -o NEW --seed OLD --seed DIR   from other files too\n"
+        "rdl sync URL -o FILE --manifest URL.zsync   by what zsyncmake wrote\n"
+        "rdl sync STORE.castr -o FILE --manifest FILE.caibx",
         short_help="Download only what local files do not hold.",
     )
