@@ -303,14 +303,17 @@ def test_exit_codes(rdl: Rdl, urls: str, code: int) -> None:
 @pytest.mark.parametrize(
     ("host", "lines"),
     [
-        ("proved", ["f: 1.2 GiB in 9.0 s (100 MiB/s), 900 MiB fetched, 300 MiB reused, verified by sha256 (T4)"]),
+        ("proved", [
+            "f: 1.2 GiB in 9.0 s (100 MiB/s), 900 MiB fetched, 300 MiB reused, "
+            "verified by sha256 (T4)"
+        ]),
         ("dated", [
             "f: 1.2 GiB in 9.0 s (100 MiB/s), no digest given; one version by its Last-Modified "
             "(T1)"
         ]),
         ("weak", [
-            "f: 1.2 GiB in 9.0 s (100 MiB/s), 900 MiB fetched, 300 MiB reused, no digest given; the server gave no "
-            "validator (T0), completeness unconfirmed: the server gave no length"
+            "f: 1.2 GiB in 9.0 s (100 MiB/s), 900 MiB fetched, 300 MiB reused, "
+            "no digest given; the server gave no validator (T0), completeness unconfirmed: the server gave no length"
         ]),
         ("unchanged", ["f: unchanged, 1.2 GiB, nothing fetched (T2)"]),
         ("missing", ["http://missing/f?sig=***: 404 Not Found"]),
