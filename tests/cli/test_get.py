@@ -313,7 +313,8 @@ def test_exit_codes(rdl: Rdl, urls: str, code: int) -> None:
         ]),
         ("weak", [
             "f: 1.2 GiB in 9.0 s (100 MiB/s), 900 MiB fetched, 300 MiB reused, "
-            "no digest given; the server gave no validator (T0), completeness unconfirmed: the server gave no length"
+            "no digest given; the server gave no validator (T0), "
+            "completeness unconfirmed: the server gave no length"
         ]),
         ("unchanged", ["f: unchanged, 1.2 GiB, nothing fetched (T2)"]),
         ("missing", ["http://missing/f?sig=***: 404 Not Found"]),
