@@ -50,6 +50,7 @@ class Chunks(Struct, frozen=True):
         return self.digests[number * self.width : (number + 1) * self.width]
 
     def numbers(self, span: ByteRange) -> range:
-        """Those that `span` touches."""
+        """Those that `span`, which may go beyond them, touches."""
         first = bisect_right(self.stops, span.start)
-        return range(first, bisect_left(self.stops, span.stop) + 1 if span else first)
+        last = min(bisect_left(self.stops, span.stop), len(self) - 1)
+        return range(first, last + 1 if span else first)
