@@ -228,7 +228,7 @@ class Taking(Asking):
     def _cannot_compare(self, body: c.Partial | c.Whole) -> bool:
         """A whole to continue with, but no byte of it that is here will be passed on the way to
         the first gap: then all of it is taken."""
-        if self.confirmed or self.order or self.digests.wanted or not isinstance(body, c.Whole):
+        if self.confirmed or self.order or self.decided or not isinstance(body, c.Whole):
             return False
         if self._begun():  # nothing can be begun anew, and its validator says that it is the same
             return False
