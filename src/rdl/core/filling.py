@@ -335,7 +335,8 @@ class Filling(Suspecting):
         elif self.row is None and lies_outside(self.options.range, verdict.total):
             self._end(outside(verdict.total))
         elif self.row is None and self.adopted:
-            self.adopted = clipped(self.adopted, verdict.total or 0)  # here is more than it has
+            less = clipped(self.adopted, verdict.total or 0)
+            self.adopted = less if less != self.adopted else ()  # what was asked for it must have
         elif self.row is None and not self.plain:
             self.plain = True  # an empty file, or a server that dislikes `bytes=0-`
         else:
