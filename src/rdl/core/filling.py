@@ -127,7 +127,8 @@ class Filling(Suspecting):
         before = row.present_bytes if self.blocks is not None else 0
         row.add([fresh])
         if self.blocks is not None and row.present_bytes < before + len(fresh):
-            self.blocks.reopen(fresh)  # some of it came again, over what was right
+            self.blocks.reopen(fresh)  # some of it came again, over what was right or hashed
+            self.digests.rewind(fresh)
         lane.upto, lane.gained, self._alone = upto, lane.gained + len(fresh), 0
         source = self.sources.of(lane)
         source.link.served(lane)
