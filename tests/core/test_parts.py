@@ -169,3 +169,12 @@ def test_promises_alone():
     assert parts.expect(rng(5, 9), two, 5)
     assert not parts.expect(rng(9, 12), two, 5)
     assert (len(parts), parts.believed) == (0, False)
+
+
+def test_an_answer_of_a_row_before_is_no_promise_kept():
+    parts, said = Parts(), Digest("sha256", "aa")
+    assert parts.judge(rng(0, 5), "aa") is None
+    assert parts.expect(rng(0, 5), said, 1)
+    assert parts.expect(rng(0, 5), said, 1)
+    assert parts.judge(rng(0, 5), "aa") is None
+    assert parts.judge(rng(0, 5), "bb") == 1, "what was read last counts"

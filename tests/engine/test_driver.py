@@ -7,9 +7,13 @@ import time
 
 import pytest
 
+from rdl.core import messages as m
 from rdl.core.events import Progress
 from rdl.core.fields import ResponseHead
 from rdl.core.row import OVERLAP
+from rdl.engine.driver import Driver
+from rdl.engine.reception import Edges
+from rdl.engine.throttle import Throttle
 from rdl.errors import (
     DigestMismatch,
     Interrupted,
@@ -19,7 +23,8 @@ from rdl.errors import (
     OutOfTime,
 )
 from rdl.options import Digest
-from rdl.transport.scripted import Answer
+from rdl.transport.scripted import Answer, ScriptedTransport
+from tests.core.playing import rng
 from tests.engine.staging import Server, Wrapped, content_of, download
 from tests.support import threads
 
@@ -338,3 +343,47 @@ def test_an_exception_of_the_teller_leaves_no_worker_that_writes(tmp_path):
     count = len(written)
     time.sleep(0.05)
     assert len(written) == count
+
+
+class Scripted:
+    """A heart whose commands are known beforehand."""
+
+    def __init__(self, *commands):
+        self.left, self.heard = list(commands), []
+
+    def on(self, event, now):
+        self.heard.append(event)
+        return self.left.pop(0) if self.left else []
+
+
+def test_a_copy_that_a_failure_leaves_out_is_answered():
+    lost, place = rng(0, 5), rng(10, 15)
+    heart = Scripted([m.Forget((lost,)), m.Repeat(lost, (place,))], [], [m.Finish(None)])
+    Driver(heart, refusing()).run()
+    assert isinstance(heart.heard[1], m.LocalFailed)
+    assert heart.heard[2] == m.Repeated((place,), copied=False)
+
+
+def test_a_copy_that_fails_is_answered_too():
+    place = rng(10, 15)
+    heart = Scripted([m.Repeat(rng(0, 5), (place,))], [], [m.Finish(None)])
+    Driver(heart, refusing()).run()
+    assert isinstance(heart.heard[1], m.LocalFailed)
+    assert heart.heard[2] == m.Repeated((place,), copied=False)
+
+
+def refusing():
+    """Edges over a store that does nothing."""
+    return Edges(
+        "http://h/f", ScriptedTransport(Answer), Refusing(), Throttle(None), Throttle(None)
+    )
+
+
+class Refusing:
+    """It does nothing."""
+
+    def forget(self, ranges):
+        raise LocalFileError("index", "no")
+
+    def read_into(self, offset, view):
+        raise LocalFileError("part file", "no")

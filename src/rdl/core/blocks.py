@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 
 from pyroaring import BitMap
@@ -28,6 +28,7 @@ class Blocks:
         for repeat in repeats:
             for number in chunks.numbers(repeat[0]):
                 self._repeats.setdefault(number, []).append(repeat)
+        self._ready: deque[Repeat] = deque()
         self._asked, self._right = BitMap(), BitMap()
         self._wrong: dict[int, int] = {}
         self._under_way: Counter[int] = Counter()
@@ -55,6 +56,10 @@ class Blocks:
         """Whether so many were wrong that the digests are of another file."""
         return len(self._wrong) > FEW + len(self._chunks) // 16
 
+    def excuse(self, block: ByteRange) -> None:
+        """No source brought it: that it was wrong says nothing of its digest."""
+        self._wrong.pop(self._chunks.numbers(block)[0], None)
+
     def forgive(self) -> None:
         """Those that were wrong are of a source that is left."""
         self._wrong.clear()
@@ -63,11 +68,14 @@ class Blocks:
         """How often this block was wrong, now included; 0 when it is right, nobody asked, or was
         asked again since: what was read then may have come again."""
         number = self._chunks.numbers(block)[0]
+        if not self._under_way[number]:  # of a row before this one
+            return 0
         self._under_way[number] -= 1
         if number not in self._asked or number in self._right or self._under_way[number] > 0:
             return 0
         if bytes.fromhex(digest)[: self._chunks.width] == self._chunks.digest(number):
             self._right.add(number)
+            self._ready.extend(filter(self._proved, self._repeats.get(number, ())))
             return 0
         self._wrong[number] = self._wrong.get(number, 0) + 1
         return self._wrong[number]
@@ -78,11 +86,15 @@ class Blocks:
             if number not in self._right:
                 yield span.clip(self._chunks.chunk(number))
 
-    def repeated(self, block: ByteRange) -> Iterator[Repeat]:
-        """What can be copied, if this block is right now."""
-        for repeat in self._repeats.get(self._chunks.numbers(block)[0], ()):
-            if all(number in self._right for number in self._chunks.numbers(repeat[0])):
-                yield repeat
+    def next_repeat(self) -> Repeat | None:
+        """What can be copied now, and was not told yet since its blocks are right."""
+        while self._ready:
+            if self._proved(repeat := self._ready.popleft()):
+                return repeat
+        return None
+
+    def _proved(self, repeat: Repeat) -> bool:
+        return all(number in self._right for number in self._chunks.numbers(repeat[0]))
 
     def reopen(self, span: ByteRange) -> None:
         """These bytes are to come again."""

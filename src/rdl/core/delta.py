@@ -134,13 +134,16 @@ def _follows(run: Copy, place: Place) -> bool:
 
 
 def repeats_in(chunks: Chunks, found: Mapping[int, Place]) -> tuple[Repeat, ...]:
-    """Of chunks that are nowhere yet and stand several times in the file, all but the first."""
+    """Of chunks that stand several times in the file, those that are nowhere yet, but for the first
+    of each, and stand after one that is to come or is in place."""
     first: dict[bytes, int] = {}
     repeats = list[Repeat]()
     for number in range(len(chunks)):
-        if number not in found:
+        place = found.get(number)
+        if place is None or place.seed == IN_PLACE:
             other = first.setdefault(chunks.digest(number), number)
-            if other != number and len(chunks.chunk(other)) == len(chunks.chunk(number)):
+            same = other != number and len(chunks.chunk(other)) == len(chunks.chunk(number))
+            if place is None and same:
                 repeats.append((chunks.chunk(other), chunks.chunk(number)))
     return tuple(repeats)
 
@@ -162,7 +165,7 @@ def fewer(runs: tuple[ByteRange, ...], most: int = 4096) -> tuple[ByteRange, ...
     if len(runs) <= most:
         return runs
     gaps = [after.start - before.stop for before, after in pairwise(runs)]
-    widest = sorted(range(len(gaps)), key=gaps.__getitem__)[-(most - 1) :]
+    widest = sorted(range(len(gaps)), key=gaps.__getitem__)[len(runs) - most :]
     edges = [-1, *sorted(widest), len(runs) - 1]
     return tuple(
         ByteRange(runs[before + 1].start, runs[after].stop) for before, after in pairwise(edges)

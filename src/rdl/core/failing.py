@@ -12,6 +12,7 @@ from collections.abc import Callable
 from rdl import errors as e
 from rdl.core import messages as m
 from rdl.core.blocks import Blocks
+from rdl.core.byterange import ByteRange
 from rdl.core.demand import Demands
 from rdl.core.events import Retrying, Warned
 from rdl.core.identity import Dislikes
@@ -80,8 +81,8 @@ class Failing:
         self.reused = self.row.present_bytes if self.row else 0
         self.blocks: Blocks | None = None
         self.parts = Parts()
-        self.copying = 0
-        """So many Repeats are not answered."""
+        self.copying = set[ByteRange]()
+        """Places of Repeats that are not answered."""
         self.begin_blocks()
         self.existing = spec.existing if self.row is None else None
 

@@ -158,8 +158,8 @@ class CheckBlocks(Struct, frozen=True):
 
 
 class Repeat(Struct, frozen=True):
-    """The same bytes stand at these places too: copy them there, record them, and answer
-    Repeated."""
+    """The same bytes stand at these places too: copy them there, and answer Repeated. They are not
+    recorded: no server sent them there."""
 
     range: ByteRange
     places: tuple[ByteRange, ...]
@@ -317,9 +317,10 @@ class CheckedBlocks(Struct, frozen=True):
 
 
 class Repeated(Struct, frozen=True):
-    """These places have been written, or none where that failed."""
+    """These places have been written, or are not to be relied on."""
 
     places: tuple[ByteRange, ...]
+    copied: bool = True
 
 
 class Published(Struct, frozen=True):

@@ -37,6 +37,8 @@ class Parts:
     def judge(self, part: ByteRange, found: str) -> int | None:
         """Which source sent this part wrong; None when none did, or nobody knows, or it was asked
         for again since: what was read then may have come again."""
+        if not self._under_way[part]:  # of a row before this one
+            return None
         self._under_way[part] -= 1
         if part not in self._open or self._under_way[part] > 0:
             return None

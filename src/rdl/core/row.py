@@ -124,6 +124,15 @@ class Row:
             self._owed = self._owed or BlockMap(self._map.total, self.block_size)
             self._owed.add(run)
 
+    def owes(self, range: ByteRange) -> bool:
+        """Whether all of these bytes are owed."""
+        return self._owed is not None and self._owed.contains(range)
+
+    def relieve(self, range: ByteRange) -> None:
+        """A body brings these bytes, so they are not owed any more."""
+        if self._owed is not None:
+            self._owed.discard(range)
+
     def due(self, range: ByteRange) -> ByteRange:
         """Of missing bytes what comes before the first that is owed."""
         if self._owed is None:

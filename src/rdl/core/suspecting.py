@@ -16,6 +16,8 @@ from rdl.core.source import Source
 from rdl.core.taking import Taking
 
 MOST_TIMES = 3
+MOST_COPIED = 256
+"""Places that are copied to at a time."""
 
 
 class Suspecting(Taking):
@@ -109,20 +111,24 @@ class Suspecting(Taking):
             if known is not None and self.blocks is known:
                 self._judge_block(known, block, found)
 
-    def _repeat(self, blocks: Blocks, row: Row, block: ByteRange) -> None:
-        """Copy what this block, which is right, has been waited for."""
-        places: dict[ByteRange, list[ByteRange]] = {}
-        for source, place in blocks.repeated(block):
-            if not row.holds(place):
+    def repeat(self) -> None:
+        """Copy what is owed, and stands in blocks that are right: a little at a time, because an
+        end has to wait for it."""
+        row, blocks, places = self.row, self.blocks, dict[ByteRange, list[ByteRange]]()
+        if row is None or blocks is None:
+            return
+        while len(self.copying) < MOST_COPIED and (found := blocks.next_repeat()) is not None:
+            source, place = found
+            if row.owes(place) and not row.holds(place) and place not in self.copying:
+                self.copying.add(place)
                 places.setdefault(source, []).append(place)
         for source, those in places.items():
-            self.copying += 1
             self.emit(m.Repeat(source, tuple(those)))
 
     def repeated(self, event: m.Repeated) -> None:
-        """Copies have been made in the row."""
-        self.copying -= 1
-        if self.row is None or not event.places or self.after_drain is not None:
+        """Copies have been made in the row, or could not be."""
+        self.copying.difference_update(event.places)
+        if self.row is None or not event.copied:
             return
         for place in event.places:
             if self.blocks is not None and self.row.overlaps(place):
@@ -149,12 +155,12 @@ class Suspecting(Taking):
         """A wrong one comes again, and who sent all of it sends no more."""
         row, times = self.row, blocks.judge(block, found)
         if not times or row is None or not row.holds(block):
-            if row is not None and not times and self.after_drain is None:
-                self._repeat(blocks, row, block)
             return
         shown = f"bytes {block.start}-{block.stop - 1}"
         bringers = self.bringers(block)
         left = any(one.left is not None for one in bringers)
+        if not bringers:
+            blocks.excuse(block)
         if len(bringers) == 1 and not left:
             source, why = bringers[0], f"its {shown} are wrong"
             joined = any(one.joined for one in self.sources.besides(source))

@@ -174,8 +174,10 @@ class Taking(Asking):
             self.drain(lambda: self._adopt(lane, body), spare=lane)
             return
         wanted, before = portion(body, lane, self.row)
-        if source.proved:
+        if self.copying or (source.proved and source.ranges):
             wanted = self.row.due(wanted)
+        else:
+            self.row.relieve(wanted)
         limit = self.options.max_filesize
         if limit is not None and self._endless():  # one byte more shows that it is over
             wanted = wanted.clip(ByteRange(0, self.row.span.start + limit + 1))
@@ -192,7 +194,7 @@ class Taking(Asking):
             return
         if not wanted and not lane.probe and (self.confirmed or not compare):
             self.drop(lane)
-            if not self.row.complete:
+            if self.row.first_gap() < self.row.span.stop:
                 self._strike(lane, "206 that ends before what is missing")
             return
         self.lanes.answered(lane, self.now, compares=compare > 0)

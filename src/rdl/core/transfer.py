@@ -235,7 +235,9 @@ class Transfer:
         fill, limit = self._fill, self.options.max_time
         if limit is not None and fill.now - (self._started_at or 0.0) >= limit:
             self._end(OutOfTime(self.spec.path, f"{limit:g} s are over"))
-        elif fill.row and fill.row.complete and fill.confirmed:
+            return
+        fill.repeat()
+        if fill.row and fill.row.complete and fill.confirmed:
             if not fill.pending:
                 fill.drain(self._complete)
             fill.hurry_at = None  # else Checked will tell

@@ -166,6 +166,8 @@ class Driver:
         for command in commands:
             if isinstance(command, m.Drop | m.Trim | m.Checkpoint | m.Finish):
                 self._perform(command)
+            elif isinstance(command, m.Repeat):
+                self._events.put(m.Repeated(command.places, copied=False))
 
     def _perform(self, command: m.Command) -> None:
         _PERFORM[type(command)](self, command)
@@ -300,13 +302,14 @@ class Driver:
         self._hash.do(lambda: self._repeat(command))
 
     def _repeat(self, command: m.Repeat) -> None:
+        copied = False
         try:
             repeat(self._edges.store, command.range, command.places)
+            copied = True
         except RdlError as error:
-            self._events.put(m.Repeated(()))
             self._events.put(m.LocalFailed(error))
-        else:
-            self._events.put(m.Repeated(command.places))
+        finally:  # an end waits for it
+            self._events.put(m.Repeated(command.places, copied))
 
     def _do_publish(self, command: m.Publish) -> None:
         path = self._edges.store.publish(finish_of(command, self._options))
