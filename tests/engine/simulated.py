@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Result
-from rdl.core.transfer import Spec, Transfer
+from rdl.core.transfer import Transfer
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges, Place, Reception, Watcher
 from rdl.engine.throttle import Throttle
 from rdl.errors import RdlError
-from rdl.landing import Landing
+from rdl.landing import Landing, Sow
 from rdl.options import Options
 from rdl.storage.base import Store
-from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
+from rdl.storage.sown_part import SownPart
 from tests.engine.world import MIRROR, TARGET, Killed, World
 
 URL = "http://server/file"
@@ -186,15 +188,17 @@ class SimulatedDriver(Driver):
 
 class Process:
     """One run of one download, by the steps of Session.get. `seed` gives the heart's own; the
-    driver is None where nothing was to be done."""
+    driver is None where nothing was to be done; `sow`: it is a delta."""
 
     def __init__(
         self,
         world: World,
-        store: PartStore | SmallStore,
+        store: SownPart | SmallStore,
         options: Options,
         seed: Callable[[], int],
         url: str = URL,
+        *,
+        sow: Sow | None = None,
     ) -> None:
         self.store = store
         self.driver: SimulatedDriver | None = None
@@ -203,19 +207,8 @@ class Process:
             landing.sweep()
             return
         with self._ending():
-            remembered = landing.open(store, None)
-            spec = Spec(
-                url,
-                str(TARGET),
-                options.transfer,
-                seed(),
-                True,
-                remembered,
-                landing.existing,
-                adopted=landing.adopted,
-                mirrors=options.mirrors,
-                lead=landing.lead,
-            )
+            spec = landing.spec_for(url, store, sow, None)
+            spec = replace(spec, seed=seed(), page_name=True)
             self.driver = SimulatedDriver(world, Transfer(spec), store)
 
     def run(self) -> tuple[Result, RdlError | None]:

@@ -9,24 +9,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from hashlib import sha256
 from random import Random
 from unittest import mock
 
 from msgspec.structs import replace
 
+from rdl.core import proving, taking
+from rdl.core.delta import fewer
 from rdl.core.events import Result
-from rdl.errors import BusyError, RdlError
+from rdl.core.representation import Trust
+from rdl.errors import BusyError, ChangedError, DigestMismatch, RdlError
 from rdl.options import BlockDigests, Digest, FileOptions, Options, TransferOptions
 from rdl.storage import index_file
 from rdl.storage.copying import PRIVATE
+from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
+from rdl.storage.sown_part import SownPart
+from tests.engine.delta_world import DeltaWorld, Sower
 from tests.engine.simulated import Process, mirrors_of
 from tests.engine.world import TARGET, Killed, Version, World
 
 MOST_RUNS = 40
+DELTAS = (0, 1, 8)
+"""Seeds that end with these digits tell of deltas."""
 
 
 def _holed(content: bytes, random: Random) -> bytes:
@@ -42,8 +51,8 @@ def _holed(content: bytes, random: Random) -> bytes:
 class Story:
     """Runs after runs over one world, until the file is there."""
 
-    def __init__(self, seed: int) -> None:
-        self.world = World(seed)
+    def __init__(self, seed: int, world: World | None = None) -> None:
+        self.world = world or World(seed)
         random = self.world.random
         self.old = random.randbytes(1000) if random.random() < 0.2 else None
         if self.old is not None:
@@ -51,7 +60,7 @@ class Story:
         self.store: PartStore | None = None
         self.idle = False
         self.digest = random.random() < 0.3
-        if self.digest and self.world.luck.random() < 0.2:
+        if self.digest and self.world.luck.random() < 0.2 and not isinstance(self, DeltaStory):
             self.world.mirrors.append("wrong")
         self.block = self.world.luck.choice([0, 0, 1000, 65536]) if self.digest else 0
         """Bytes of the blocks whose digests are known."""
@@ -65,10 +74,14 @@ class Story:
         )
         self.adopt = self.digest and random.random() < 0.3 and not self.bare
         if self.adopt:
-            content = self.world.versions[0].content
-            start = random.choice([b"", content, _holed(content, random), random.randbytes(9000)])
-            length = random.choice([random.randrange(9999), len(start)])
-            self.world.disk.write(TARGET.with_name("file.part"), start[:length])
+            self._leave_partial()
+
+    def _leave_partial(self) -> None:
+        """Another program has begun the file."""
+        random, content = self.world.random, self.world.versions[0].content
+        start = random.choice([b"", content, _holed(content, random), random.randbytes(9000)])
+        length = random.choice([random.randrange(9999), len(start)])
+        self.world.disk.write(TARGET.with_name("file.part"), start[:length])
 
     def tell(self) -> None:
         """Run it. AssertionError when a promise was broken."""
@@ -88,10 +101,10 @@ class Story:
         left = set(world.disk.names(TARGET.parent)) - {TARGET.name}
         if self.adopt:  # a kill may leave a private copy, which `rdl clean` removes
             left = {name for name in left if not name.startswith(PRIVATE)}
-        checked = self.digest or world.publishes or world.parts
+        checked = self.digest or world.publishes or world.parts or isinstance(self, DeltaStory)
         allowed = {"file.part.bad"} if checked else set()
         if self.idle:  # the right file stood there: a partial beside it is nobody's to remove
-            allowed |= {"file.part", "file.part.index"}
+            allowed |= {"file.part", "file.part.index", "file.part.index.new"}
         assert left <= allowed, left
 
     @property
@@ -143,14 +156,20 @@ class Story:
         if process.driver is None:
             return world.disk.read(TARGET) == current.content
         self.store = part
+        before = len(world.versions)
+        return self._play(process, fate) is None and before == len(world.versions)
+
+    def _play(self, process: Process, fate: str) -> RdlError | None:
+        """To its end, meanwhile a second one tries as well."""
+        world, random = self.world, self.world.random
+        assert process.driver is not None
         if fate == "stop":
             process.driver.later(random.random() * 3, process.stop)
         process.driver.later(random.random() * 2, self._second_process)
-        before = len(world.versions)
         result, error = process.run()
         world.say(f"{result.reason}: {error!r}")
         self._check(result, error)
-        return error is None and before == len(world.versions)
+        return error
 
     def _digests(self, version: Version) -> tuple[Digest, ...]:
         if not self.digest or self.bare:
@@ -196,13 +215,87 @@ class Story:
         assert content in allowed, f"a wrong file of {len(content)} bytes under the final name"
 
 
+class DeltaStory(Story):
+    """Each run first takes what local files hold; some go on without a manifest."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, DeltaWorld(seed))
+        self.adopt, self.block = False, 0
+
+    def _leave_partial(self) -> None:
+        """Nobody has."""
+
+    def _process(self, fate: str) -> bool:
+        world = self.world
+        assert isinstance(world, DeltaWorld)
+        self.digest = world.fate.random() < 0.3
+        if not world.vouched and world.fate.random() < 0.3:
+            return super()._process(fate)
+        manifest, current = world.manifest(), world.versions[-1]
+        transfer = replace(
+            self.options,
+            digests=manifest.digests,
+            expected_size=len(manifest.version.content),
+        )
+        options = Options(transfer=transfer, mirrors=mirrors_of(world))
+        part, sower = SownPart(TARGET, disk=world.disk), Sower(world, manifest)
+        world.say(f"manifest of {manifest.version.number}: {manifest}")
+        bits = world.random.getrandbits
+        process = Process(world, part, options, lambda: bits(32), sow=sower)
+        self.idle = process.driver is None
+        if process.driver is None:
+            return manifest.version is current
+        self.store = part
+        before = len(world.versions)
+        error = self._play(process, fate)
+        if error is None and manifest.decides:
+            assert world.disk.read(TARGET) == manifest.version.content
+        steady = before == len(world.versions)
+        if isinstance(error, ChangedError | DigestMismatch):
+            if world.calm and manifest.version is current:
+                assert world.framing == "chunked", f"nothing was wrong: {error}"
+            if not manifest.decides:
+                self.digest = False
+                try:
+                    self._let_go()
+                except OSError as error:
+                    world.say(f"not let go: {error}")
+                    return False
+                return super()._process(fate)
+        return error is None and steady and manifest.version is current
+
+    def _let_go(self) -> None:
+        """As rdl.syncing does of a manifest that proved to be of another version."""
+        disk = self.world.disk
+        folder, names = disk.open_folder(TARGET.parent), Names.of(TARGET)
+        if disk.stat(folder, names.bad) is not None:
+            disk.unlink(folder, names.bad)
+        disk.close(folder)
+        store = PartStore(TARGET, disk=disk)
+        saved = store.open()
+        store.close(discard=saved is None or saved.header.representation.trust is Trust.T0)
+
+
 def run(seed: int) -> Story:
     """Tell the story of one seed; what went wrong carries the whole story."""
-    story = Story(seed)
-    often = mock.patch.object(index_file, "MANY_LOOSE", 1 + seed % 6)  # the index is begun anew
-    with often, noted(seed, story.world):
+    story = DeltaStory(seed) if seed % 10 in DELTAS else Story(seed)
+    with odd(seed), noted(seed, story.world):
         story.tell()
     return story
+
+
+@contextmanager
+def odd(seed: int) -> Iterator[None]:
+    """What is seldom with small files is not here: the index is begun anew, blocks are looked at
+    and copied in several steps, many runs are told as fewer, and the head is hashed meanwhile."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(index_file, "MANY_LOOSE", 1 + seed % 6))
+        if seed % 10 in DELTAS:
+            runs = partial(fewer, most=1 + seed % 4)
+            stack.enter_context(mock.patch.object(taking, "fewer", runs))
+            stack.enter_context(mock.patch.object(taking, "MOST_CHECKED", 1 + seed % 5))
+            stack.enter_context(mock.patch.object(proving, "HASH_STEP", 1 << 10 + seed % 11))
+        yield
 
 
 @contextmanager
