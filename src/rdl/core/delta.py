@@ -63,7 +63,7 @@ class Delta(Struct, frozen=True):
 def gap_for(round_trip: float) -> int:
     """Fewer bytes than this between two runs are fetched with them, where an answer takes so many
     seconds."""
-    return min(MOST_GAP, max(LEAST_GAP, int(round_trip * BYTES_A_SECOND)))
+    return int(min(MOST_GAP, max(LEAST_GAP, round_trip * BYTES_A_SECOND)))
 
 
 def planned(

@@ -43,7 +43,8 @@ class Wanted:
 
     def __init__(self, chunks: Chunks, found: dict[int, Place] | None = None) -> None:
         self.chunks, self.found = chunks, found or {}
-        self._numbers: dict[bytes, int | list[int]] = {}
+        self._numbers: dict[bytes, int | list[int] | tuple[()]] = {}
+        """Of each digest those that were not found; a file of zeros is one chunk, over and over."""
         for number in self.missing():
             self._add(number)
 
@@ -52,7 +53,7 @@ class Wanted:
         known = self._numbers.setdefault(digest, number)
         if isinstance(known, list):
             known.append(number)
-        elif known != number:
+        elif isinstance(known, int) and known != number:
             self._numbers[digest] = [known, number]
 
     def at(self, digest: bytes, length: int, place: Place) -> bool:
@@ -60,9 +61,10 @@ class Wanted:
         known = self._numbers.get(digest)
         if known is None:
             return False
-        for number in known if isinstance(known, list) else (known,):
+        for number in (known,) if isinstance(known, int) else known:
             if number not in self.found and len(self.chunks.chunk(number)) == length:
                 self.found[number] = place
+        self._numbers[digest] = ()  # one of another length is not what the manifest says
         return True
 
     def missing(self) -> Iterator[int]:

@@ -1,0 +1,33 @@
+"""Chunks of a new file in local ones."""
+
+from __future__ import annotations
+
+from array import array
+
+from rdl.core.chunks import Chunks
+from rdl.core.delta import MOST_GAP, Place, gap_for
+from rdl.engine.seeding import Wanted
+
+
+class Counting(dict[int, Place]):
+    """Counts how often it was asked."""
+
+    asked = 0
+
+    def __contains__(self, key: object) -> bool:
+        self.asked += 1
+        return super().__contains__(key)
+
+
+def test_a_file_of_zeros_takes_no_square_of_its_chunks() -> None:
+    count, digest, found = 1000, b"16 bytes of them", Counting()
+    chunks = Chunks("sha256", 16, array("Q", range(10, 10 * count + 10, 10)), digest * count)
+    wanted = Wanted(chunks)
+    wanted.found = found
+    assert all(wanted.at(digest, 10, Place(0, number)) for number in range(count))
+    assert len(found) == count
+    assert found.asked <= 2 * count
+
+
+def test_a_round_trip_that_nobody_has_measured() -> None:
+    assert gap_for(float("inf")) == MOST_GAP
