@@ -16,6 +16,7 @@ from rdl.core.digest import (
     digests_in_fragment,
     parse_digest,
     parse_sums,
+    pinned,
     read_sums,
 )
 from rdl.core.published import Published
@@ -206,3 +207,9 @@ def test_the_first_of_each_algorithm_where_none_differ() -> None:
     assert agreeing([]) == ()
     with pytest.raises(ValueError, match=r"^sha512$"):
         agreeing([own, long, own, Digest("sha512", BLAKE)])
+
+
+@pytest.mark.parametrize("name", ["m", "a #1/m", "http://h/m"])
+def test_a_pinned_name_may_contain_what_begins_the_digest(name: str) -> None:
+    assert pinned(f"{name}#sha256={HEX}") == (name, (Digest("sha256", HEX),))
+    assert pinned(name) == (name, ())
