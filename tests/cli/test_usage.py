@@ -174,6 +174,11 @@ def test_a_wrong_value_is_one_line_and_exit_2(rdl: Rdl, arguments: list[str], wh
     assert_refused(rdl("get", *arguments), why)
 
 
+@pytest.mark.parametrize("option", ["--seed", "--manifest"])
+def test_a_sync_without_a_name_is_not_one_of_all_that_is_here(rdl: Rdl, option: str) -> None:
+    assert_refused(rdl("sync", U, option, ""), f"{option} '': empty")
+
+
 @pytest.mark.parametrize("option", ABSENT)
 def test_what_is_not_built_is_absent(rdl: Rdl, option: str) -> None:
     assert_refused(rdl("get", option, "value", U), "no such option")

@@ -20,7 +20,8 @@ _NUMBER = v.Value("N", v.parse_number)
 _SECONDS = v.Value("S", v.parse_number)
 
 
-def _text(name: str) -> v.Value:
+def text_value(name: str) -> v.Value:
+    """The click type of text that says something."""
     return v.Value(name, _no_nul)
 
 
@@ -47,17 +48,17 @@ def _where() -> list[click.Parameter]:
     return [
         _option(
             *("-o", "--output"),
-            type=_text("FILE"),
+            type=text_value("FILE"),
             help="Where to; an existing directory means into it. Default: the URL's last segment.",
         ),
         _option(
             *("-d", "-P", "--output-dir", "--directory", "directory"),
-            type=_text("DIR"),
+            type=text_value("DIR"),
             help="Directory for the files, made when missing.",
         ),
         _option(
             *("-i", "--input-file"),
-            type=_text("LIST"),
+            type=text_value("LIST"),
             help="URLs of a list, or a metalink; - is stdin.",
         ),
         _option(
@@ -67,12 +68,12 @@ def _where() -> list[click.Parameter]:
         ),
         _option(
             "--locked",
-            type=_text("LOCK"),
+            type=text_value("LOCK"),
             help="The files of a lock file, each with its size and digest (see 'rdl lock').",
         ),
         _option(
             "--resume",
-            type=_text("FILE"),
+            type=text_value("FILE"),
             multiple=True,
             help="Continue FILE from the URL that its index knows.",
         ),
@@ -114,11 +115,11 @@ def _how() -> list[click.Parameter]:
         ),
         _option(
             "--member",
-            type=_text("PATH"),
+            type=text_value("PATH"),
             help="Of a zip or tar only this member, as 'rdl ls' names it; digests are its own.",
         ),
         _flag("-c", "--continue", "adopt", help="Also adopt a partial that has no index."),
-        _option("-C", "offset", type=_text("-"), hidden=True),
+        _option("-C", "offset", type=text_value("-"), hidden=True),
         _flag("--restart", help="Forget what is there, a finished target too."),
         _flag("--no-clobber", help="Keep an existing target and exit 13."),
         _choice(
@@ -139,11 +140,11 @@ def _verification() -> list[click.Parameter]:
     return [
         _option(
             "--checksum",
-            type=_text("SPEC"),
+            type=text_value("SPEC"),
             multiple=True,
             help="sha256:HEX, sha256-BASE64, bare hex, or the path or URL of a sums file.",
         ),
-        _option("--sha256", type=_text("HEX"), help="Short for --checksum sha256:HEX."),
+        _option("--sha256", type=text_value("HEX"), help="Short for --checksum sha256:HEX."),
         _choice(
             "--verify",
             of="auto discover require off",
@@ -197,20 +198,20 @@ def _request() -> list[click.Parameter]:
         ),
         _option(
             *("--mirror", "mirrors"),
-            type=_text("URL"),
+            type=text_value("URL"),
             multiple=True,
             help="A further URL of the same bytes; may be given more than once.",
         ),
         _option(
             "--url-command",
-            type=_text("CMD"),
+            type=text_value("CMD"),
             help="Prints a fresh URL when the one given (RDL_URL) has had its time.",
         ),
-        _option("--netrc-file", type=_text("F"), help="Use this instead of ~/.netrc."),
+        _option("--netrc-file", type=text_value("F"), help="Use this instead of ~/.netrc."),
         _flag("--no-netrc", help="Use no netrc file."),
         _option(
             *("-b", "--cookies"),
-            type=_text("FILE"),
+            type=text_value("FILE"),
             help="Cookies, in the format of browsers and curl.",
         ),
         _option("-A", "--user-agent", type=v.Value("TEXT", v.parse_agent), help="User-Agent."),
@@ -229,9 +230,9 @@ def _network() -> list[click.Parameter]:
             help="Use this proxy; '' is none.  [default: from the environment]",
         ),
         _option("--noproxy", metavar="LIST", help="Hosts without proxy, by commas; * is all."),
-        _option("--cacert", type=_text("F"), help="Trust these certificates."),
-        _option("--cert", type=_text("F"), help="Client certificate."),
-        _option("--key", type=_text("F"), help="Its private key."),
+        _option("--cacert", type=text_value("F"), help="Trust these certificates."),
+        _option("--cert", type=text_value("F"), help="Client certificate."),
+        _option("--key", type=text_value("F"), help="Its private key."),
         _flag("--insecure", help="Do not verify the server."),
         _flag("-4", "ipv4", help="IPv4 only."),
         _flag("-6", "ipv6", help="IPv6 only."),

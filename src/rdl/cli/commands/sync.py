@@ -12,11 +12,10 @@ from rdl.cli.console import Console
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
-from rdl.cli.options import get_parameters
+from rdl.cli.options import get_parameters, text_value
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.single import make_one
 from rdl.cli.targets import downloads_from, make_directories
-from rdl.cli.values import Value
 from rdl.core.events import Result
 from rdl.errors import UsageError
 
@@ -65,7 +64,7 @@ def parameters() -> list[click.Parameter]:
         click.Option(
             ["--seed", "seeds"],
             metavar="OLD",
-            type=Value("OLD", str),
+            type=text_value("OLD"),
             multiple=True,
             help="A file, or a folder of files, that may hold parts of the new one. FILE itself "
             "is one, and so is what an earlier run left. None is changed but FILE.",
@@ -73,7 +72,7 @@ def parameters() -> list[click.Parameter]:
         click.Option(
             ["--manifest"],
             metavar="M",
-            type=Value("M", str),
+            type=text_value("M"),
             help="Path or URL of the manifest, or of a .zsync or .caibx file; default: URL.rdlm. "
             "A file of yours, or one pinned by M#sha256=HEX, decides what is right; what a server "
             "says only helps, and all is fetched where it does not fit.",
