@@ -89,6 +89,7 @@ class Session:
         disk already, and says how all of it can be checked."""
         result, error = self._run(target, tell, sow)
         if error is not None:
+            error.result = result
             raise error
         return result
 

@@ -52,6 +52,8 @@ class RdlError(Exception):
     resumable: bool = False
     delay: float | None = None
     """Seconds after which it may be tried again, where the source says so."""
+    result: object = None
+    """The Result of the download that ended so, where one had begun."""
 
     def __init__(self, what: str, why: str = "", *, hint: str = "") -> None:
         super().__init__(f"{what}: {why}" if why else what)

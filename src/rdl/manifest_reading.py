@@ -21,7 +21,7 @@ from rdl.engine.remote_file import RemoteFile
 from rdl.errors import DigestMismatch, ProtocolError, RdlError
 from rdl.manifests import LocalCarrier
 from rdl.options import Digest, LazyOptions, Options, TransferOptions
-from rdl.recipes import ROUND_TRIP, Listed, Manifested, Recipe, Rolled
+from rdl.recipes import FIRST, ROUND_TRIP, Listed, Manifested, Recipe, Rolled
 from rdl.sources import origin_of, unknown
 from rdl.storage.local_file import LocalFile
 
@@ -130,7 +130,7 @@ def _opened(
 
 
 def _index(carrier: Whole | Remote | Local, shown: str, *, decides: bool) -> Index:
-    first = carrier.read_at(0, rdlm.HEAD_BYTES)
+    first = carrier.read_at(0, FIRST)
     if first.startswith(rdlm.MAGIC):
         return Index(carrier, Manifested(carrier), decides=decides)
     if first[8:16] == CAIBX:

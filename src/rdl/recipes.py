@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 from msgspec import Struct
@@ -27,6 +28,10 @@ from rdl.seeds import Seeds
 from rdl.storage.local_file import LocalFile
 
 ABREAST = 8
+AT_ONCE = 1 << 20
+"""Bytes of a manifest in one request, about."""
+MOST_FINE = 1 << 20
+"""Fine chunks that are looked for; of what is missing beyond them whole coarse ones are fetched."""
 FIRST = 16 << 10
 """Bytes that are read first: all that is needed of a small manifest."""
 ROUND_TRIP = 0.02
@@ -61,6 +66,11 @@ class Recipe(Protocol):
     def digests(self) -> dict[str, str]: ...
 
     @property
+    def proves(self) -> bool:
+        """Whether it has digests that tell if what was put together is right."""
+        ...
+
+    @property
     def round_trip(self) -> float: ...
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
@@ -70,6 +80,8 @@ class Recipe(Protocol):
 
 class Manifested:
     """By a manifest of our own: fine chunks are read of it where coarse ones are missing."""
+
+    proves = True
 
     def __init__(self, carrier: Timed) -> None:
         self._carrier = carrier
@@ -92,67 +104,73 @@ class Manifested:
             chunker = chunker_of(cutting.chunker, *_sizes(cutting.coarse))
             rests = through(seeds, Search(wanted, chunker, check))
         if any(rests) or here:  # else no fine chunk can be found
-            wanted = self._with_fine(wanted)
+            finer = self._with_fine(wanted)
+            del wanted  # of a TiB both would be large
+            wanted = Wanted(*finer)
             in_place(part, wanted, here, check)
             if len(seeds):
                 chunker = chunker_of(cutting.chunker, *_sizes(cutting.fine))
                 through(seeds, Search(wanted, chunker, check), rests)
         return Found(wanted.chunks, wanted.found)
 
-    def _with_fine(self, wanted: Wanted) -> Wanted:
-        """With the fine chunks of those coarse ones that were not found, once of each."""
-        coarse, seen = wanted.chunks, set[bytes]()
+    def _with_fine(self, wanted: Wanted) -> tuple[Chunks, dict[int, Place]]:
+        """The chunks, and those found, with the fine ones of coarse ones that were not, once of
+        each."""
+        coarse, seen, room = wanted.chunks, set[bytes](), MOST_FINE
         missing = array("Q")
         for number in wanted.missing():
             if (digest := coarse.digest(number)) not in seen:
+                if (room := room - self._manifest.counts[number]) < 0:
+                    break
                 seen.add(digest)
                 missing.append(number)
         fine = self._fine(missing)
         stops, digests, found = array("Q"), bytearray(), dict[int, Place]()
         for number in range(len(coarse)):
-            if number in fine:
-                stops += fine[number].stops
-                digests += fine[number].digests
+            if (record := fine.get(number)) is not None:
+                under = rdlm.parse_fine(self._manifest, number, number + 1, record)
+                stops += under.stops
+                digests += under.digests
                 continue
             if number in wanted.found:
                 found[len(stops)] = wanted.found[number]
             stops.append(coarse.stops[number])
             digests += coarse.digest(number)
-        return Wanted(Chunks(coarse.algorithm, coarse.width, stops, bytes(digests)), found)
+        return Chunks(coarse.algorithm, coarse.width, stops, bytes(digests)), found
 
-    def _fine(self, numbers: Sequence[int]) -> dict[int, Chunks]:
-        """The fine chunks of these coarse ones, read in parts that lie close together."""
-        groups = list(self._near(numbers))
+    def _fine(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """What the manifest has of these coarse chunks, read in parts that lie close together."""
         with ThreadPoolExecutor(ABREAST, "manifest") as pool:
-            parts = pool.map(self._read_fine, groups)
-            return {one: chunks for group in parts for one, chunks in group if chunks is not None}
+            return dict(chain.from_iterable(pool.map(self._read_fine, self._near(numbers))))
 
     def _near(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         group: list[int] = []
-        gap = gap_for(self.round_trip)
+        gap, had = gap_for(self.round_trip), ByteRange(0, 0)
         for number in numbers:
-            end = rdlm.fine_range(self._manifest, group[-1], group[-1] + 1).stop if group else 0
             begin = rdlm.fine_range(self._manifest, number, number + 1).start
-            if group and begin - end > gap:
+            if group and (begin - had.stop > gap or len(had) >= AT_ONCE):
                 yield group
                 group = []
             group.append(number)
+            had = rdlm.fine_range(self._manifest, group[0], number + 1)
         if group:
             yield group
 
-    def _read_fine(self, numbers: list[int]) -> list[tuple[int, Chunks]]:
+    def _read_fine(self, numbers: list[int]) -> list[tuple[int, bytes]]:
         whole = rdlm.fine_range(self._manifest, numbers[0], numbers[-1] + 1)
         data = memoryview(self._carrier.read_at(whole.start, len(whole)))
         found = []
         for number in numbers:
             range = rdlm.fine_range(self._manifest, number, number + 1)
-            record = bytes(data[range.start - whole.start : range.stop - whole.start])
-            found.append((number, rdlm.parse_fine(self._manifest, number, number + 1, record)))
+            record = data[range.start - whole.start : range.stop - whole.start]
+            found.append((number, bytes(record)))
         return found
 
 
 class Listed:
     """By a blob index of casync or desync: chunks of one level, and no digest of the whole."""
+
+    proves = True
 
     def __init__(self, index: Caibx, round_trip: float) -> None:
         self.index, self.total, self.round_trip = index, index.total, round_trip
@@ -174,6 +192,7 @@ class Rolled:
     def __init__(self, index: Zsync, round_trip: float) -> None:
         self._index, self.total, self.round_trip = index, index.total, round_trip
         self.digests = {"sha1": index.sha1} if index.sha1 else {}
+        self.proves = index.sha1 is not None
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         index, size = self._index, self._index.block

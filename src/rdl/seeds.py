@@ -9,6 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from rdl.storage.local_file import LocalFile
 
 MOST_OPEN = 64
 MOST_FILES = 100_000
+MOST_SAID = 10
+"""So many that are left out are named."""
 T = TypeVar("T")
 
 
@@ -57,7 +60,10 @@ class Seeds:
             return work(self._opened(number))
         except (LocalFileError, TargetExists) as error:
             self._left.add(number)
-            self._warn(f"a seed is left out: {error}")
+            if len(self._left) <= MOST_SAID:
+                self._warn(f"a seed is left out: {error}")
+            elif len(self._left) == MOST_SAID + 1:
+                self._warn("more seeds are left out")
             return instead
 
     def _opened(self, number: int) -> LocalFile:
@@ -70,13 +76,16 @@ class Seeds:
         return file
 
 
-def files_of(seeds: Sequence[Path]) -> list[Path]:
-    """The seeds, and for a folder the regular files in it and below, in order. Raises
-    LocalFileError where one does not exist, or is neither."""
+def files_of(
+    seeds: Sequence[Path], warn: Callable[[str], None], check: Callable[[], None]
+) -> list[Path]:
+    """The seeds, and for a folder the regular files in it and below, in order. `warn` hears which
+    folders below are left out; `check` is called for each folder, and may raise. Raises
+    LocalFileError where a seed does not exist, or is neither."""
     found = list[Path]()
     for seed in seeds:
         if seed.is_dir():
-            found += _below(seed)
+            found += islice(_below(seed, warn, check), MOST_FILES + 1 - len(found))
         elif seed.is_file():
             found.append(seed)
         else:
@@ -87,13 +96,17 @@ def files_of(seeds: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, warn: Callable[[str], None], check: Callable[[], None]) -> Iterator[Path]:
     def refused(error: OSError) -> None:
-        raise LocalFileError(safe_text(str(folder), 200), error.strerror or str(error)) from error
+        shown, why = safe_text(str(error.filename), 200), error.strerror or str(error)
+        if error.filename == str(folder):
+            raise LocalFileError(shown, why) from error
+        warn(f"a folder of seeds is left out: {shown}: {why}")
 
-    for place, folders, names in os.walk(folder, onerror=refused):
+    for place, folders, names in os.walk(str(folder), onerror=refused):
+        check()
         folders.sort()
         for name in sorted(names):
-            path = Path(place, name)
-            if path.is_file() and not path.is_symlink():
-                yield path
+            path = os.path.join(place, name)
+            if os.path.isfile(path) and not os.path.islink(path):  # these raise nothing
+                yield Path(path)

@@ -31,13 +31,14 @@ from rdl.errors import (
     HTTPStatusError,
     LocalFileError,
     ProtocolError,
+    RdlError,
     UsageError,
 )
 from rdl.manifest_reading import Index, opened
 from rdl.options import Digest, HostLimits, Options, Source
 from rdl.recipes import Listed, Recipe
 from rdl.seeds import Seeds, files_of
-from rdl.sources import addressed
+from rdl.sources import as_given
 from rdl.storage.local_file import LocalFile
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
@@ -81,7 +82,7 @@ def sync_with(
     """sync() in a session."""
     if target.options.transfer.range is not None:
         raise UsageError("sync", "it makes whole files, and no ranges")
-    return Syncing(session, target, files_of(seeds), tell).run(manifest)
+    return Syncing(session, target, seeds, tell).run(manifest)
 
 
 def beside(url: str, suffix: str) -> str:
@@ -97,18 +98,20 @@ class Syncing:
         self,
         session: Session,
         target: Target,
-        seeds: list[Path],
+        seeds: Sequence[Path],
         tell: Teller | None,
     ) -> None:
-        self._url, self._options = addressed(target.url, target.options)
-        self._session, self._path = session, target.path
-        self._seeds, self._tell = seeds, tell
+        self._url, self._options = as_given(target.url, target.options, whole=True)
+        self._session, self._path, self._tell = session, target.path, tell
+        self._held = 0
+        """Bytes that the part file has, or claims."""
         self._alive = session.checker(target.options.transfer.max_time, str(target.path))
+        self._seeds = files_of(seeds, self._warn, self._alive)
 
     def run(self, manifest: str | os.PathLike[str] | None) -> Result:
         """Make the file. Raises RdlError."""
         try:
-            address = manifest or beside(self._url, SUFFIX)
+            address = beside(self._url, SUFFIX) if manifest is None else manifest
             index = opened(self._session, self._url, address, self._options)
         except (HTTPStatusError, AuthError, LocalFileError, ProtocolError) as error:
             status = error.status if isinstance(error, HTTPStatusError) else None
@@ -118,32 +121,43 @@ class Syncing:
         with index:
             if not self.agrees(index):
                 return self._plain("the manifest is of another file; all of it is fetched")
+            if not (index.recipe.proves or self._options.transfer.digests):
+                return self._plain("no digest would prove what is put together; all is fetched")
+            if self._vouched(index):
+                return self._delta(index)
             try:
                 return self.by(index)
             except (ChangedError, DigestMismatch) as error:
-                if index.decides or self._options.transfer.digests:
-                    raise
                 why = str(error)
         return self._plain(f"the manifest is of another version ({why}); all of it is fetched")
 
     def by(self, index: Index) -> Result:
-        """As this says, or not at all. Raises RdlError: ChangedError or DigestMismatch where it is
-        of another version."""
+        """As this, of a server, says, or not at all. Raises RdlError: ChangedError or
+        DigestMismatch where it is of another version."""
         try:
             return self._delta(index)
-        except (ChangedError, DigestMismatch):
-            if not index.decides:
-                self._let_go()
+        except ChangedError:
+            self._let_go()
             raise
+        except DigestMismatch:
+            self._path.with_name(Names.of(self._path).bad).unlink(missing_ok=True)
+            self._let_go()
+            raise
+
+    def _vouched(self, index: Index) -> bool:
+        """Whether the user says, by its digest or by that of the file, that it is right."""
+        digests = self._options.transfer.digests
+        return index.decides or any(one.algorithm in index.recipe.digests for one in digests)
 
     def _let_go(self) -> None:
         """Of what the manifest had put together nothing is of use but what a server sent."""
-        self._path.with_name(Names.of(self._path).bad).unlink(missing_ok=True)
         store = PartStore(self._path)
         saved = store.open()
         store.close(discard=saved is None or saved.header.representation.trust is Trust.T0)
 
     def _plain(self, why: str) -> Result:
+        if self._is_store:
+            raise self._no_index()
         self._warn(why)
         return self._session.get(Target(self._url, self._path, self._options), self._tell)
 
@@ -163,22 +177,44 @@ class Syncing:
             if name not in known
         )
         transfer = replace(transfer, digests=(*transfer.digests, *said), expected_size=recipe.total)
-        url = self._store(recipe) if isinstance(recipe, Listed) else self._url
+        url = self._store(recipe) if self._is_store else self._url
         own = replace(self._options, transfer=transfer)
         if url is not self._url:  # chunks are counted as they are fetched
             own = replace(own, limits=UNLIMITED)
         target = Target(url, self._path, own)
 
         def sow(part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
-            return replace(self._sow(recipe, part, here), published=not index.decides)
+            self._held = sum(map(len, here))
+            try:
+                return replace(self._sow(recipe, part, here), published=not index.decides)
+            except ProtocolError as error:  # what is read of it later makes no sense
+                if self._vouched(index):
+                    raise
+                raise ChangedError(str(self._path), str(error)) from error
+            except RdlError as error:
+                error.result = Result(
+                    redact_url(self._url),
+                    str(self._path),
+                    resumable=error.resumable,
+                    bytes_total=recipe.total,
+                    bytes_present=self._held,
+                )
+                raise
 
         return self._session.get(target, self._tell, sow=sow)
 
-    def _store(self, recipe: Listed) -> str | Source:
+    @property
+    def _is_store(self) -> bool:
         """The URL may be that of a store of chunks, as casync names them."""
-        place = urlsplit(self._url)
-        if not place.path.rstrip("/").endswith(STORE):
-            return self._url
+        return urlsplit(self._url).path.rstrip("/").endswith(STORE)
+
+    def _no_index(self) -> UsageError:
+        why = "it is a store of chunks, and nothing says which of them"
+        return UsageError(redact_url(self._url), why, hint="--manifest names a .caibx")
+
+    def _store(self, recipe: Recipe) -> Source:
+        if not isinstance(recipe, Listed):
+            raise self._no_index()
         from rdl.chunk_store import ChunkStore
 
         network, limits = self._options.network, self._options.limits
@@ -208,6 +244,7 @@ class Syncing:
             url, kept = redact_url(self._url), fewer(delta.kept())
             part.sow(Header(url, known, block_size_for(size, block), None, kept))
             part.reserve(size)
+            self._held = sum(len(one.range) for one in delta.copies if one.seed == IN_PLACE)
             done = [one.range for one in delta.copies if self._copy(part, seeds, one)]
             return Sown(tuple(joined(done)), delta.repeats, chunks)
 
@@ -219,14 +256,16 @@ class Syncing:
         def work(seed: LocalFile) -> bool:
             self._alive()
             part.copy(seed, one.at, one.range)
+            self._held += len(one.range)
             return True
 
         return seeds.using(one.seed, work, instead=False)
 
     def _paths(self) -> list[Path]:
-        """FILE as it is, and the seeds."""
-        own = [self._path] if self._path.is_file() and not self._path.is_symlink() else []
-        return [*own, *(seed for seed in self._seeds if seed != self._path)]
+        """FILE as it is, unless it is to be forgotten, and the seeds."""
+        file, kept = self._path, not self._options.file.restart
+        own = [file] if kept and file.is_file() and not file.is_symlink() else []
+        return [*own, *(seed for seed in self._seeds if seed != file)]
 
     def _warn(self, text: str) -> None:
         if self._tell is not None:

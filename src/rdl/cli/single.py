@@ -13,7 +13,7 @@ from rdl.cli.exit_codes import overall
 from rdl.cli.report import Report
 from rdl.cli.settings import session_options_from
 from rdl.cli.targets import Download
-from rdl.core.events import Result, failed
+from rdl.core.events import Result, ended
 from rdl.core.text import redact_url
 from rdl.errors import RdlError
 
@@ -46,7 +46,7 @@ def make_one(console: Console, given: dict[str, Any], download: Download, make: 
             try:
                 result = make(session, make_target(download), report.tell)
             except RdlError as error:
-                result = failed(Result(redact_url(download.url), str(path)), error)
+                result = ended(redact_url(download.url), str(path), error)
             console.signals.watch(None, display.abandon)
         report.done(result)
         report.end()

@@ -123,6 +123,14 @@ class Result(Struct, frozen=True):
     hint: str = ""
 
 
+def ended(url: str, path: str, error: RdlError) -> Result:
+    """The result of a download that ended with this error, which may know how far it was."""
+    known = error.result
+    if isinstance(known, Result):
+        return failed(known, error, resumable=known.resumable)
+    return failed(Result(url, path), error)
+
+
 def failed(result: Result, error: RdlError, *, resumable: bool | None = None) -> Result:
     """The result of what ended with this error. `resumable`: as the transfer found it; None:
     there was none, and it is as for errors of this kind."""

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange
 from rdl.core.extents import Extents
 from rdl.core.index_json import Header
+from rdl.errors import NoSpaceError
 from rdl.storage.base import Finish
-from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
 from rdl.storage.part_file import PartStore
 
@@ -50,5 +50,7 @@ class SownPart(PartStore):
             step, over = size - done, (place + done) % PAGE
             if over and (offset - place) % PAGE == 0:  # whole pages can be shared
                 step = min(step, PAGE - over)
-            with told(self._part):
+            try:
                 done += seed.copy_to(self._file, offset + done, step, place + done)
+            except NoSpaceError as error:  # it is not the seed that has none
+                raise NoSpaceError(self._part, error.why, hint=error.hint) from error

@@ -1,0 +1,208 @@
+"""`sync` where something is not as it should be: manifests, seeds, digests, and what is said."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rdl import recipes
+from rdl.api import Session, Target
+from rdl.core.byterange import ByteRange
+from rdl.core.events import Fact, Result, Warned, ended
+from rdl.errors import DigestMismatch, Interrupted, NoSpaceError, ProtocolError, UsageError
+from rdl.options import Digest, FileOptions, Options, TransferOptions
+from rdl.seeds import MOST_SAID, Seeds, files_of
+from rdl.storage.local_file import LocalFile
+from rdl.storage.sown_part import SownPart
+from rdl.syncing import sync, sync_with
+from tests.scenarios.coded import KiB
+from tests.support.deltas import manifest_of, mixed, put
+from tests.support.folders import Folder, serving
+
+OLD = mixed(256 * KiB)
+NEW = OLD[: 100 * KiB] + mixed(20 * KiB, 3) + OLD[120 * KiB :]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    root = tmp_path / "served"
+    root.mkdir()
+    with serving(root) as folder:
+        yield folder
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    path = tmp_path / "here"
+    path.mkdir()
+    return path
+
+
+def sent(folder: Folder) -> int:
+    return sum(asked.sent for asked in folder.log if ".rdlm" not in asked.line)
+
+
+def warnings(facts: list[Fact]) -> str:
+    return "\n".join(fact.message for fact in facts if isinstance(fact, Warned))
+
+
+def by_digests(*algorithms: str) -> Options:
+    digests = tuple(Digest(name, hashlib.new(name, NEW).hexdigest()) for name in algorithms)
+    return Options(transfer=TransferOptions(digests=digests))
+
+
+def test_a_digest_in_the_url_is_the_users(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", NEW)
+    (here / "new").write_bytes(OLD)
+    digest = hashlib.sha256(NEW).hexdigest()
+    result = sync(f"{folder.url}/new#sha256={digest}", here / "new")
+    assert (result.trust, result.verified_by) == ("T4", ("sha256",))
+    assert sent(folder) < len(NEW) // 2
+
+
+def test_a_digest_in_the_url_and_a_manifest_of_another_version(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", OLD)
+    (folder.root / "new").write_bytes(NEW)
+    facts, digest = list[Fact](), hashlib.sha256(NEW).hexdigest()
+    sync(f"{folder.url}/new#sha256={digest}", here / "new", tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert "of another file" in warnings(facts)
+
+
+def test_a_manifest_that_no_digest_of_the_user_vouches_for(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", OLD)
+    (folder.root / "new").write_bytes(NEW)
+    (here / "new").write_bytes(OLD[: 50 * KiB])
+    result = sync(f"{folder.url}/new", here / "new", options=by_digests("sha512"))
+    assert (here / "new").read_bytes() == NEW
+    assert result.trust == "T4"
+
+
+def test_what_an_earlier_download_put_aside_stays(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", OLD)
+    (folder.root / "new").write_bytes(NEW + b"longer")
+    (here / "new.part.bad").write_bytes(b"kept")
+    sync(f"{folder.url}/new", here / "new")
+    assert (here / "new").read_bytes() == NEW + b"longer"
+    assert (here / "new.part.bad").read_bytes() == b"kept"
+
+
+def test_a_manifest_that_is_damaged_further_on(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", NEW)
+    manifest = bytearray(manifest_of(NEW))
+    manifest[-2000:] = bytes(2000)
+    (folder.root / "new.rdlm").write_bytes(manifest)
+    (here / "m").write_bytes(manifest)
+    (here / "seed").write_bytes(OLD[::-1] + OLD[: 10 * KiB])
+    facts = list[Fact]()
+    with pytest.raises(ProtocolError, match="do not tile"):  # the user's own decides
+        sync(f"{folder.url}/new", here / "new", seeds=[here / "seed"], manifest=here / "m")
+    sync(f"{folder.url}/new", here / "new", seeds=[here / "seed"], tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert "all of it is fetched" in warnings(facts)
+
+
+def test_an_index_without_any_digest_of_the_whole(folder: Folder, here: Path) -> None:
+    (folder.root / "new").write_bytes(NEW)
+    head = f"zsync: 0.6.2\nBlocksize: 65536\nLength: {len(NEW)}\nHash-Lengths: 1,2,3\n\n"
+    (here / "z").write_bytes(head.encode() + bytes(5 * -(-len(NEW) // 65536)))
+    facts = list[Fact]()
+    sync(f"{folder.url}/new", here / "new", manifest=here / "z", tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert "no digest would prove" in warnings(facts)
+
+
+def test_of_a_large_manifest_a_part_is_read(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder.root, "new", NEW)
+    (here / "new").write_bytes(NEW[:1000] + NEW[1010:99_000] + NEW[99_010:])
+    monkeypatch.setattr(recipes, "MOST_FINE", 1)
+    monkeypatch.setattr(recipes, "AT_ONCE", 1)
+    result = sync(f"{folder.url}/new", here / "new")
+    assert (here / "new").read_bytes() == NEW
+    assert 2 * KiB < result.bytes_downloaded < 100 * KiB
+
+
+def test_restart_takes_nothing_of_the_file(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", NEW)
+    (here / "new").write_bytes(NEW)
+    options = Options(file=FileOptions(restart=True))
+    assert sync(f"{folder.url}/new", here / "new", options=options).bytes_reused == 0
+    assert sent(folder) >= len(NEW)
+
+
+def test_a_store_without_its_index(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", NEW)
+    for manifest in (None, f"{folder.url}/new.rdlm"):
+        with pytest.raises(UsageError, match="store of chunks"):
+            sync(f"{folder.url}/new.castr", here / "new", manifest=manifest)
+    assert list(here.iterdir()) == []
+
+
+def test_what_is_kept_when_it_ends_early_is_said(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder.root, "new", NEW)
+    (here / "new").write_bytes(OLD)
+    with Session() as session:
+
+        def copy(part: SownPart, seed: LocalFile, offset: int, range: ByteRange) -> None:
+            session.interrupt("SIGINT")
+
+        monkeypatch.setattr(SownPart, "copy", copy)
+        target = Target(f"{folder.url}/new", here / "new")
+        with pytest.raises(Interrupted) as caught:
+            sync_with(session, target)
+    result = ended("url", "path", caught.value)
+    assert (result.exit_code, result.bytes_total, result.resumable) == (130, len(NEW), True)
+    assert 0 < result.bytes_present < len(NEW)
+    assert (here / "new").read_bytes() == OLD
+
+
+def test_what_came_when_it_fails_is_said(folder: Folder, here: Path) -> None:
+    (folder.root / "new").write_bytes(OLD)
+    put(here, "m", NEW)
+    with pytest.raises(DigestMismatch) as caught:
+        sync(f"{folder.url}/new", here / "new", manifest=here / "m.rdlm")
+    result = ended("url", "path", caught.value)
+    assert (result.exit_code, result.reason) == (10, "digest-mismatch")
+    assert result.bytes_downloaded > 0
+    assert ended("url", "path", UsageError("what")) == Result(
+        "url", "path", 2, "usage", completeness="unconfirmed", error="what"
+    )
+
+
+def test_of_many_seeds_that_are_left_out_few_are_named(tmp_path: Path) -> None:
+    said = list[str]()
+    with Seeds([tmp_path / str(number) for number in range(99)], said.append) as seeds:
+        found = [seeds.using(number, lambda seed: True, instead=False) for number in range(99)]
+    assert not any(found)
+    assert len(said) == MOST_SAID + 1
+
+
+def test_folders_of_seeds_are_looked_through_while_time_is_left(tmp_path: Path) -> None:
+    def check() -> None:
+        raise Interrupted("SIGINT")
+
+    with pytest.raises(Interrupted):
+        files_of([tmp_path], print, check)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert files_of([tmp_path], print, lambda: None) == []
+
+
+def test_a_full_disk_is_not_the_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise NoSpaceError("seed", "No space left on device")
+
+    (tmp_path / "seed").write_bytes(b"1234")
+    monkeypatch.setattr(LocalFile, "copy_to", full)
+    part = SownPart(tmp_path / "new")
+    part.open()
+    with LocalFile(tmp_path / "seed") as seed, pytest.raises(NoSpaceError) as caught:
+        part.copy(seed, 0, ByteRange(0, 4))
+    part.close()
+    assert caught.value.what == str(tmp_path / "new.part")
