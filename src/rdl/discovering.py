@@ -100,10 +100,7 @@ def with_discovered(url: str, name: str, options: Options, read: Read, *, whole:
             digests = (found.digest,)
             transfer = replace(transfer, blocks=transfer.blocks or found.blocks)
             options = replace(options, found_mirrors=found.mirrors)
-    transfer = replace(transfer, digests=digests)
-    if transfer.max_time is not None:
-        left = transfer.max_time - (time.monotonic() - begun)
-        transfer = replace(transfer, max_time=max(0.0, left))
+    transfer = replace(transfer, digests=digests).after(time.monotonic() - begun)
     return replace(options, transfer=transfer)
 
 

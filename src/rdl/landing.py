@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -102,10 +103,12 @@ class Landing:
         if saved is not None and not self._options.file.restart:
             ranges = (*saved.extents.ranges(), *saved.header.adopted)
             here = tuple(joined(sorted(ranges, key=lambda run: run.start)))
+        begun = time.monotonic()
         sown = sow(store, here)
         self.adopted, self.existing = sown.kept, None
         return replace(
             self.spec(url, None),
+            options=self._options.transfer.after(time.monotonic() - begun),
             chunks=sown.chunks,
             chunks_published=sown.published,
             repeats=sown.repeats,

@@ -157,7 +157,11 @@ def _options(url: str, address: str, options: Options) -> Options:
     same = origin_of(address) == origin_of(url)
     given = options.transfer
     transfer = TransferOptions(
-        retry=given.retry, retry_max_time=given.retry_max_time, verify="off", allow_html=True
+        retry=given.retry,
+        retry_max_time=given.retry_max_time,
+        max_time=given.max_time,
+        verify="off",
+        allow_html=True,
     )
     network = options.network if same else unknown(options.network)
     return Options(network=network, transfer=transfer, limits=options.limits if same else None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 MiB = 1 << 20
 
@@ -95,6 +96,12 @@ class TransferOptions(Struct, frozen=True):
     """The complete-length that the remote file must have."""
     blocks: BlockDigests | None = None
     """Digests of the blocks of the whole file; each block is checked when it is here."""
+
+    def after(self, seconds: float) -> TransferOptions:
+        """The same, of whose time so much is over."""
+        if self.max_time is None:
+            return self
+        return replace(self, max_time=max(0.0, self.max_time - seconds))
 
 
 class LazyOptions(Struct, frozen=True):

@@ -7,6 +7,7 @@ is fetched comes through the one engine, and the digest of the whole decides.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -35,7 +36,7 @@ from rdl.errors import (
     UsageError,
 )
 from rdl.manifest_reading import Index, opened
-from rdl.options import Digest, HostLimits, Options, Source
+from rdl.options import Digest, HostLimits, Options, Source, TransferOptions
 from rdl.recipes import Listed, Recipe
 from rdl.seeds import Seeds, files_of
 from rdl.sources import as_given
@@ -103,7 +104,7 @@ class Syncing:
     ) -> None:
         self._url, self._options = as_given(target.url, target.options, whole=True)
         self._session, self._path, self._tell = session, target.path, tell
-        self._held = 0
+        self._begun, self._held = time.monotonic(), 0
         """Bytes that the part file has, or claims."""
         self._alive = session.checker(target.options.transfer.max_time, str(target.path))
         self._seeds = files_of(seeds, self._warn, self._alive)
@@ -159,7 +160,11 @@ class Syncing:
         if self._is_store:
             raise self._no_index()
         self._warn(why)
-        return self._session.get(Target(self._url, self._path, self._options), self._tell)
+        options = replace(self._options, transfer=self._transfer())
+        return self._session.get(Target(self._url, self._path, options), self._tell)
+
+    def _transfer(self) -> TransferOptions:
+        return self._options.transfer.after(time.monotonic() - self._begun)
 
     def agrees(self, index: Index) -> bool:
         """Whether the user's digests and the manifest's can be of one file."""
@@ -167,7 +172,7 @@ class Syncing:
         return all(said.get(one.algorithm, one.hex) == one.hex for one in given)
 
     def _delta(self, index: Index) -> Result:
-        recipe, transfer = index.recipe, self._options.transfer
+        recipe, transfer = index.recipe, self._transfer()
         known = {one.algorithm for one in transfer.digests}
         said = tuple(
             Digest(name, hex)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,14 @@ from rdl import recipes
 from rdl.api import Session, Target
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result, Warned, ended
-from rdl.errors import DigestMismatch, Interrupted, NoSpaceError, ProtocolError, UsageError
+from rdl.errors import (
+    DigestMismatch,
+    Interrupted,
+    NoSpaceError,
+    OutOfTime,
+    ProtocolError,
+    UsageError,
+)
 from rdl.options import Digest, FileOptions, Options, TransferOptions
 from rdl.seeds import MOST_SAID, Seeds, files_of
 from rdl.storage.local_file import LocalFile
@@ -133,6 +142,29 @@ def test_restart_takes_nothing_of_the_file(folder: Folder, here: Path) -> None:
     options = Options(file=FileOptions(restart=True))
     assert sync(f"{folder.url}/new", here / "new", options=options).bytes_reused == 0
     assert sent(folder) >= len(NEW)
+
+
+def test_a_manifest_that_does_not_come_has_no_time_of_its_own(here: Path) -> None:
+    options = Options(transfer=TransferOptions(max_time=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OutOfTime):
+        sync(f"http://127.0.0.1:{silent.getsockname()[1]}/new", here / "new", options=options)
+    assert list(here.iterdir()) == []
+
+
+def test_looking_through_seeds_is_part_of_the_time(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder.root, "new", NEW)
+    (here / "new").write_bytes(OLD)
+
+    def copy(part: SownPart, seed: LocalFile, offset: int, range: ByteRange) -> None:
+        time.sleep(0.3)
+
+    monkeypatch.setattr(SownPart, "copy", copy)
+    options = Options(transfer=TransferOptions(max_time=0.25))
+    with pytest.raises(OutOfTime):
+        sync(f"{folder.url}/new", here / "new", options=options)
+    assert (here / "new").read_bytes() == OLD
 
 
 def test_a_store_without_its_index(folder: Folder, here: Path) -> None:
