@@ -80,7 +80,7 @@ def _where() -> list[click.Parameter]:
         _flag("--join", help="Another rdl that is fetching the same file is waited for."),
         _option(
             *("--exec", "program"),
-            type=_text("CMD"),
+            type=text_value("CMD"),
             help="Feed the bytes to a command of the shell (RDL_URL), and keep no file.",
         ),
         _option(
