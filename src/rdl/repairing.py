@@ -51,12 +51,10 @@ from rdl.storage.disk import FileStat, told
 from rdl.storage.inspecting import PART
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
-from rdl.syncing import Syncing, beside, sync_with
+from rdl.syncing import INDEXES, Syncing, beside
 from rdl.verification import Check, Verifier, as_check
 
 STEP = 1 << 20
-INDEXES = (".rdlm", ".zsync", ".caibx")
-"""What may stand beside a file at its server, the best first."""
 
 
 def repair(
@@ -100,7 +98,7 @@ def repair_by(
     session: Session, target: Target, manifest: str, tell: Teller | None = None
 ) -> Result:
     """The file at `target.path` as its manifest says; of `target.url` comes what it lacks."""
-    return sync_with(session, _kept_mode(target), (), manifest, tell)
+    return Syncing(session, _kept_mode(target), (), tell).run(manifest, decides=True)
 
 
 def _repair_whole(

@@ -24,6 +24,7 @@ from rdl.core.manifest import SUFFIX
 from rdl.core.published import Published
 from rdl.core.representation import Representation, Trust
 from rdl.core.text import redact_url
+from rdl.engine.seeding import Check
 from rdl.engine.verifying import Tally
 from rdl.errors import (
     AuthError,
@@ -31,13 +32,14 @@ from rdl.errors import (
     DigestMismatch,
     HTTPStatusError,
     LocalFileError,
+    PolicyError,
     ProtocolError,
     RdlError,
     UsageError,
 )
 from rdl.manifest_reading import Index, opened
 from rdl.options import Digest, HostLimits, Options, Source, TransferOptions
-from rdl.recipes import Listed, Recipe
+from rdl.recipes import Found, Listed, Recipe
 from rdl.seeds import Seeds, files_of
 from rdl.sources import as_given
 from rdl.storage.local_file import LocalFile
@@ -45,7 +47,9 @@ from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.sown_part import SownPart
 
-STORE = ".castr"
+Runs = tuple[ByteRange, ...]
+STORE, INDEXES = ".castr", (".rdlm", ".zsync", ".caibx")
+"""Of a store of chunks; of what says how files are made."""
 ABSENT = (404, 410)
 WEAK = "sha1"
 """It tells damage, and not what is made to look right."""
@@ -56,7 +60,7 @@ def sync(
     url: str | Source,
     path: str | os.PathLike[str],
     *,
-    seeds: Sequence[str | os.PathLike[str]] = (),
+    seeds: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     manifest: str | os.PathLike[str] | None = None,
     options: Options | None = None,
     tell: Teller | None = None,
@@ -68,9 +72,10 @@ def sync(
     file; default: URL.rdlm, and where there is none, all is fetched. With `#sha256=HEX` after it
     the manifest must have this digest, and then decides what is right. Raises as get() does.
     """
+    several = (seeds,) if isinstance(seeds, str | os.PathLike) else seeds
     with Session() as session:
         target = Target(url, Path(path), options or Options())
-        return sync_with(session, target, [Path(seed) for seed in seeds], manifest, tell)
+        return sync_with(session, target, [Path(seed) for seed in several], manifest, tell)
 
 
 def sync_with(
@@ -109,8 +114,16 @@ class Syncing:
         self._alive = session.checker(target.options.transfer.max_time, str(target.path))
         self._seeds = files_of(seeds, self._warn, self._alive)
 
-    def run(self, manifest: str | os.PathLike[str] | None) -> Result:
-        """Make the file. Raises RdlError."""
+    def run(self, manifest: str | os.PathLike[str] | None, *, decides: bool = False) -> Result:
+        """Make the file. `decides`: the manifest says what is right, wherever it is. Raises
+        RdlError."""
+        result = self._run(manifest, decides=decides)
+        return replace(result, seconds=time.monotonic() - self._begun)
+
+    def _run(self, manifest: str | os.PathLike[str] | None, *, decides: bool) -> Result:
+        if manifest is None and urlsplit(self._url).path.endswith(INDEXES):
+            hint = "rdl sync URL --manifest M: URL is the file's, M its manifest or index"
+            raise UsageError(redact_url(self._url), "it is an index, and no file", hint=hint)
         try:
             address = beside(self._url, SUFFIX) if manifest is None else manifest
             index = opened(self._session, self._url, address, self._options)
@@ -118,19 +131,36 @@ class Syncing:
             status = error.status if isinstance(error, HTTPStatusError) else None
             if manifest is not None or status not in (None, *ABSENT):
                 raise
-            return self._plain(f"there is no manifest ({error}); all of it is fetched")
+            return self._plain(f"no manifest helps ({error}); all of it is fetched")
         with index:
+            index.decides = index.decides or decides
+            self._check_size(index.recipe.total)
+            if index.decides and not self.agrees(index):
+                why = "the manifest is of another file than the digest that was given"
+                raise DigestMismatch(str(self._path), why)
             if not self.agrees(index):
                 return self._plain("the manifest is of another file; all of it is fetched")
             if not (index.recipe.proves or self._options.transfer.digests):
                 return self._plain("no digest would prove what is put together; all is fetched")
             if self._vouched(index):
-                return self._delta(index)
+                return self._as_vouched(index)
             try:
                 return self.by(index)
             except (ChangedError, DigestMismatch) as error:
                 why = str(error)
         return self._plain(f"the manifest is of another version ({why}); all of it is fetched")
+
+    def _check_size(self, size: int) -> None:
+        limit = self._options.transfer.max_filesize
+        if limit is not None and size > limit:
+            raise PolicyError(str(self._path), f"{size} bytes are over --max-filesize")
+
+    def _as_vouched(self, index: Index) -> Result:
+        try:
+            return self._delta(index)
+        except ChangedError as error:
+            error.hint = error.hint or "the manifest is of another file, or of another version"
+            raise
 
     def by(self, index: Index) -> Result:
         """As this, of a server, says, or not at all. Raises RdlError: ChangedError or
@@ -238,7 +268,7 @@ class Syncing:
 
         with Seeds(self._paths(), self._warn) as seeds:
             tally.expect(seeds.size + sum(map(len, here)))
-            found = recipe.find(part, here, seeds, check)
+            found = self._found(recipe, part, here, seeds, check)
             repeats = repeats_in(found.chunks, found.places) if found.checked else ()
             delta = planned(found.chunks, found.places, repeats, gap_for(recipe.round_trip))
             chunks = found.chunks if found.checked else None
@@ -252,6 +282,21 @@ class Syncing:
             self._held = sum(len(one.range) for one in delta.copies if one.seed == IN_PLACE)
             done = [one.range for one in delta.copies if self._copy(part, seeds, one)]
             return Sown(tuple(joined(done)), delta.repeats, chunks)
+
+    def _found(
+        self, recipe: Recipe, part: SownPart, here: Runs, seeds: Seeds, check: Check
+    ) -> Found:
+        """What recipe.find() says; with less to look at where what that takes is not installed."""
+        try:
+            return recipe.find(part, here, seeds, check)
+        except UsageError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            self._warn(f"old files are not looked through: {error}{hint}")
+        none = Seeds((), self._warn)
+        try:
+            return recipe.find(part, here, none, check)
+        except UsageError:
+            return recipe.find(part, (), none, check)
 
     def _copy(self, part: SownPart, seeds: Seeds, one: Copy) -> bool:
         """Whether it is there now."""

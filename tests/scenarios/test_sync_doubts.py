@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import rdl
 from rdl import recipes
 from rdl.api import Session, Target
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result, Warned, ended
 from rdl.errors import (
+    ChangedError,
     DigestMismatch,
     Interrupted,
     NoSpaceError,
     OutOfTime,
+    PolicyError,
     ProtocolError,
     UsageError,
 )
 from rdl.options import Digest, FileOptions, Options, TransferOptions
+from rdl.repairing import repair_by
 from rdl.seeds import MOST_SAID, Seeds, files_of
 from rdl.storage.local_file import LocalFile
 from rdl.storage.sown_part import SownPart
@@ -30,6 +35,7 @@ from rdl.syncing import sync, sync_with
 from tests.scenarios.coded import KiB
 from tests.support.deltas import manifest_of, mixed, put
 from tests.support.folders import Folder, serving
+from tests.support.zsyncs import sums_of
 
 OLD = mixed(256 * KiB)
 NEW = OLD[: 100 * KiB] + mixed(20 * KiB, 3) + OLD[120 * KiB :]
@@ -238,3 +244,75 @@ def test_a_full_disk_is_not_the_seeds(tmp_path: Path, monkeypatch: pytest.Monkey
         part.copy(seed, 0, ByteRange(0, 4))
     part.close()
     assert caught.value.what == str(tmp_path / "new.part")
+
+
+@pytest.mark.parametrize("same_length", [True, False])
+def test_a_repair_by_a_manifest_never_ends_with_other_bytes(
+    folder: Folder, here: Path, same_length: bool
+) -> None:
+    data = mixed(300 * KiB)
+    served = mixed(300 * KiB if same_length else 200 * KiB, 2)
+    (folder.root / "f").write_bytes(served)
+    (folder.root / "f.rdlm").write_bytes(manifest_of(data))
+    path = here / "f"
+    path.write_bytes(b"x" + data[1:])
+    with rdl.Session() as session, pytest.raises((DigestMismatch, ChangedError)):
+        repair_by(session, rdl.Target(f"{folder.url}/f", path), f"{folder.url}/f.rdlm")
+    assert path.read_bytes() == b"x" + data[1:]
+
+
+@pytest.mark.parametrize(
+    "pin", ["sha1=" + "0" * 40, "sha265=" + "0" * 64, "sha256-" + "0" * 64, "x"]
+)
+def test_a_pin_that_is_no_digest_is_refused(folder: Folder, here: Path, pin: str) -> None:
+    put(folder.root, "f", mixed(1000))
+    with pytest.raises(UsageError, match="digest"):
+        rdl.sync(f"{folder.url}/f", here / "f", manifest=f"{folder.url}/f.rdlm#{pin}")
+    assert folder.log == []
+
+
+def test_an_index_is_no_file_to_bring_up_to_date(folder: Folder, here: Path) -> None:
+    with pytest.raises(UsageError, match="it is an index"):
+        rdl.sync(f"{folder.url}/f.zsync", here / "f")
+    assert folder.log == []
+
+
+def zsync_of(data: bytes) -> bytes:
+    """As zsyncmake writes it."""
+    lines = ["zsync: 0.6.2", "Blocksize: 2048", f"Length: {len(data)}", "Hash-Lengths: 2,4,16"]
+    lines += ["URL: f", f"SHA-1: {hashlib.sha1(data).hexdigest()}", "", ""]
+    return "\n".join(lines).encode() + sums_of(data, 2048, 4, 16)
+
+
+@pytest.mark.parametrize("index", [manifest_of, zsync_of])
+def test_without_the_extra_all_is_fetched(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch, index: Callable[[bytes], bytes]
+) -> None:
+    data, facts = mixed(30 * KiB), list[Fact]()
+    put(folder.root, "f", data)
+    (here / "old").write_bytes(data)
+    manifest = here / "m"
+    manifest.write_bytes(index(data))
+    for name in ("numpy", "pyfastcdc"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in [one for one in sys.modules if one.startswith("rdl.chunkers.")]:
+        if name != "rdl.chunkers.base":
+            monkeypatch.delitem(sys.modules, name)
+    result = rdl.sync(
+        f"{folder.url}/f", here / "f", seeds=here / "old", manifest=manifest, tell=facts.append
+    )
+    assert (here / "f").read_bytes() == data
+    assert result.bytes_reused == 0
+    assert any(
+        "not installed (pip install" in one.message for one in facts if isinstance(one, Warned)
+    )
+
+
+def test_the_manifest_tells_how_large_it_is(folder: Folder, here: Path) -> None:
+    data = mixed(300 * KiB)
+    put(folder.root, "f", data)
+    (here / "f").write_bytes(data[:-1])
+    options = Options(transfer=TransferOptions(max_filesize=1000))
+    with pytest.raises(PolicyError, match="over --max-filesize"):
+        rdl.sync(f"{folder.url}/f", here / "f", options=options)
+    assert sorted(path.name for path in here.iterdir()) == ["f"]
