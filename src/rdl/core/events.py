@@ -65,11 +65,13 @@ class Changed(Struct, frozen=True):
 
 
 class Verifying(Struct, frozen=True):
-    """All bytes are here and digests are being finished: JSON event `verify`."""
+    """Bytes that are here already are worked on: JSON event `verify`. `stage`: "digests" are being
+    finished, old files are looked through ("seeds"), or what they hold is copied ("copies")."""
 
     path: str
     bytes_total: int
     bytes_hashed: int
+    stage: str = "digests"
 
 
 class Warned(Struct, frozen=True):

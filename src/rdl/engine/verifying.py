@@ -48,8 +48,9 @@ class Tally:
         path: str,
         tell: Callable[[Fact], None] | None,
         clock: Callable[[], float] = time.monotonic,
+        stage: str = "digests",
     ) -> None:
-        self._path, self._tell, self._clock = path, tell, clock
+        self._path, self._tell, self._clock, self._stage = path, tell, clock, stage
         self._lock = threading.Lock()
         self._total = self._hashed = 0
         self._last = float("-inf")
@@ -67,7 +68,7 @@ class Tally:
             if self._tell is None or (now - self._last < PERIOD and self._hashed < self._total):
                 return
             self._last = now
-            fact = Verifying(self._path, self._total, self._hashed)
+            fact = Verifying(self._path, self._total, self._hashed, self._stage)
         self._tell(fact)
 
 

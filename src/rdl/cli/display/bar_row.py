@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from rdl.cli.display.cells import cut
-from rdl.cli.display.summary import name_of
+from rdl.cli.display.summary import STAGES, name_of
 from rdl.core.events import Progress, Result, Verifying
 from rdl.core.text import format_size, format_time
 
@@ -56,7 +56,7 @@ class Row(Struct):
 
     def verifying(self, fact: Verifying) -> None:
         share = fact.bytes_hashed / fact.bytes_total if fact.bytes_total else 1.0
-        self.state = f"verifying {share:.0%}"
+        self.state = f"{STAGES[fact.stage]} {share:.0%}"
 
     @property
     def share(self) -> float | None:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from rdl.cli.display.plain import Plain, Style
-from rdl.cli.display.summary import name_of
+from rdl.cli.display.summary import STAGES, name_of
 from rdl.cli.streams import Messages
-from rdl.core.events import Progress, Result
+from rdl.core.events import Progress, Result, Verifying
 from rdl.core.text import format_size, format_time
 
 EVERY_SECONDS = 10.0
@@ -38,6 +38,15 @@ class Lines(Plain):
             self._last[fact.path] = (now, step)
             if fact.bytes_present != fact.bytes_total:
                 self.line(f"{name_of(fact.path)}: {progress_text(fact)}")
+
+    def verifying(self, fact: Verifying) -> None:
+        """Digests take seconds; to look through old files may take minutes."""
+        now = self._clock()
+        before, last = self._last.setdefault(fact.path, (now, 0))
+        if fact.stage != "digests" and now - before >= EVERY_SECONDS:
+            self._last[fact.path] = (now, last)
+            share = fact.bytes_hashed / fact.bytes_total if fact.bytes_total else 1.0
+            self.line(f"{name_of(fact.path)}: {STAGES[fact.stage]}, {share:.0%}")
 
     def done(self, result: Result, warnings: Sequence[str]) -> None:
         self._last.pop(result.path, None)

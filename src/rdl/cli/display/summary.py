@@ -38,6 +38,10 @@ def remote_text(text: str) -> str:
     return safe_text(redact_text(text), 600)
 
 
+STAGES = {"digests": "verifying", "seeds": "looking through old files", "copies": "copying"}
+"""What a Verifying fact is about."""
+
+
 def located(error: RdlError, url: str, user: str | None) -> RdlError:
     """The same error, which now says of which URL it speaks; `user`: who we said we were."""
     shown = safe_text(redact_url(url), 300)
