@@ -25,10 +25,8 @@ from rdl.core.row import span_of
 from rdl.core.text import redact_url
 from rdl.engine.hashing import Follower
 from rdl.errors import (
-    AuthError,
     ChangedError,
     DigestMismatch,
-    HTTPStatusError,
     LocalFileError,
     NetworkError,
     ProtocolError,
@@ -51,7 +49,7 @@ from rdl.storage.disk import FileStat, told
 from rdl.storage.inspecting import PART
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
-from rdl.syncing import INDEXES, Syncing, beside
+from rdl.syncing import INDEXES, NONE, Syncing, beside
 from rdl.verification import Check, Verifier, as_check
 
 STEP = 1 << 20
@@ -143,7 +141,7 @@ def _by_index(session: Session, target: Target, tell: Teller | None) -> Result |
     for suffix in INDEXES:
         try:
             index = opened(session, url, beside(url, suffix), target.options)
-        except (HTTPStatusError, AuthError, LocalFileError, NetworkError, ProtocolError):
+        except (*NONE, NetworkError):
             continue
         with index, suppress(ChangedError, DigestMismatch):
             if work.agrees(index):

@@ -51,6 +51,8 @@ Runs = tuple[ByteRange, ...]
 STORE, INDEXES = ".castr", (".rdlm", ".zsync", ".caibx")
 """Of a store of chunks; of what says how files are made."""
 ABSENT = (404, 410)
+NONE = (HTTPStatusError, AuthError, LocalFileError, PolicyError, ProtocolError)
+"""What is where a manifest may be, and is none."""
 WEAK = "sha1"
 """It tells damage, and not what is made to look right."""
 UNLIMITED = HostLimits("chunks", limit_rate=1 << 50)
@@ -127,7 +129,7 @@ class Syncing:
         try:
             address = beside(self._url, SUFFIX) if manifest is None else manifest
             index = opened(self._session, self._url, address, self._options)
-        except (HTTPStatusError, AuthError, LocalFileError, ProtocolError) as error:
+        except NONE as error:
             status = error.status if isinstance(error, HTTPStatusError) else None
             if manifest is not None or status not in (None, *ABSENT):
                 raise

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import rdl
-from rdl import recipes
+from rdl import recipes, syncing
 from rdl.api import Session, Target
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Result, Warned, ended
@@ -316,3 +316,19 @@ def test_the_manifest_tells_how_large_it_is(folder: Folder, here: Path) -> None:
     with pytest.raises(PolicyError, match="over --max-filesize"):
         rdl.sync(f"{folder.url}/f", here / "f", options=options)
     assert sorted(path.name for path in here.iterdir()) == ["f"]
+
+
+def test_a_manifest_that_policy_refuses_is_none(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PolicyError("redirect", "from https to http")
+
+    (folder.root / "new").write_bytes(NEW)
+    monkeypatch.setattr(syncing, "opened", refused)
+    facts = list[Fact]()
+    sync(f"{folder.url}/new", here / "new", tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert "there is no manifest" in warnings(facts)
+    with pytest.raises(PolicyError):
+        sync(f"{folder.url}/new", here / "new", manifest=f"{folder.url}/m")
