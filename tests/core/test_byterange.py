@@ -1,5 +1,7 @@
 """Half-open ranges: what they hold, cut and cover."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +51,13 @@ def test_runs_are_made_of_what_touches():
     ranges = [ByteRange(0, 5), ByteRange(5, 9), ByteRange(10, 11)]
     assert list(joined(ranges)) == [ByteRange(0, 9), ByteRange(10, 11)]
     assert list(joined([])) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12))
+def test_joined_runs_have_the_same_bytes_and_gaps_between_them(pairs):
+    ranges = sorted((ByteRange(at, at + size) for at, size in pairs), key=lambda one: one.start)
+    runs = list(joined(ranges))
+    assert {at for one in ranges for at in range(one.start, one.stop)} == {
+        at for run in runs for at in range(run.start, run.stop)
+    }
+    assert all(before.stop < after.start for before, after in pairwise(runs))

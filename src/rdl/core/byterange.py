@@ -52,11 +52,11 @@ class Extent(Struct, frozen=True):
 
 
 def joined(ranges: Iterable[ByteRange]) -> Iterator[ByteRange]:
-    """Ascending disjoint ranges as the runs that they make together."""
+    """Ranges, ascending by their starts, as the runs that they make together."""
     run: ByteRange | None = None
     for one in ranges:
-        if run is not None and run.stop == one.start:
-            run = ByteRange(run.start, one.stop)
+        if run is not None and one.start <= run.stop:
+            run = ByteRange(run.start, max(run.stop, one.stop))
             continue
         if run is not None:
             yield run
