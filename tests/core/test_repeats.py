@@ -12,7 +12,7 @@ from rdl.core.chunks import Chunks
 from rdl.core.representation import Representation
 from rdl.core.row import Row
 from rdl.core.transfer import Phase, Spec
-from rdl.errors import Interrupted
+from rdl.errors import DigestMismatch, Interrupted
 from rdl.options import Digest, TransferOptions
 from tests.core.playing import TOTAL, MiB, Play, part, rng, status, whole
 
@@ -234,3 +234,30 @@ def test_a_server_that_has_all_and_refuses_each_range_is_asked_without():
         play.head(status(416, content_range=f"bytes */{TOTAL}"))
         play.end(segment)
     assert not play.fetch.ask.ranged
+
+
+def test_blocks_that_are_right_and_a_whole_that_is_not():
+    play = playing(adopted=(BLOCKS[0],), digests=(Digest("sha256", "aa"),))
+    play.head(part(play.fetch.ask.start))
+    play.same(1)
+    right(play, 0)
+    play.on(COPIED)
+    play.arrive(1, SIZE, 2 * SIZE)
+    play.sync()
+    play.end(1)
+    right(play, 1, 2, 3)
+    assert play.phase is Phase.HASHING
+    play.on(m.Hashed({"sha256": "bb"}))
+    assert play.of(m.Quarantine) == [m.Quarantine()]
+    assert isinstance(play.error, DigestMismatch), "nobody is accused, and nothing comes again"
+
+
+def test_a_stream_of_all_ends_where_a_copy_is_being_made():
+    play = half()
+    right(play, 0)
+    assert play.of(m.Repeat) == [COPY]
+    play.reset(1)
+    fetch = play.fetch
+    play.head(whole(), fetch.segment)
+    (receive,) = play.of(m.Receive)
+    assert receive.range == rng(SIZE, 2 * SIZE)
