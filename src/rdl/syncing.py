@@ -42,6 +42,7 @@ from rdl.options import Digest, HostLimits, Options, Source, TransferOptions
 from rdl.recipes import Found, Listed, Recipe
 from rdl.seeds import Seeds, files_of
 from rdl.sources import as_given
+from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
@@ -90,6 +91,8 @@ def sync_with(
     """sync() in a session."""
     if target.options.transfer.range is not None:
         raise UsageError("sync", "it makes whole files, and no ranges")
+    if target.options.dry_run:
+        raise UsageError("sync", "what is to be fetched shows when it is put together")
     return Syncing(session, target, seeds, tell).run(manifest)
 
 
@@ -173,7 +176,8 @@ class Syncing:
             self._let_go()
             raise
         except DigestMismatch:
-            self._path.with_name(Names.of(self._path).bad).unlink(missing_ok=True)
+            with told(str(self._path)):
+                self._path.with_name(Names.of(self._path).bad).unlink(missing_ok=True)
             self._let_go()
             raise
 
@@ -183,10 +187,12 @@ class Syncing:
         return index.decides or any(one.algorithm in index.recipe.digests for one in digests)
 
     def _let_go(self) -> None:
-        """Of what the manifest had put together nothing is of use but what a server sent."""
+        """Of what the manifest had put together nothing is of use but what the server sent; with
+        mirrors, which were let in by what the manifest says, nobody knows what that is."""
         store = PartStore(self._path)
         saved = store.open()
-        store.close(discard=saved is None or saved.header.representation.trust is Trust.T0)
+        known = saved is not None and saved.header.representation.trust is not Trust.T0
+        store.close(discard=not known or bool(self._options.mirrors))
 
     def _plain(self, why: str) -> Result:
         if self._is_store:

@@ -181,6 +181,31 @@ def test_row_x8_another_version_of_the_same_length(folder: Folder, here: Path) -
     assert left(here) == ["new", "seed"]
 
 
+def test_row_x8_what_a_mirror_brought_by_such_a_manifest_is_not_kept(
+    folder: Folder, here: Path
+) -> None:
+    old = mixed(MiB)
+    new = old[: MiB // 3] + mixed(MiB // 3, 5) + old[MiB // 3 * 2 :]
+    (folder.root / "new").write_bytes(new)
+    (folder.root / "new.rdlm").write_bytes(manifest_of(old))
+    (folder.root / "other").write_bytes(old[: MiB // 2] + mixed(MiB - MiB // 2, 6))
+    (here / "new.part.bad").mkdir()  # it cannot be removed as a file, and that is an error of ours
+    options = Options(mirrors=(f"{folder.url}/other",))
+    with pytest.raises(rdl.errors.LocalFileError):
+        sync(f"{folder.url}/new", here / "new", options=options)
+    (here / "new.part.bad").rmdir()
+    sync(f"{folder.url}/new", here / "new", options=options)
+    assert (here / "new").read_bytes() == new
+    assert left(here) == ["new"]
+
+
+def test_there_is_no_plan_of_it(folder: Folder, here: Path) -> None:
+    put(folder.root, "new", b"data")
+    with pytest.raises(UsageError, match="put together"):
+        sync(f"{folder.url}/new", here / "new", options=Options(dry_run=True))
+    assert left(here) == []
+
+
 def test_row_x8_a_manifest_that_is_pinned_decides(folder: Folder, here: Path) -> None:
     old = mixed(MiB)
     (folder.root / "new").write_bytes(changed(old)[: len(old)].ljust(len(old), b"x"))
