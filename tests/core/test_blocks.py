@@ -177,6 +177,25 @@ def test_when_many_are_wrong_the_digests_are_of_another_file():
     assert isinstance(play.transfer._fill.failure, DigestMismatch)
 
 
+def test_a_mirror_that_brings_some_of_a_wrong_block_each_time_is_left(monkeypatch):
+    options = TransferOptions(blocks=KNOWN, connections=1)
+    play = Play(Spec("http://h/f", "f", options, 1, mirrors=("http://m/f",)))
+    fill = play.transfer._fill
+    monkeypatch.setattr(fill, "bringers", lambda block: list(fill.sources))
+    play.head(part())
+    for _ in range(3):
+        segment = play.fetch.segment
+        play.arrive(segment, 0, SIZE)
+        play.on(m.CheckedBlocks((rng(0, SIZE),), ("ff",)))
+        if fill.saving.syncing:
+            play.sync()
+        play.end(segment)
+        play.head(part())
+    text = "; ".join(fact.message for fact in play.facts(Warned))
+    assert "http://m/f is not used any more: it brought some of bytes 0-16777215" in text
+    assert fill.failure is None
+
+
 def test_a_mirror_that_brings_a_wrong_block_is_named_and_left():
     options = TransferOptions(blocks=KNOWN, connections=1)
     play = Play(Spec("http://h/f", "f", options, 1, mirrors=("http://m/f",)))

@@ -167,6 +167,10 @@ class Suspecting(Taking):
             # else it may do better, and the mirrors may have nothing
             if joined or times > 1 or source is not self.sources.given:
                 left = self._leave(source, e.DigestMismatch(source.url, why))
+        elif len(bringers) > 1 and not left and times >= MOST_TIMES:  # one of them, each time
+            source = next(one for one in bringers if one is not self.sources.believed)
+            why = f"it brought some of {shown}, which are wrong again and again"
+            left = self._leave(source, e.DigestMismatch(source.url, why))
         hopeless = times >= MOST_TIMES or blocks.hopeless
         if left and not self._joinable():
             blocks.forgive()
