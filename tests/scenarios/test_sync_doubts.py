@@ -329,6 +329,6 @@ def test_a_manifest_that_policy_refuses_is_none(
     facts = list[Fact]()
     sync(f"{folder.url}/new", here / "new", tell=facts.append)
     assert (here / "new").read_bytes() == NEW
-    assert "there is no manifest" in warnings(facts)
+    assert "no manifest helps" in warnings(facts)
     with pytest.raises(PolicyError):
         sync(f"{folder.url}/new", here / "new", manifest=f"{folder.url}/m")
