@@ -1,0 +1,1 @@
+"""Files and downloads for many readers over HTTP/1.1."""

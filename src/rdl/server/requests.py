@@ -1,0 +1,190 @@
+"""From the bytes of a request to what is asked, strictly: sans-IO.
+
+h11 reads the head; what it lets pass and proxies read otherwise is refused before and after.
+Whoever breaks the rules gets one answer, and the end of the connection.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from hmac import compare_digest
+
+import h11
+from msgspec import Struct
+
+MAX_HEAD = 16 << 10
+MAX_FIELDS = 100
+METHODS = ("GET", "HEAD")
+ALLOW = ("Allow", ", ".join(METHODS))
+CHALLENGES = (
+    ("WWW-Authenticate", 'Basic realm="rdl", charset="UTF-8"'),
+    ("WWW-Authenticate", 'Bearer realm="rdl"'),
+)
+_END = b"\r\n\r\n"
+_BARE = re.compile(rb"(?<!\r)\n|\r[^\n]|\0")
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_TARGET = re.compile(r"[\x21\x22\x24-\x7e]+")
+_ABSOLUTE = re.compile(r"http://([^/?]*)(.*)", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
+
+
+class Reply(Exception):
+    """What is answered instead of a resource: a refusal, or where it has moved. `close`: the
+    connection ends with it."""
+
+    def __init__(
+        self,
+        status: int,
+        why: str,
+        fields: tuple[tuple[str, str], ...] = (),
+        *,
+        close: bool = False,
+    ) -> None:
+        super().__init__(why)
+        self.status, self.why, self.fields, self.close = status, why, fields, close
+
+
+def refused(status: int, why: str, *fields: tuple[str, str]) -> Reply:
+    """A Reply after which nothing more is read from this client."""
+    return Reply(status, why, fields, close=True)
+
+
+class Asked(Struct, frozen=True):
+    """A request: `target` in origin-form, `fields` by lower-case names, several of a name joined
+    by commas; `close`: nothing follows on this connection."""
+
+    method: str
+    target: str
+    fields: dict[str, str]
+    close: bool
+
+    @property
+    def path(self) -> str:
+        """Still percent-encoded; without the query."""
+        return self.target.partition("?")[0]
+
+
+class Rules(Struct, frozen=True):
+    """Who may ask. `hosts`: what a Host field may say, `name:port` in lower case; `origins`: pages
+    that may read; `token`: None lets everybody."""
+
+    hosts: frozenset[str]
+    origins: frozenset[str] = frozenset()
+    token: str | None = None
+
+    def check(self, asked: Asked, authority: str | None) -> None:
+        """Raises Reply. `authority`: that of a target in absolute-form."""
+        host = authority_of(asked.fields.get("host", ""))
+        if host not in self.hosts:
+            raise refused(421, "this host is not served here")
+        if authority is not None and authority_of(authority) != host:
+            raise refused(421, "the target names another host")
+        origin = asked.fields.get("origin")
+        if origin is not None and origin not in self.origins:
+            raise refused(403, "pages of other origins may not read this")
+
+    def admit(self, asked: Asked) -> None:
+        """Raises Reply unless the token came with the request."""
+        if self.token is None:
+            return
+        given = _token_in(asked.fields.get("authorization", ""))
+        if not compare_digest(given, self.token.encode()):
+            raise refused(401, "a token is needed", *CHALLENGES)
+
+
+def authority_of(text: str) -> str | None:
+    """`host:port` in lower case, with the port; None where it is nothing of the kind."""
+    found = _AUTHORITY.fullmatch(text.lower())
+    return f"{found[1]}:{int(found[2] or 80)}" if found else None
+
+
+def _token_in(text: str) -> bytes:
+    """The token of Bearer, or the password of Basic (RFC 6750, RFC 7617); b"" where none is."""
+    scheme, _, rest = text.partition(" ")
+    given = rest.strip(" ").encode("latin-1", "replace")
+    if scheme.lower() == "bearer":
+        return given
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return b64decode(given, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
+class HeadReader:
+    """Gathers the head of one request."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has come."""
+        return bool(self._data)
+
+    def receive(self, data: bytes, rules: Rules) -> Asked | None:
+        """The request when its head is complete. Raises Reply."""
+        seen = max(len(self._data) - len(_END) + 1, 0)
+        self._data += data
+        if not self._data[:1].isalpha():
+            raise refused(400, "this is not HTTP")
+        end = self._data.find(_END, seen)
+        stop = end + len(_END) if end >= 0 else len(self._data)
+        if stop > MAX_HEAD:
+            raise refused(431, "the request head is too large")
+        if _BARE.search(self._data, max(seen - 1, 0), stop):
+            raise refused(400, "lines end with CR LF, and hold neither alone")
+        if end < 0:
+            return None
+        if len(self._data) > stop:
+            raise refused(400, "a request has no body here, and the next one waits for its answer")
+        if _FOLDED.search(self._data):
+            raise refused(400, "fields are not folded")
+        return _read(bytes(self._data), rules)
+
+
+def _read(head: bytes, rules: Rules) -> Asked:
+    """The request, when `rules` have nothing against it. Raises Reply."""
+    wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+    wire.receive_data(head)
+    try:
+        event = wire.next_event()
+    except h11.RemoteProtocolError as error:
+        raise refused(error.error_status_hint, "the request makes no sense") from None
+    if not isinstance(event, h11.Request):
+        raise refused(400, "the request makes no sense")
+    if len(event.headers) > MAX_FIELDS:
+        raise refused(431, "too many fields")
+    fields: dict[str, str] = {}
+    for raw, value in event.headers:
+        name, text = raw.decode("ascii"), value.decode("latin-1")
+        fields[name] = f"{fields[name]}, {text}" if name in fields else text
+    version, method = event.http_version, event.method.decode("ascii")
+    _check_framing(fields, version)
+    if method not in METHODS:
+        raise refused(405, "only GET and HEAD", ALLOW)
+    target, authority = _target(event.target.decode("latin-1"))
+    listed = fields.get("connection", "").lower().split(",")
+    close = version != b"1.1" or "close" in [one.strip() for one in listed]
+    asked = Asked(method, target, fields, close)
+    rules.check(asked, authority)
+    return asked
+
+
+def _check_framing(fields: dict[str, str], version: bytes) -> None:
+    """No body, so nothing can be smuggled behind one."""
+    if version not in (b"1.0", b"1.1"):
+        raise refused(505, "only HTTP/1.0 and HTTP/1.1")
+    if "transfer-encoding" in fields or fields.get("content-length", "0") != "0":
+        raise refused(400, "a request has no body here")
+
+
+def _target(text: str) -> tuple[str, str | None]:
+    """A target in origin-form, and the authority where it was in absolute-form."""
+    absolute = _ABSOLUTE.fullmatch(text)
+    path = (absolute[2] or "/") if absolute else text
+    if not path.startswith("/") or not _TARGET.fullmatch(path):
+        raise refused(400, "the target makes no sense")
+    return path, absolute[1] if absolute else None

@@ -1,0 +1,83 @@
+"""What is served: the interface between the loop and where bytes are.
+
+A reading is one reader's view of one resource, of which more may be there later. It announces
+that something changed, from any thread; what, the loop asks: so the latest value wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from rdl.core.byterange import ByteRange
+from rdl.server.answers import PLAIN, Facts
+
+
+class Reading(Protocol):
+    """One request's view of a resource; closed when it has its answer, or has gone.
+
+    All methods are called in the loop's thread, and none of them waits. What raises RdlError
+    before the head was sent is answered with 502; after that the connection is reset before its
+    Content-Length is reached: never a clean end that is too short.
+    """
+
+    @property
+    def facts(self) -> Facts | None:
+        """What the head says; None: not known yet, `notify` announces it. Raises RdlError."""
+
+    @property
+    def descriptor(self) -> int | None:
+        """A file whose bytes stand at the same offsets, to be sent by sendfile(2)."""
+
+    def notify(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, in any thread, whenever facts, what is available or a failure may be
+        new; until closed."""
+
+    def demand(self, wanted: ByteRange) -> None:
+        """These bytes will be sent, in order: said once, before the first is."""
+
+    def available(self, offset: int) -> int:
+        """How many bytes from `offset` on can be sent now; 0: `notify` announces more. Raises
+        RdlError when there will be none, or those that were sent are no longer right."""
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Read 1 to len(view) available bytes. Raises RdlError."""
+
+    def close(self) -> None:
+        """The reader needs nothing more; its demand ends with it."""
+
+
+class Site(Protocol):
+    """Where paths lead."""
+
+    def find(self, path: str) -> Reading:
+        """What a path, percent-encoded and beginning with a slash, names. Raises Reply."""
+
+    def close(self) -> None: ...
+
+
+class Text:
+    """A reading of something that is made for this request."""
+
+    descriptor = None
+
+    def __init__(self, data: bytes, media_type: str = PLAIN, *, private: bool = False) -> None:
+        self._data = data
+        self.facts = Facts(len(data), media_type=media_type, ranges=False, private=private)
+
+    def notify(self, changed: Callable[[], None]) -> None:
+        """It never changes."""
+
+    def demand(self, wanted: ByteRange) -> None:
+        """It is all here."""
+
+    def available(self, offset: int) -> int:
+        return len(self._data) - offset
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        found = self._data[offset : offset + len(view)]
+        view[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
