@@ -53,6 +53,10 @@ EXAMPLES = {
         ("rdl sync URL -o new.iso --seed old.iso --seed isos", "from other files, and of a folder"),
         ("rdl sync URL -o image.iso --manifest URL.zsync", "by what zsyncmake wrote"),
     ],
+    "serve": [
+        ("rdl serve downloads", "for this machine, at http://127.0.0.1:8080/"),
+        ("rdl serve --bind 0.0.0.0:8080 --token @token.txt", "for others, who know the token"),
+    ],
     "config": [
         ("rdl config show URL", "what goes for the host of the URL, and who says so"),
         ("rdl config path", "the file that is read"),

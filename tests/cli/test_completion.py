@@ -42,6 +42,7 @@ def test_other_shells_are_refused(arguments):
                 "lock",
                 "ls",
                 "manifest",
+                "serve",
                 "status",
                 "sync",
                 "verify",

@@ -20,6 +20,7 @@ from rdl.cli.commands import (
     lock,
     ls,
     manifest,
+    serve,
     status,
     sync,
     verify,
@@ -30,7 +31,7 @@ from rdl.cli.values import named
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
 
-_WITHOUT_PROGRESS = (["info"], ["ls"], ["status"], ["clean"], ["completion"], ["config"])
+_WITHOUT_PROGRESS = (["info"], ["ls"], ["status"], ["clean"], ["completion"], ["config"], ["serve"])
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _TO_STDOUT = re.compile(r"(?:^| )(?:-[a-zA-Z]*o ?|--output[= ])(?:-|/dev/stdout)(?: |$)")
 
@@ -91,6 +92,7 @@ def group() -> click.Group:
     tree.add_command(completion.command())
     tree.add_command(info.command())
     tree.add_command(ls.command())
+    tree.add_command(serve.command())
     tree.add_command(status.command())
     tree.add_command(clean.command())
     tree.add_command(verify.command())

@@ -1,0 +1,161 @@
+"""`rdl serve [DIR]`: the files of a folder for many readers, until a signal comes."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rdl.cli.commands.status import path_argument
+from rdl.cli.console import Console
+from rdl.cli.display.summary import remote_text
+from rdl.cli.environment import warn_of_unknown
+from rdl.cli.options import get_parameters
+from rdl.cli.settings import read_small
+from rdl.cli.values import HOST, Value
+from rdl.core.text import safe_text
+from rdl.errors import Interrupted, NetworkError, UsageError
+
+if TYPE_CHECKING:
+    from rdl.server.loop import Address, Server
+
+_SHARED = ("quiet", "verbose")
+_BIND = re.compile(rf"({HOST.pattern}):([0-9]{{1,5}})")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,256}")
+MAX_TOKEN_FILE = 4096
+
+
+class _Serving:
+    """Ends when a signal comes, with what is being sent; a second one does not wait for that."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self.signal = server, ""
+
+    def interrupt(self, signal: str) -> None:
+        """Soon; called by a handler of signals."""
+        self.signal = self.signal or signal
+        self._server.stop()
+
+
+def serve(console: Console, given: dict[str, Any]) -> int:
+    """Run the command. Raises RdlError; Interrupted is how it ends."""
+    from rdl.server.folder import Folder
+    from rdl.server.loop import Server
+
+    folder, token = given["path"] or ".", _token(given["token"])
+    warn_of_unknown(console.messages, given)
+    host, port = given["bind"]
+    address, names = _resolved(host, port, token)
+
+    def tell(line: str) -> None:
+        console.messages.line(f"rdl: {line}")
+
+    told = tell if given["verbose"] else None
+    site = Folder(Path(folder), private=token is not None)
+    with Server(site, address, token=token, names=names, told=told) as server:
+        serving = _Serving(server)
+        console.signals.watch(serving, lambda: None)
+        if not given["quiet"]:
+            url = f"http://{_reached_at(server.address)}/"
+            shown = remote_text(folder)
+            console.messages.line(f"rdl: serving {shown} at {url}; Ctrl-C ends it")
+        server.run()
+    site.close()
+    raise Interrupted(serving.signal)
+
+
+def _token(given: str | None) -> str | None:
+    """As given, or the first line of a file. Raises UsageError."""
+    if given is None or not given.startswith("@"):
+        return given
+    what = f"--token {given}"
+    text = read_small(given[1:], MAX_TOKEN_FILE, what).decode("utf-8", "replace")
+    try:
+        return _parse_token(text.partition("\n")[0].strip())
+    except ValueError as error:
+        raise UsageError(safe_text(what), str(error)) from None
+
+
+def _parse_token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("not 1 to 256 visible ASCII characters")
+    return text
+
+
+def _parse_bind(text: str) -> tuple[str, int]:
+    found = _BIND.fullmatch(text)
+    if not found or int(found[2]) > 65535:
+        raise ValueError("not HOST:PORT (like 127.0.0.1:8080, [::1]:8080)")
+    return found[1].strip("[]"), int(found[2])
+
+
+def _resolved(host: str, port: int, token: str | None) -> tuple[Address, tuple[str, ...]]:
+    """The address of --bind, and under which names it may be asked. Raises UsageError where
+    others reach it and there is no token; NetworkError."""
+    from rdl.server.loop import Address
+
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no such host"
+        raise NetworkError(f"--bind {safe_text(host)}", why) from error
+    ip = str(found[0][4][0])
+    if ipaddress.ip_address(ip.partition("%")[0]).is_loopback:
+        return Address(ip, port), (host,)
+    if token is None:
+        raise UsageError(
+            f"--bind {safe_text(host)}",
+            "others reach this address, and there is no token",
+            hint="--token T, or --token @FILE; 127.0.0.1 is for this machine alone",
+        )
+    return Address(ip, port), (host, socket.gethostname())
+
+
+def _reached_at(address: Address) -> str:
+    """Of all addresses the one of this machine's name."""
+    from rdl.server.loop import Address
+
+    if ipaddress.ip_address(address.host.partition("%")[0]).is_unspecified:
+        return Address(socket.gethostname(), address.port).shown
+    return address.shown
+
+
+def command() -> click.Command:
+    """The click command of `serve`."""
+
+    def run(**given: Any) -> int:
+        return serve(click.get_current_context().find_object(Console) or Console(), given)
+
+    shared = [one for one in get_parameters() if one.name in _SHARED]
+    return click.Command(
+        "serve",
+        params=[
+            path_argument("serve", "[DIR]"),
+            click.Option(
+                ["--bind"],
+                type=Value("HOST:PORT", _parse_bind),
+                default="127.0.0.1:8080",
+                show_default=True,
+                help="Where to listen; port 0 is any free one. Other than this machine's own "
+                "addresses need --token.",
+            ),
+            click.Option(
+                ["--token"],
+                type=Value("T", _parse_token, secret=True),
+                help="Who asks must say it: as a Bearer token, or as the password of any user "
+                "(rdl get -u x:T). @FILE reads it from a file.",
+            ),
+            *shared,
+        ],
+        callback=run,
+        context_settings={"max_content_width": 100},
+        help="Share the files of DIR, by default of this folder, by HTTP: whole or in parts, with "
+        "strong validators, for many readers at a time. Names that begin with a dot, links, and "
+        "what rdl keeps beside downloads are not served. /healthz says ok, /metrics tells numbers. "
+        "SIGINT and SIGTERM end it when what is being sent has ended, in 10 s at most.",
+        short_help="Share files by HTTP with many readers.",
+    )
