@@ -6,10 +6,13 @@ What cannot be sent whole is cut off by a reset before its Content-Length is rea
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import selectors
 import socket
 import struct
+import sys
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,9 +35,17 @@ COPIED = 256 << 10
 """What is not sent by sendfile(2) is read by so many bytes."""
 LINGER = 1.0
 """Seconds, and 64 KiB, that a refused client is still listened to: it may read why."""
+_SIOCOUTQ = termios.TIOCOUTQ if sys.platform == "linux" else None  # tcp(7): the same number
 _NEVER = float("inf")
 _MORE = getattr(socket, "MSG_MORE", 0)
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSOCK)
+
+
+def _unsent(sock: socket.socket) -> int:
+    """Bytes that the other side has not confirmed; 0 where the system does not tell."""
+    if _SIOCOUTQ is None:
+        return 0
+    return int.from_bytes(fcntl.ioctl(sock, _SIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 class Limits(Struct, frozen=True):
@@ -90,8 +101,8 @@ class Connection:
         self._reading: Reading | None = None
         self._answer: Answer | None = None
         self._out = memoryview(b"")
-        self._at = self._stop = self._lingered = 0
-        self._begun = now
+        self._at = self._stop = self._lingered = self._queued = 0
+        self._begun, self._served = now, False
 
     # What the loop tells
 
@@ -124,9 +135,9 @@ class Connection:
             self._reply(refused(408, "the request took too long"))
         elif self.state is State.WAIT and self._answer is None:
             self._reply(Reply(504, "nothing has come in time", close=True))
-        elif self.state in (State.WAIT, State.SEND):
+        elif self.state is State.WAIT or (self.state is State.SEND and not self.takes_more()):
             self.reset()
-        else:
+        elif self.state is not State.SEND:
             self.close()
 
     # From a head to an answer
@@ -180,17 +191,17 @@ class Connection:
         """A slice of what can be sent now."""
         self.state, self.interest = State.SEND, WRITE
         room = self._reading.available(self._at) if self._left and self._reading else 0
-        try:
+        with suppress(BlockingIOError):
             if self._out:
                 self._out = self._out[self._count(self.sock.send(self._out, _MORE * (room > 0))) :]
             if not self._out and room:
                 self._at += self._count(self._send_body(min(room, self._left, SLICE)))
-        except BlockingIOError:
-            return
         if not self._out and not self._left:
             self._end()
         elif not self._out and not room:
             self._wait()
+        else:
+            self._queued = _unsent(self.sock)
 
     @property
     def _left(self) -> int:
@@ -220,6 +231,15 @@ class Connection:
     def _progress(self) -> None:
         self.since = time.monotonic()
         self.deadline = self.since + self._around.limits.stall
+
+    def takes_more(self) -> bool:
+        """Whether the reader took bytes since this was asked last, though the kernel, which has
+        megabytes for it, wants no more yet."""
+        before, self._queued = self._queued, _unsent(self.sock)
+        if self.state is not State.SEND or self._queued >= before:
+            return False
+        self._progress()
+        return True
 
     def _wait(self) -> None:
         if self.state is not State.WAIT:
@@ -255,6 +275,7 @@ class Connection:
         assert found is not None
         self._log("")
         self._forget()
+        self._served = True
         now = time.monotonic()
         if not found.close:
             self._head, self.state, self.interest = HeadReader(), State.HEAD, READ
@@ -280,9 +301,14 @@ class Connection:
         self._out, self._at, self._stop = memoryview(b""), 0, 0
 
     @property
-    def idle(self) -> bool:
-        """Between two requests, or behind the last one."""
+    def silent(self) -> bool:
+        """Nothing of a request has come, or nothing will."""
         return self.state is State.LINGER or (self.state is State.HEAD and not self._head.begun)
+
+    @property
+    def idle(self) -> bool:
+        """The same, behind a request that had its answer."""
+        return self.silent and self._served
 
     def reset(self) -> None:
         """The end, and the client sees that it is none."""

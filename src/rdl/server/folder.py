@@ -144,7 +144,8 @@ class FileReading:
 
 def media_type(name: bytes) -> str:
     """By the last suffix of the name; no encoding is ever said, for bytes are sent as they are."""
-    found, encoding = _TYPES.guess_type(name.decode("ascii", "replace"), strict=True)
+    suffix = name.rpartition(b".")[2].decode("ascii", "replace")
+    found, encoding = _TYPES.guess_type(f"x.{suffix}")
     return BYTES if found is None or encoding else found
 
 

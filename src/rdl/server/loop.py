@@ -95,10 +95,11 @@ class Server:
 
     # From other threads, and signals
 
-    def stop(self) -> None:
-        """Soon: no further request; what is being sent has the grace time."""
-        if self._stop_at is None:
-            self._stop_at = time.monotonic() + self.limits.grace
+    def stop(self, grace: float | None = None) -> None:
+        """Soon: no further request; what is being sent has so many seconds, by default those of
+        the limits. Said again it can only be sooner."""
+        at = time.monotonic() + (self.limits.grace if grace is None else grace)
+        self._stop_at = at if self._stop_at is None else min(at, self._stop_at)
         self._ring()
 
     def wake(self, connection: Connection) -> None:
@@ -142,11 +143,13 @@ class Server:
                     self._serve(key.data, events)
             self._look_at_the_clock()
             self._listen()
+        for connection in list(self._connections):
+            self._step(connection, connection.reset)
 
     def _ended(self) -> bool:
         if self._stop_at is None:
             return False
-        for connection in [one for one in self._connections if one.idle]:
+        for connection in [one for one in self._connections if one.silent]:
             self._drop(connection)
         return not self._connections or time.monotonic() >= self._stop_at
 
@@ -231,8 +234,9 @@ class Server:
         found = [
             one
             for one in self._connections
-            if (one.idle or (one.since < late and one.state is not State.WAIT))
-            and address in (None, one.address)
+            if address in (None, one.address)
+            and one.state is not State.WAIT
+            and (one.idle or (one.since < late and not one.takes_more()))
         ]
         return min(found, key=lambda one: (not one.idle, one.since), default=None)
 

@@ -26,7 +26,7 @@ _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]|\0")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _TARGET = re.compile(r"[\x21\x22\x24-\x7e]+")
 _ABSOLUTE = re.compile(r"http://([^/?]*)(.*)", re.IGNORECASE)
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?", re.I | re.A)
 
 
 class Reply(Exception):
@@ -95,8 +95,8 @@ class Rules(Struct, frozen=True):
 
 def authority_of(text: str) -> str | None:
     """`host:port` in lower case, with the port; None where it is nothing of the kind."""
-    found = _AUTHORITY.fullmatch(text.lower())
-    return f"{found[1]}:{int(found[2] or 80)}" if found else None
+    found = _AUTHORITY.fullmatch(text)
+    return f"{found[1].lower()}:{int(found[2] or 80)}" if found else None
 
 
 def _token_in(text: str) -> bytes:
@@ -151,8 +151,8 @@ def _read(head: bytes, rules: Rules) -> Asked:
     wire.receive_data(head)
     try:
         event = wire.next_event()
-    except h11.RemoteProtocolError as error:
-        raise refused(error.error_status_hint, "the request makes no sense") from None
+    except h11.RemoteProtocolError:
+        raise refused(400, "the request makes no sense") from None
     if not isinstance(event, h11.Request):
         raise refused(400, "the request makes no sense")
     if len(event.headers) > MAX_FIELDS:

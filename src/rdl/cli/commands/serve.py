@@ -37,8 +37,8 @@ class _Serving:
 
     def interrupt(self, signal: str) -> None:
         """Soon; called by a handler of signals."""
+        self._server.stop(0 if self.signal else None)
         self.signal = self.signal or signal
-        self._server.stop()
 
 
 def serve(console: Console, given: dict[str, Any]) -> int:

@@ -1,0 +1,256 @@
+"""Heads that are read, and those that are not: the guards of a server, without a socket."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+
+import pytest
+
+from rdl.server.requests import MAX_HEAD, Asked, HeadReader, Reply, Rules, authority_of
+
+RULES = Rules(frozenset(("127.0.0.1:8080", "localhost:8080")), frozenset(("http://good",)))
+H = "Host: localhost:8080\r\n"
+
+
+def read(text: str | bytes, rules: Rules = RULES) -> Asked | None:
+    data = text.encode("latin-1") if isinstance(text, str) else text
+    return HeadReader().receive(data, rules)
+
+
+def read_bytewise(text: str) -> list[Asked | None]:
+    reader = HeadReader()
+    return [reader.receive(char.encode("latin-1"), RULES) for char in text]
+
+
+def status_of(text: str | bytes, rules: Rules = RULES) -> int:
+    """The status of the refusal, after which the connection ends; 0: it was read."""
+    try:
+        assert read(text, rules) is not None, "the head is not complete"
+    except Reply as reply:
+        return reply.status if reply.close else -reply.status
+    return 0
+
+
+def test_a_request() -> None:
+    asked = read(f"GET /a%20b?c=d HTTP/1.1\r\n{H}Range: bytes=0-1\r\nX: 1\r\nx: 2\r\n\r\n")
+    assert asked is not None
+    assert (asked.method, asked.target, asked.path) == ("GET", "/a%20b?c=d", "/a%20b")
+    assert asked.fields == {"host": "localhost:8080", "range": "bytes=0-1", "x": "1, 2"}
+    assert not asked.close
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "close"),
+    [
+        ("1.1", "", False),
+        ("1.0", "", True),
+        ("1.1", "Connection: close\r\n", True),
+        ("1.1", "Connection: x, Close\r\n", True),
+        ("1.1", "Connection: keep-alive\r\n", False),
+        ("1.0", "Connection: keep-alive\r\n", True),
+    ],
+)
+def test_when_the_connection_ends(line: str, field: str, close: bool) -> None:
+    asked = read(f"HEAD / HTTP/{line}\r\n{H}{field}\r\n")
+    assert asked is not None
+    assert asked.close is close
+
+
+def test_bytes_that_come_one_by_one() -> None:
+    text = f"GET / HTTP/1.1\r\n{H}\r\n"
+    assert read_bytewise(text) == [None] * (len(text) - 1) + [read(text)]
+
+
+def test_what_has_begun() -> None:
+    reader = HeadReader()
+    assert not reader.begun
+    reader.receive(b"G", RULES)
+    assert reader.begun
+
+
+SMUGGLING = [
+    ("CL with TE", f"GET / HTTP/1.1\r\n{H}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    ("TE", f"GET / HTTP/1.1\r\n{H}Transfer-Encoding: chunked\r\n\r\n"),
+    ("TE identity", f"GET / HTTP/1.1\r\n{H}Transfer-Encoding: identity\r\n\r\n"),
+    ("TE in disguise", f"GET / HTTP/1.1\r\n{H}Transfer-Encoding: \x0bchunked\r\n\r\n"),
+    ("a body", f"GET / HTTP/1.1\r\n{H}Content-Length: 3\r\n\r\n"),
+    ("a body of HEAD", f"HEAD / HTTP/1.1\r\n{H}Content-Length: 3\r\n\r\n"),
+    ("two lengths", f"GET / HTTP/1.1\r\n{H}Content-Length: 0\r\nContent-Length: 3\r\n\r\n"),
+    ("a list of lengths", f"GET / HTTP/1.1\r\n{H}Content-Length: 3, 3\r\n\r\n"),
+    ("a length with a sign", f"GET / HTTP/1.1\r\n{H}Content-Length: +0\r\n\r\n"),
+    ("bare LF", "GET / HTTP/1.1\nHost: localhost:8080\n\n"),
+    ("bare LF in a line", f"GET / HTTP/1.1\r\n{H}A: b\nContent-Length: 3\r\n\r\n"),
+    ("bare CR", f"GET / HTTP/1.1\r\n{H}A: b\rC: d\r\n\r\n"),
+    ("CR CR LF", f"GET / HTTP/1.1\r\n{H}A: b\r\r\n\r\n"),
+    ("NUL", f"GET / HTTP/1.1\r\n{H}A: b\0c\r\n\r\n"),
+    ("obs-fold", f"GET / HTTP/1.1\r\n{H}A: b\r\n c\r\n\r\n"),
+    ("folded TE", f"GET / HTTP/1.1\r\n{H}Transfer-Encoding:\r\n\tchunked\r\n\r\n"),
+    ("folded at once", f"GET / HTTP/1.1\r\n {H}\r\n"),
+    ("space before the colon", f"GET / HTTP/1.1\r\n{H}Content-Length : 3\r\n\r\n"),
+    ("no name", f"GET / HTTP/1.1\r\n{H}: 3\r\n\r\n"),
+    ("two hosts", f"GET / HTTP/1.1\r\n{H}{H}\r\n"),
+    ("no host", "GET / HTTP/1.1\r\n\r\n"),
+    ("an empty line before", f"\r\nGET / HTTP/1.1\r\n{H}\r\n"),
+    ("HTTP/0.9", "GET /\r\n\r\n"),
+    ("a space in the target", f"GET /a b HTTP/1.1\r\n{H}\r\n"),
+    ("a fragment", f"GET /a#b HTTP/1.1\r\n{H}\r\n"),
+    ("no slash", f"GET a HTTP/1.1\r\n{H}\r\n"),
+    ("an asterisk", f"GET * HTTP/1.1\r\n{H}\r\n"),
+    ("bytes in the target", f"GET /\xff HTTP/1.1\r\n{H}\r\n"),
+    ("TLS", "\x16\x03\x01\x02\x00"),
+]
+
+
+@pytest.mark.parametrize("text", [one for _, one in SMUGGLING], ids=[name for name, _ in SMUGGLING])
+def test_s26_what_others_might_read_otherwise(text: str) -> None:
+    assert status_of(text) == 400
+    with pytest.raises(Reply) as bytewise:
+        read_bytewise(text)
+    assert bytewise.value.status == 400
+
+
+@pytest.mark.parametrize("behind", ["x", "\r\n", f"GET / HTTP/1.1\r\n{H}\r\n"])
+def test_s26_nothing_may_follow_before_the_answer(behind: str) -> None:
+    assert status_of(f"GET / HTTP/1.1\r\n{H}\r\n{behind}") == 400
+
+
+def test_a_length_of_zero_is_no_body() -> None:
+    assert status_of(f"GET / HTTP/1.1\r\n{H}Content-Length: 0\r\n\r\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (f"POST / HTTP/1.1\r\n{H}\r\n", 405),
+        (f"OPTIONS * HTTP/1.1\r\n{H}\r\n", 405),
+        (f"get / HTTP/1.1\r\n{H}\r\n", 405),
+        ("CONNECT localhost:8080 HTTP/1.1\r\nHost: localhost:8080\r\n\r\n", 405),
+        ("CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n", 405),
+        (f"GET / HTTP/1.2\r\n{H}\r\n", 505),
+        (f"GET / HTTP/2.0\r\n{H}\r\n", 505),
+        (f"GET / HTTP/1.1\r\n{H}" + "A: b\r\n" * 101 + "\r\n", 431),
+        (f"GET / HTTP/1.1\r\n{H}A: " + "b" * MAX_HEAD + "\r\n\r\n", 431),
+        ("G" * (MAX_HEAD + 1), 431),
+    ],
+)
+def test_what_is_not_offered(text: str, status: int) -> None:
+    assert status_of(text) == status
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        # S25: rebinding
+        ("/", "localhost:8080", 0),
+        ("/", "LocalHost:8080", 0),
+        ("/", "127.0.0.1:8080", 0),
+        ("/", "127.0.0.1:08080", 0),
+        ("/", "evil.example:8080", 421),
+        ("/", "localhost", 421),
+        ("/", "localhost:80", 421),
+        ("/", "localhost:8080.evil.example", 421),
+        ("/", "user@localhost:8080", 421),
+        ("/", "localhost:8080, localhost:8080", 421),
+        ("/", "a/../b?x#", 421),
+        ("/", "localhost.:8080", 421),
+        ("/", "[::1]:8080", 421),
+        ("/", "", 421),
+        # S24: nobody's proxy
+        ("http://localhost:8080/a", "localhost:8080", 0),
+        ("HTTP://LOCALHOST:8080", "localhost:8080", 0),
+        ("http://other/", "localhost:8080", 421),
+        ("http://localhost:8080/", "other", 421),
+        ("http://127.0.0.1:8080/", "localhost:8080", 421),
+        ("http://localhost/", "localhost:8080", 421),
+        ("http://x@localhost:8080/", "localhost:8080", 421),
+        ("http:///a", "localhost:8080", 421),
+        ("https://localhost:8080/", "localhost:8080", 400),
+        ("ftp://localhost:8080/", "localhost:8080", 400),
+    ],
+)
+def test_s24_s25_the_host_is_ours(target: str, host: str, status: int) -> None:
+    assert status_of(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n") == status
+    older = status_of(f"GET {target} HTTP/1.0\r\nHost: {host}\r\n\r\n")
+    assert older == status
+
+
+def test_an_absolute_target_is_read_as_its_path() -> None:
+    asked = read(f"GET http://localhost:8080/a?b HTTP/1.1\r\n{H}\r\n")
+    assert asked is not None
+    assert asked.target == "/a?b"
+    assert status_of("GET / HTTP/1.0\r\n\r\n") == 421
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://good", 0), ("http://evil", 403), ("null", 403), ("", 403), ("http://GOOD", 403)],
+)
+def test_s25_pages_of_others_read_nothing(origin: str, status: int) -> None:
+    assert status_of(f"GET / HTTP/1.1\r\n{H}Origin: {origin}\r\n\r\n") == status
+
+
+def basic(text: str) -> str:
+    return "Basic " + b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("field", "let_in"),
+    [
+        ("Bearer s3cret", True),
+        ("bearer  s3cret ", True),
+        (basic("anybody:s3cret"), True),
+        (basic(":s3cret"), True),
+        (basic("s3cret:"), False),
+        (basic("s3cret"), False),
+        (basic("a:b:s3cret"), False),
+        ("Bearer s3cre", False),
+        ("Bearer s3crets", False),
+        ("Bearer", False),
+        ("Bearer \u00e9", False),
+        ("Basic s3cret", False),
+        ("Basic ====", False),
+        ("Digest s3cret", False),
+        ("s3cret", False),
+        ("Bearer s3cret, Bearer s3cret", False),
+        ("", False),
+    ],
+)
+def test_the_token(field: str, let_in: bool) -> None:
+    asked = Asked("GET", "/", {"authorization": field} if field else {}, close=False)
+    Rules(frozenset()).admit(asked)
+    rules = Rules(frozenset(), token="s3cret")
+    if let_in:
+        rules.admit(asked)
+        return
+    with pytest.raises(Reply) as refusal:
+        rules.admit(asked)
+    assert refusal.value.status == 401
+    assert [name for name, _ in refusal.value.fields] == ["WWW-Authenticate"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("H:1", "h:1"),
+        ("h", "h:80"),
+        ("[::1]:8", "[::1]:8"),
+        ("::1", None),
+        ("h:", None),
+        ("h:x", None),
+        ("h:123456", None),
+        ("", None),
+        ("h\n", None),
+        ("\u212a", None),
+    ],
+)
+def test_authorities(text: str, read: str | None) -> None:
+    assert authority_of(text) == read
+
+
+@pytest.mark.parametrize("text", ["A", "\r", " ", "A: b\r\n", "\r\n", "\n", ":"])
+def test_what_is_too_long_is_refused_in_linear_time(text: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(Reply):
+        read_bytewise(text * 100_000)
+    assert time.perf_counter() - began < 1
