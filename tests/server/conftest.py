@@ -32,9 +32,9 @@ class Running:
 
 
 @contextmanager
-def running(site: Site, limits: Limits, token: str | None = None) -> Iterator[Running]:
+def running(site: Site, limits: Limits, token: str | None, address: Address) -> Iterator[Running]:
     lines: list[str] = []
-    with Server(site, ANY, token=token, limits=limits, told=lines.append) as server:
+    with Server(site, address, token=token, limits=limits, told=lines.append) as server:
         thread = threading.Thread(target=server.run, name="server")
         thread.start()
         try:
@@ -50,15 +50,18 @@ Start = Callable[..., Running]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Serve a site, or a folder: `start(site, limits=None, token=None)`."""
+    """Serve a site, or a folder: `start(site, limits=None, token=None, address=ANY)`."""
     with ExitStack() as stack:
 
         def begin(
-            site: Site | Path, limits: Limits | None = None, token: str | None = None
+            site: Site | Path,
+            limits: Limits | None = None,
+            token: str | None = None,
+            address: Address = ANY,
         ) -> Running:
             if isinstance(site, Path):
                 site = Folder(site)
                 stack.callback(site.close)
-            return stack.enter_context(running(site, limits or Limits(), token))
+            return stack.enter_context(running(site, limits or Limits(), token, address))
 
         yield begin

@@ -24,14 +24,14 @@ DATA = bytes(range(256)) * 4096
 LARGE = DATA * 24
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a `data.bin` of a MiB, and one that no socket's buffers take."""
-    (tmp_path / "data.bin").write_bytes(DATA)
-    (tmp_path / "large.bin").write_bytes(LARGE)
-    os.utime(tmp_path / "data.bin", (1e9, 1e9))
-    os.utime(tmp_path / "large.bin", (1e9, 1e9))
-    return tmp_path
+    made = tmp_path_factory.mktemp("served")
+    for name, data in (("data.bin", DATA), ("large.bin", LARGE)):
+        (made / name).write_bytes(data)
+        os.utime(made / name, (1e9, 1e9))
+    return made
 
 
 def test_many_requests_of_one_connection(start: Start, folder: Path) -> None:
@@ -232,12 +232,15 @@ def test_a_hundred_readers(start: Start, folder: Path) -> None:
     assert running.server.tally.requests == {206: 400}
 
 
-def test_a_file_that_changes_while_it_is_sent_ends_with_a_reset(start: Start, folder: Path) -> None:
-    running = start(folder)
+def test_a_file_that_changes_while_it_is_sent_ends_with_a_reset(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "large.bin").write_bytes(LARGE)
+    running = start(tmp_path)
     with connected(running.port, 4096) as sock:
         sock.sendall(request(running.port, "/large.bin"))
         assert sock.recv(1000)
-        with (folder / "large.bin").open("r+b") as file:
+        with (tmp_path / "large.bin").open("r+b") as file:
             file.seek(20 * MiB)
             file.write(b"changed")
         with pytest.raises(ConnectionResetError):
@@ -290,6 +293,8 @@ def test_what_is_being_sent_is_finished(start: Start, folder: Path) -> None:
         assert busy.recv(17) == b"HTTP/1.1 200 OK\r\n"
         running.server.stop()
         assert idle.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            ask(running.port, b"")
         assert rest(busy).endswith(LARGE)
     assert running.ended()
     assert running.server.tally.cut == 0
@@ -313,9 +318,8 @@ def test_an_address_that_is_taken(folder: Path, start: Start) -> None:
         Server(Growing(b""), Address(port=running.port))
 
 
-def test_ipv6(start: Start, monkeypatch) -> None:
-    monkeypatch.setattr("tests.server.conftest.ANY", Address("::1", 0))
-    running = start(Growing(DATA))
+def test_ipv6(start: Start) -> None:
+    running = start(Growing(DATA), address=Address("::1", 0))
     assert running.url == f"http://[::1]:{running.port}"
     with socket.create_connection(("::1", running.port), timeout=5) as sock:
         sock.sendall(f"GET /healthz HTTP/1.1\r\nHost: [::1]:{running.port}\r\n\r\n".encode())

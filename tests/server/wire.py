@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE = 5.0
@@ -63,9 +63,8 @@ def ask(port: int, data: bytes) -> bytes:
         return rest(sock)
 
 
-def until(true: object, seconds: float = PATIENCE) -> bool:
+def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Whether a condition comes true in that time."""
-    assert callable(true)
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

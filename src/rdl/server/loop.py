@@ -223,6 +223,8 @@ class Server:
                 self._selector.register(self._listener, selectors.EVENT_READ)
             else:
                 self._selector.unregister(self._listener)
+        if self._stop_at is not None:
+            self._listener.close()  # who comes now is to know at once
 
     def _has_room(self) -> bool:
         return len(self._connections) < self.limits.connections or self._quiet() is not None
