@@ -101,7 +101,7 @@ class Connection:
         self._reading: Reading | None = None
         self._answer: Answer | None = None
         self._out = memoryview(b"")
-        self._at = self._stop = self._lingered = self._queued = 0
+        self._at = self._stop = self._lingered = self._queued = self._moving = 0
         self._begun, self._served = now, False
 
     # What the loop tells
@@ -133,6 +133,8 @@ class Connection:
         """The deadline is over."""
         if self.state is State.HEAD and self._head.begun:
             self._reply(refused(408, "the request took too long"))
+        elif self.state is State.WAIT and self._moved():
+            self.deadline = time.monotonic() + self._around.limits.wait
         elif self.state is State.WAIT and self._answer is None:
             self._reply(Reply(504, "nothing has come in time", close=True))
         elif self.state is State.WAIT or (self.state is State.SEND and not self.takes_more()):
@@ -202,6 +204,11 @@ class Connection:
             self._wait()
         else:
             self._queued = _unsent(self.sock)
+
+    def _moved(self) -> bool:
+        """Whether something has come since it was last looked, though it is not for us."""
+        before, self._moving = self._moving, self._reading.moving if self._reading else 0
+        return self._moving != before
 
     @property
     def _left(self) -> int:

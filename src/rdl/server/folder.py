@@ -102,6 +102,8 @@ class FileReading:
     It takes the descriptor over.
     """
 
+    moving = 0
+
     def __init__(self, file: int, name: bytes, *, private: bool) -> None:
         self._file, self._was = file, os.fstat(file)
         was = self._was

@@ -26,6 +26,10 @@ class Reading(Protocol):
         """What the head says; None: not known yet, `notify` announces it. Raises RdlError."""
 
     @property
+    def moving(self) -> int:
+        """Grows while something comes, if only for others."""
+
+    @property
     def descriptor(self) -> int | None:
         """A file whose bytes stand at the same offsets, to be sent by sendfile(2)."""
 
@@ -60,6 +64,7 @@ class Text:
     """A reading of something that is made for this request."""
 
     descriptor = None
+    moving = 0
 
     def __init__(self, data: bytes, media_type: str = PLAIN, *, private: bool = False) -> None:
         self._data = data

@@ -14,16 +14,24 @@ from rdl.cli.commands.status import path_argument
 from rdl.cli.console import Console
 from rdl.cli.display.summary import remote_text
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
-from rdl.cli.settings import read_small
-from rdl.cli.values import HOST, Value
-from rdl.core.text import safe_text
+from rdl.cli.repairs import OF_GET
+from rdl.cli.settings import options_as_in_get, read_small
+from rdl.cli.values import HOST, Value, parse_size, parse_url
+from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, NetworkError, UsageError
+from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
     from rdl.server.loop import Address, Server
+    from rdl.server.resource import Site
 
-_SHARED = ("quiet", "verbose")
+_SHARED = (OF_GET | {"quiet", "verbose"}) - {
+    *("connections", "min_split_size", "block_size", "preallocate", "keep_time", "max_time"),
+}
+ABREAST = 32
+"""Connections to the upstream."""
 _BIND = re.compile(rf"({HOST.pattern}):([0-9]{{1,5}})")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,256}")
 MAX_TOKEN_FILE = 4096
@@ -46,6 +54,8 @@ def serve(console: Console, given: dict[str, Any]) -> int:
     from rdl.server.folder import Folder
     from rdl.server.loop import Server
 
+    layers = Layers(console, given)
+    given = layers.given
     folder, token = given["path"] or ".", _token(given["token"])
     warn_of_unknown(console.messages, given)
     host, port = given["bind"]
@@ -55,17 +65,47 @@ def serve(console: Console, given: dict[str, Any]) -> int:
         console.messages.line(f"rdl: {line}")
 
     told = tell if given["verbose"] else None
-    site = Folder(Path(folder), private=token is not None)
+    site = _upstream(layers, given, token) or Folder(Path(folder), private=token is not None)
     with Server(site, address, token=token, names=names, told=told) as server:
         serving = _Serving(server)
         console.signals.watch(serving, lambda: None)
         if not given["quiet"]:
             url = f"http://{_reached_at(server.address)}/"
-            shown = remote_text(folder)
+            shown = remote_text(redact_url(given["upstream"]) if given["upstream"] else folder)
             console.messages.line(f"rdl: serving {shown} at {url}; Ctrl-C ends it")
         server.run()
     site.close()
     raise Interrupted(serving.signal)
+
+
+def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site | None:
+    """With --upstream: its files, kept in the folder of --cache. Raises UsageError."""
+    if given["upstream"] is None:
+        for name in ("cache", "hold", "cache_size"):
+            if given[name]:
+                raise UsageError(f"--{name.replace('_', '-')}", "useless without --upstream")
+        return None
+    if given["path"] is not None:
+        raise UsageError("serve", "a folder, or an --upstream, and not both")
+    if given["cache"] is None:
+        raise UsageError("--upstream", "needs a folder to keep what it fetches: --cache DIR")
+    address = parse_url(given["upstream"])
+    if (given["user"] or address.user is not None) and token is None:
+        why = "what a login gets is not for everybody"
+        raise UsageError("--upstream", why, hint="--token T says who may read it")
+    options = layers.options_for(options_as_in_get(given), given)(address, ())
+    from rdl.api import Session
+    from rdl.server.upstream import Upstream
+
+    return Upstream(
+        Session(SessionOptions(given["limit_rate"], given["limit_requests"], connections=ABREAST)),
+        address.url,
+        Path(given["cache"]),
+        options=options,
+        hold=given["hold"],
+        private=token is not None,
+        most=given["cache_size"],
+    )
 
 
 def _token(given: str | None) -> str | None:
@@ -148,6 +188,29 @@ def command() -> click.Command:
                 type=Value("T", _parse_token, secret=True),
                 help="Who asks must say it: as a Bearer token, or as the password of any user "
                 "(rdl get -u x:T). @FILE reads it from a file.",
+            ),
+            click.Option(
+                ["--upstream"],
+                metavar="URL",
+                type=Value("URL", str),
+                help="Serve what is below this URL instead: each file is fetched once for all who "
+                "read it, and kept. The options at the end say how to fetch.",
+            ),
+            click.Option(
+                ["--cache"],
+                metavar="DIR",
+                type=Value("DIR", str),
+                help="Where it is kept, and partials too; the folder is for this alone.",
+            ),
+            click.Option(
+                ["--cache-size"],
+                type=Value("SIZE", parse_size),
+                help="Keep at most so much: what was not read for the longest time goes.",
+            ),
+            click.Option(
+                ["--hold"],
+                is_flag=True,
+                help="Serve a file only when all of it is there and verified.",
             ),
             *shared,
         ],

@@ -1,0 +1,316 @@
+"""A pull-through cache: one transfer, many readers (rows 40 to 46), and what hostile paths get."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rdl
+from rdl.options import Options, SessionOptions, TransferOptions
+from rdl.server.upstream import Upstream
+from tests.scenarios.coded import KiB, MiB, Origin, coded
+from tests.server.conftest import Running, Start
+
+CUT = (ConnectionError, http.client.IncompleteRead)
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    server = Origin(size=4 * MiB)
+    yield server
+    server.close()
+
+
+class Proxy:
+    """Serves the origin; `site` is told of what is to be different."""
+
+    def __init__(self, origin: Origin, start: Start, cache: Path, **options: Any) -> None:
+        self.session = rdl.Session(SessionOptions(connections=32))
+        retry = options.pop("retry", 2)
+        own = Options(transfer=TransferOptions(retry=retry, **options.pop("transfer", {})))
+        base = origin.url.rpartition("/")[0]
+        self.site = Upstream(self.session, base, cache, options=own, **options)
+        self.running: Running = start(self.site)
+        self.open: list[Asked] = []
+
+    def close(self) -> None:
+        for one in self.open:
+            one.close()
+        self.site.close()
+        self.session.close()
+
+
+@pytest.fixture
+def proxies(origin: Origin, start: Start, tmp_path: Path) -> Iterator[Any]:
+    made: list[Proxy] = []
+
+    def make(**options: Any) -> Proxy:
+        made.append(Proxy(origin, start, tmp_path / "cache", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+class Asked:
+    """A request, and its response, the head read; closed at the end of the context, or by hand."""
+
+    def __init__(self, proxy: Proxy, path: str, method: str, fields: dict[str, str]) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", proxy.running.port, timeout=20)
+        proxy.open.append(self)
+        self._connection.request(method, path, headers=fields)
+        self._response = self._connection.getresponse()
+        self.status, self.headers = self._response.status, self._response.headers
+        self.read = self._response.read
+
+    def __enter__(self) -> Asked:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+def asked(proxy: Proxy, path: str = "/file.bin", method: str = "GET", **fields: str) -> Asked:
+    own = {name.replace("_", "-"): value for name, value in fields.items()}
+    return Asked(proxy, path, method, own)
+
+
+def whole(proxy: Proxy, path: str = "/file.bin", **fields: str) -> bytes:
+    with asked(proxy, path, **fields) as response:
+        assert response.status in (200, 206)
+        return response.read()
+
+
+def until(has: Any, seconds: float = 5) -> bool:
+    deadline = time.monotonic() + seconds
+    while not has() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(has())
+
+
+def test_row_40_one_transfer_for_many_readers(origin: Origin, proxies: Any) -> None:
+    proxy = proxies()
+    origin.hold_after = MiB
+    readers = [asked(proxy) for _ in range(20)]
+    origin.go.set()
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda reader: reader.read(), readers))
+    assert all(data == origin.content for data in found)
+    assert origin.sent == origin.size
+
+
+def test_row_41_who_joins_late_reads_what_is_here(origin: Origin, proxies: Any) -> None:
+    proxy = proxies()
+    origin.hold_after = 2 * MiB
+    first = asked(proxy)
+    assert first.read(MiB) == coded(0, MiB)
+    assert origin.held.wait(5)
+    with asked(proxy, method="HEAD") as head:
+        assert int(head.headers["Content-Length"]) == origin.size
+    late = asked(proxy)
+    begun = time.monotonic()
+    assert late.read(MiB) == coded(0, MiB)
+    assert time.monotonic() - begun < 1
+    origin.go.set()
+    assert first.read() == late.read() == coded(MiB, origin.size)
+
+
+def test_row_42_ranges_of_what_is_in_flight(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(transfer={"connections": 1})
+    origin.hold_after = 2 * MiB
+    first = asked(proxy)
+    assert first.read(MiB) == coded(0, MiB)
+    early = whole(proxy, Range="bytes=1000-1999")
+    assert early == coded(0, 2000)[1000:]
+    beyond = asked(proxy, Range=f"bytes={3 * MiB}-{3 * MiB + 99}")
+    assert (beyond.status, beyond.headers["Content-Range"]) == (
+        206,
+        f"bytes {3 * MiB}-{3 * MiB + 99}/{origin.size}",
+    )
+    origin.go.set()
+    assert beyond.read() == coded(3 * MiB, 3 * MiB + 104)[:100]
+    assert whole(proxy, Range="bytes=-8") == coded(origin.size - 8, origin.size)
+    with asked(proxy, Range="bytes=0-1,5-6") as several:
+        assert several.status == 416
+    assert first.read() == coded(MiB, origin.size)
+    assert origin.sent <= 1.1 * origin.size
+
+
+def test_row_43_the_transfer_outlives_its_readers(origin: Origin, proxies: Any) -> None:
+    proxy = proxies()
+    origin.hold_after = 512 * KiB
+    first = asked(proxy)
+    assert first.read(100) == coded(0, 104)[:100]
+    first.close()
+    origin.go.set()
+    assert until(lambda: origin.sent == origin.size)
+    requests = len(origin.log)
+    assert whole(proxy) == origin.content
+    assert sum(one.sent for one in origin.log[requests:]) == 0
+
+
+def test_row_44_readers_of_a_cut_upstream_see_one_stream(origin: Origin, proxies: Any) -> None:
+    proxy, cuts = proxies(), [2 * MiB]
+
+    def before(one: Any, at: int) -> None:
+        if cuts and at >= cuts[0]:
+            cuts.pop()
+            raise OSError("cut")
+
+    origin.before = before
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: whole(proxy), range(3)))
+    assert all(data == origin.content for data in found)
+    assert not cuts
+
+
+def test_row_44_all_readers_end_with_the_last_try(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(retry=1)
+    origin.hold_after = MiB
+    readers = [asked(proxy) for _ in range(3)]
+    for one in readers:
+        assert one.read(1000) == coded(0, 1000)
+    assert origin.held.wait(5)
+
+    def before(one: Any, at: int) -> None:
+        raise OSError("cut")
+
+    origin.before, origin.always = before, 404
+    origin.go.set()
+    for one in readers:
+        with pytest.raises(CUT):
+            one.read()
+    begun = time.monotonic()
+    with asked(proxy) as late:
+        assert late.status in (404, 502)
+    assert time.monotonic() - begun < 1
+    partials = [path.name for path in (proxy.site._cache).iterdir()]
+    assert any(name.endswith(".part") for name in partials)
+
+
+def test_row_44_a_file_that_changes_is_never_mixed(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(retry=2, transfer={"connections": 1})
+    origin.hold_after = MiB
+    reader = asked(proxy)
+    assert reader.read(1000) == coded(0, 1000)
+    assert origin.held.wait(5)
+
+    def before(one: Any, at: int) -> None:
+        origin.before = None
+        origin.etag, origin.salt = '"two"', 5
+        raise OSError("cut")
+
+    origin.before = before
+    origin.go.set()
+    with pytest.raises(CUT):
+        reader.read()
+    time.sleep(2.1)
+    assert whole(proxy) == coded(0, origin.size, 5)
+
+
+def test_row_45_a_wrong_digest_is_not_kept(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(retry=1)
+    origin.repr_digest = "sha-256=:" + "A" * 43 + "=:"
+    reader = asked(proxy)
+    with pytest.raises(CUT):
+        reader.read()
+    names = [path.name for path in proxy.site._cache.iterdir()]
+    assert all("." in name for name in names)
+
+
+def test_row_45_held_until_it_is_verified(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(hold=True)
+    origin.hold_after = 3 * MiB
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(whole(proxy)))
+    reader.start()
+    assert origin.held.wait(5)
+    time.sleep(0.2)
+    assert found == []
+    origin.go.set()
+    reader.join(10)
+    assert found == [origin.content]
+    with asked(proxy, method="HEAD") as head:
+        assert head.status == 200
+
+
+@pytest.mark.parametrize("size", [0, 1, 300 * KiB])
+@pytest.mark.parametrize("lengths", [True, False])
+def test_row_46_small_empty_and_of_unknown_length(
+    origin: Origin, proxies: Any, size: int, lengths: bool
+) -> None:
+    proxy = proxies()
+    origin.size, origin.lengths = size, lengths
+    assert whole(proxy) == origin.content
+    assert whole(proxy) == origin.content
+
+
+def test_row_46_shorter_than_announced_is_an_error(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(retry=0)
+    origin.broken_at = 3 * MiB
+    reader = asked(proxy)
+    with pytest.raises(CUT):
+        reader.read()
+
+
+def test_the_upstream_is_asked_again_whether_it_is_current(origin: Origin, proxies: Any) -> None:
+    proxy = proxies()
+    assert whole(proxy) == origin.content
+    assert until(lambda: not proxy.site._held)
+    origin.etag, origin.salt = '"two"', 9
+    assert whole(proxy) == coded(0, origin.size, 9)
+
+
+def test_the_etag_stays_while_it_is_fetched_and_afterwards(origin: Origin, proxies: Any) -> None:
+    proxy = proxies()
+    origin.hold_after = MiB
+    first = asked(proxy)
+    tag = first.headers["ETag"]
+    origin.go.set()
+    assert first.read() == origin.content
+    assert until(lambda: not proxy.site._held)
+    with asked(proxy, If_None_Match=tag) as again:
+        assert again.status == 304
+    digest = hashlib.sha256(origin.content).digest()
+    whole(proxy)
+    assert digest in proxy.site._digests.values()
+
+
+def test_the_cache_keeps_no_more_than_it_may(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(most=9 * MiB)
+    for name in "abcd":
+        assert whole(proxy, f"/{name}") == origin.content
+        assert until(lambda: not proxy.site._held)
+    assert len(list(proxy.site._cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/..%2f..%2fetc/passwd",
+        "/%2e%2e/x",
+        "/a//b",
+        "/a%00b",
+        "/a%5cb",
+        "/./a",
+        "/" + "a" * 3000,
+    ],
+)
+def test_s33_paths_that_no_file_has(origin: Origin, proxies: Any, path: str) -> None:
+    with asked(proxies(), path) as response:
+        assert response.status in (400, 404, 414)
+    assert origin.log == []
