@@ -294,7 +294,7 @@ def test_the_cache_keeps_no_more_than_it_may(origin: Origin, proxies: Any) -> No
     for name in "abcd":
         assert whole(proxy, f"/{name}") == origin.content
         assert until(lambda: not proxy.site._held)
-    assert len(list(proxy.site._cache.iterdir())) == 2
+    assert until(lambda: len(list(proxy.site._cache.iterdir())) == 2)
 
 
 @pytest.mark.parametrize(
