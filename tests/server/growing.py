@@ -56,6 +56,7 @@ class Growing:
 
 class GrowingReading:
     descriptor = None
+    moving = 0
 
     def __init__(self, of: Growing) -> None:
         self._of = of
