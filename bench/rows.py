@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import doors, reading, scale, sources, starting, uneven, whole
+from bench import cutting, deltas, doors, pairs, reading, scale, sources, starting, uneven, whole
 from bench.place import SCHEMES, Bench
 from bench.whole import table
 from tests.support.content import MiB
 
 THROTTLED, STRAGGLER, LATENCY, SMALLEST = 512 * MiB, 64 * MiB, 100 * MiB, 64 * MiB
 ZIP, TABLE = 200 * MiB, 64 * MiB
+INSERTION, PAIR, CUT = 64 * MiB, 64 * MiB, 256 * MiB
 """Bytes that these rows fetch, unless --size is less."""
 
 
@@ -66,6 +67,16 @@ def _cat_slow_connection(bench: Bench, chosen: Namespace) -> Any:
 
 def _schemes(chosen: Namespace) -> list[str]:
     return chosen.scheme or list(SCHEMES)
+
+
+def _delta(name: str, what: str, make: pairs.Make) -> Row:
+    return Row(
+        name,
+        f"rdl sync, zsync and casync: {what}",
+        lambda bench, chosen: deltas.beside_others(bench, make, chosen.rounds),
+        deltas.told_beside_others,
+        lambda chosen: [PAIR, PAIR + 1, PAIR + 2],
+    )
 
 
 ROWS = {
@@ -208,6 +219,23 @@ ROWS = {
             lambda bench, chosen: doors.table(bench, min(TABLE, bench.size)),
             doors.told_table,
             _least(TABLE),
+        ),
+        _delta("delta-insert", "a little put in and taken away", pairs.insertion(INSERTION)),
+        _delta("delta-wheel", "two releases of a wheel", pairs.wheels),
+        _delta("delta-deb", "two versions of a Debian package", pairs.packages),
+        Row(
+            "delta-memory",
+            "peak memory of rdl sync with a large seed",
+            lambda bench, chosen: deltas.memory(bench, bench.size),
+            deltas.told_memory,
+            lambda chosen: [chosen.size * MiB, chosen.size * MiB + 1],
+        ),
+        Row(
+            "chunking",
+            "cutting beside SHA-256, rdl manifest make beside sha256sum",
+            lambda bench, chosen: cutting.cutting(bench, min(CUT, bench.size), chosen.rounds),
+            cutting.told_cutting,
+            _least(CUT),
         ),
         Row(
             "scale",

@@ -18,8 +18,9 @@ from rdl.chunkers.rolling import find_blocks
 from rdl.core import manifest as rdlm
 from rdl.core.byterange import ByteRange
 from rdl.core.caibx import Caibx
-from rdl.core.chunks import Chunks
-from rdl.core.delta import IN_PLACE, Place, gap_for
+from rdl.core.chunks import Chunks, Lookup
+from rdl.core.delta import IN_PLACE, Place, Places, gap_for
+from rdl.core.manifest import Sizes
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import Check, Search, Spans, Wanted, in_place
@@ -28,14 +29,17 @@ from rdl.seeds import Seeds
 from rdl.storage.local_file import LocalFile
 
 ABREAST = 8
+FIRST = 16 << 10
+"""Bytes that are read first: all that is needed of a small manifest."""
 AT_ONCE = 1 << 20
 """Bytes of a manifest in one request, about."""
 MOST_FINE = 1 << 20
 """Fine chunks that are looked for; of what is missing beyond them whole coarse ones are fetched."""
-FIRST = 16 << 10
-"""Bytes that are read first: all that is needed of a small manifest."""
 ROUND_TRIP = 0.02
 """Seconds that an answer takes, where that is not known."""
+MANY, SAMPLES, SAMPLE = 2048, 32, 16
+"""Where more coarse chunks are missing, so many runs of so many are looked at first: where those
+have nothing in common with the seeds, fine chunks of all would be read for nothing."""
 
 
 class Timed(Carrier, Protocol):
@@ -52,7 +56,7 @@ class Found(Struct, frozen=True):
     digests are good enough to prove them."""
 
     chunks: Chunks
-    places: dict[int, Place]
+    places: Places
     checked: bool = True
 
 
@@ -78,6 +82,26 @@ class Recipe(Protocol):
         ...
 
 
+class _Local(Struct, frozen=True):
+    """What is on this disk: the part file, of which this is claimed to be `here`, and the seeds."""
+
+    part: Readable
+    here: Sequence[ByteRange]
+    seeds: Seeds
+    check: Check
+
+    def look(
+        self, wanted: Wanted, chunker: str, sizes: Sizes, within: list[Spans] | None = None
+    ) -> list[Spans]:
+        """Find what is wanted in these parts of the seeds, or all of them: then, what of each is
+        not."""
+        in_place(self.part, wanted, self.here, self.check)
+        if not len(self.seeds):
+            return []
+        cutter = chunker_of(chunker, sizes.least, sizes.average, sizes.most)
+        return _through(self.seeds, Search(wanted, cutter, self.check), within)
+
+
 class Manifested:
     """By a manifest of our own: fine chunks are read of it where coarse ones are missing."""
 
@@ -98,45 +122,57 @@ class Manifested:
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
-        in_place(part, wanted, here, check)
-        rests = []
-        if len(seeds):
-            chunker = chunker_of(cutting.chunker, *_sizes(cutting.coarse))
-            rests = through(seeds, Search(wanted, chunker, check))
+        local = _Local(part, here, seeds, check)
+        rests = local.look(wanted, cutting.chunker, cutting.coarse)
         if any(rests) or here:  # else no fine chunk can be found
-            finer = self._with_fine(wanted)
-            del wanted  # of a TiB both would be large
-            wanted = Wanted(*finer)
-            in_place(part, wanted, here, check)
-            if len(seeds):
-                chunker = chunker_of(cutting.chunker, *_sizes(cutting.fine))
-                through(seeds, Search(wanted, chunker, check), rests)
+            missing = self._once(wanted)
+            some = _spread(missing)
+            finer = self._finer(wanted, some, local, rests)
+            if len(some) < len(missing) and self._pays(wanted, finer, some):
+                finer = self._finer(wanted, missing, local, rests)
+            wanted = finer
         return Found(wanted.chunks, wanted.found)
 
-    def _with_fine(self, wanted: Wanted) -> tuple[Chunks, dict[int, Place]]:
-        """The chunks, and those found, with the fine ones of coarse ones that were not, once of
-        each."""
-        coarse, seen, room = wanted.chunks, set[bytes](), MOST_FINE
-        missing = array("Q")
-        for number in wanted.missing():
-            if (digest := coarse.digest(number)) not in seen:
-                if (room := room - self._manifest.counts[number]) < 0:
-                    break
-                seen.add(digest)
-                missing.append(number)
-        fine = self._fine(missing)
-        stops, digests, found = array("Q"), bytearray(), dict[int, Place]()
+    def _finer(
+        self, wanted: Wanted, numbers: Sequence[int], local: _Local, rests: list[Spans]
+    ) -> Wanted:
+        """Looked for with the fine chunks of these coarse ones."""
+        cutting, finer = self._manifest.cutting, self._with_fine(wanted, numbers)
+        local.look(finer, cutting.chunker, cutting.fine, rests)
+        return finer
+
+    def _pays(self, wanted: Wanted, finer: Wanted, numbers: Sequence[int]) -> bool:
+        """Whether the fine chunks of these coarse ones have found more than what says them."""
+        said = sum(len(rdlm.fine_range(self._manifest, one, one + 1)) for one in numbers)
+        return finer.held() - wanted.held() > said
+
+    def _with_fine(self, wanted: Wanted, numbers: Sequence[int]) -> Wanted:
+        """With the fine chunks of these coarse ones."""
+        coarse, fine, counts = wanted.chunks, self._fine(numbers), self._manifest.counts
+        found = Places(len(coarse) + sum(counts[number] - 1 for number in numbers))
+        stops, digests = array("Q"), bytearray()
         for number in range(len(coarse)):
             if (record := fine.get(number)) is not None:
                 under = rdlm.parse_fine(self._manifest, number, number + 1, record)
                 stops += under.stops
                 digests += under.digests
                 continue
-            if number in wanted.found:
-                found[len(stops)] = wanted.found[number]
+            if (place := wanted.found.get(number)) is not None:
+                found[len(stops)] = place
             stops.append(coarse.stops[number])
             digests += coarse.digest(number)
-        return Chunks(coarse.algorithm, coarse.width, stops, bytes(digests)), found
+        return Wanted(Chunks(coarse.algorithm, coarse.width, stops, bytes(digests)), found)
+
+    def _once(self, wanted: Wanted) -> array[int]:
+        """What was not found, once of each digest, and not more than can be looked for."""
+        missing, room = array("Q", wanted.missing()), MOST_FINE
+        known, once = Lookup(wanted.chunks, len(missing)), array("Q")
+        for number in missing:
+            if known.add(number) == number:
+                if (room := room - self._manifest.counts[number]) < 0:
+                    break
+                once.append(number)
+        return once
 
     def _fine(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """What the manifest has of these coarse chunks, read in parts that lie close together."""
@@ -145,14 +181,16 @@ class Manifested:
 
     def _near(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         group: list[int] = []
-        gap, had = gap_for(self.round_trip), ByteRange(0, 0)
+        gap, start, end = gap_for(self.round_trip), 0, 0
         for number in numbers:
-            begin = rdlm.fine_range(self._manifest, number, number + 1).start
-            if group and (begin - had.stop > gap or len(had) >= AT_ONCE):
+            range = rdlm.fine_range(self._manifest, number, number + 1)
+            if group and (range.start - end > gap or range.stop - start > AT_ONCE):
                 yield group
                 group = []
+            if not group:
+                start = range.start
             group.append(number)
-            had = rdlm.fine_range(self._manifest, group[0], number + 1)
+            end = range.stop
         if group:
             yield group
 
@@ -178,10 +216,8 @@ class Listed:
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         index, wanted = self.index, Wanted(self.index.chunks)
-        in_place(part, wanted, here, check)
-        if len(seeds):
-            chunker = chunker_of("buzhash", index.least, index.average, index.most)
-            through(seeds, Search(wanted, chunker, check))
+        sizes = Sizes(index.least, index.average, index.most)
+        _Local(part, here, seeds, check).look(wanted, "buzhash", sizes)
         return Found(index.chunks, wanted.found)
 
 
@@ -197,7 +233,7 @@ class Rolled:
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
         index, size = self._index, self._index.block
         stops = array("Q", (min(end, self.total) for end in range(size, self.total + size, size)))
-        chunks, found = Chunks("", 0, stops, b""), dict[int, Place]()
+        chunks, found = Chunks("", 0, stops, b""), Places(len(stops))
         if here:
             for number, at in find_blocks(index, part.read_into, here[-1].stop):
                 if at == number * size and any(run.covers(chunks.chunk(number)) for run in here):
@@ -218,18 +254,24 @@ class Rolled:
         return Found(chunks, found, checked=False)
 
 
-def through(seeds: Seeds, search: Search, within: Sequence[Spans] | None = None) -> list[Spans]:
-    """What of each seed is not wanted; looked for in these parts of each, or in all of it."""
+def _through(seeds: Seeds, search: Search, within: Sequence[Spans] | None = None) -> list[Spans]:
+    """Look in these parts of each seed, or in all of it: then, what of each is not wanted."""
+    rests = [Spans() for _ in range(len(seeds))]
 
-    def look(number: int) -> Spans:
-        def work(seed: LocalFile) -> Spans:
-            spans = (ByteRange(0, seed.size),) if within is None else within[number]
-            return search.through(seed, number, spans)
+    def look(seed: LocalFile, number: int) -> None:
+        if within is None:
+            search.through(seed, number, (ByteRange(0, seed.size),), rests[number])
+        else:
+            search.through(seed, number, within[number])
 
-        return seeds.using(number, work, Spans())
+    for number in range(len(seeds)):
+        seeds.using(number, partial(look, number=number), None)
+    return rests
 
-    return list(map(look, range(len(seeds))))
 
-
-def _sizes(sizes: rdlm.Sizes) -> tuple[int, int, int]:
-    return sizes.least, sizes.average, sizes.most
+def _spread(numbers: array[int]) -> array[int]:
+    """All of them, or some runs of many."""
+    if len(numbers) <= MANY:
+        return numbers
+    starts = (len(numbers) * run // SAMPLES for run in range(SAMPLES))
+    return array("Q", (one for start in starts for one in numbers[start : start + SAMPLE]))

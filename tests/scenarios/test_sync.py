@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import rdl
+from rdl import recipes
+from rdl.core import delta
 from rdl.core.events import Fact, Result, Retrying, Warned
 from rdl.errors import DigestMismatch, HTTPStatusError, ProtocolError, UsageError
 from rdl.options import Digest, FileOptions, Options, TransferOptions
@@ -240,6 +242,29 @@ def test_row_52_what_repeats_is_fetched_once(folder: Folder, here: Path) -> None
     result = sync(f"{folder.url}/again", here / "again")
     assert (here / "again").read_bytes() == data
     assert result.bytes_downloaded < len(data) - len(unit)
+
+
+def sent_of_manifest(folder: Folder) -> int:
+    return sum(asked.sent for asked in folder.log if ".rdlm" in asked.line)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_fine_chunks_are_read_where_a_few_of_them_say_that_it_pays(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch, alike: bool
+) -> None:
+    for name, number in (("MANY", 16), ("SAMPLES", 4), ("SAMPLE", 2)):
+        monkeypatch.setattr(recipes, name, number)
+    monkeypatch.setattr(delta, "MOST_GAP", KiB)  # however long this machine takes to answer
+    old, new = mixed(2 * MiB), bytearray(random.Random(7).randbytes(2 * MiB))
+    if alike:
+        new[:] = old
+        new[:: 4 * KiB] = bytes(len(new[:: 4 * KiB]))
+    put(folder.root, "new", bytes(new))
+    (here / "old").write_bytes(old)
+    sync(f"{folder.url}/new", here / "new", seeds=[here / "old"])
+    assert (here / "new").read_bytes() == new
+    assert (content_sent(folder) < len(new) // 2) == alike
+    assert (sent_of_manifest(folder) > len(manifest_of(bytes(new))) // 2) == alike
 
 
 def test_row_x7_a_seed_that_changes_while_it_is_read(

@@ -87,7 +87,22 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
     def contains(self, range: ByteRange) -> bool:
         """Whether every byte of `range` is present; true for an empty one."""
         self._check(range)
-        return not range or self._next_absent(range.start) >= range.stop
+        return not range or self.held_upto(range.start) >= range.stop
+
+    def held_upto(self, offset: int) -> int:
+        """The first missing byte at or after `offset`, or total."""
+        while offset < self.total:
+            block = offset // self.block_size
+            if block in self._full:
+                offset = self._next_clear(block) * self.block_size
+                continue
+            for start, stop in self._partial.get(block, []):
+                if start <= offset < stop:
+                    offset = stop
+                    break
+            if offset < self._end_of(block):
+                return offset
+        return self.total
 
     def count(self, range: ByteRange) -> int:
         """How many bytes of `range` are present."""
@@ -107,7 +122,7 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
     def next_missing(self, offset: int, stop: int | None = None) -> ByteRange | None:
         """The first run of missing bytes at or after `offset`, cut at `offset` and `stop`."""
         end = self.total if stop is None else min(stop, self.total)
-        start = self._next_absent(offset)
+        start = self.held_upto(offset)
         if start >= end:
             return None
         return ByteRange(start, min(self._next_held(start), end))
@@ -118,7 +133,7 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
         start = self._next_held(offset)
         if start >= end:
             return None
-        return ByteRange(start, min(self._next_absent(start), end))
+        return ByteRange(start, min(self.held_upto(start), end))
 
     def missing(self, within: ByteRange | None = None) -> Iterator[ByteRange]:
         """The runs of missing bytes, ascending. The map may change meanwhile: each run is
@@ -137,7 +152,7 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
 
     def head(self) -> int:
         """The end of the run of present bytes that starts at 0; 0 when there is none."""
-        return self._next_absent(0)
+        return self.held_upto(0)
 
     def coverage(self, cells: int) -> tuple[float, ...]:
         """The present share, 0..1, of `cells` equal slices; an empty row is all present."""
@@ -227,21 +242,6 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
         for block in list(self._partial_blocks(low, high)):
             del self._partial[block]
         self._partly.remove_range(low, high)
-
-    def _next_absent(self, offset: int) -> int:
-        """The first missing byte at or after `offset`, or total."""
-        while offset < self.total:
-            block = offset // self.block_size
-            if block in self._full:
-                offset = self._next_clear(block) * self.block_size
-                continue
-            for start, stop in self._partial.get(block, []):
-                if start <= offset < stop:
-                    offset = stop
-                    break
-            if offset < self._end_of(block):
-                return offset
-        return self.total
 
     def _next_held(self, offset: int) -> int:
         """The first present byte at or after `offset`, or total."""

@@ -44,9 +44,14 @@ class Blocks:
 
     def due(self, row: Row, span: ByteRange) -> Iterator[ByteRange]:
         """The blocks that touch `span`, are here, and were not asked for."""
+        upto = 0
         for number in self._chunks.numbers(span):
+            if number in self._asked:
+                continue
             block = self._chunks.chunk(number)
-            if number not in self._asked and row.holds(block):
+            if upto < block.stop:  # else it is in a run that was looked up
+                upto = row.held_upto(block.start)
+            if block.stop <= upto:
                 self._asked.add(number)
                 self._under_way[number] += 1
                 yield block
@@ -68,10 +73,11 @@ class Blocks:
         """How often this block was wrong, now included; 0 when it is right, nobody asked, or was
         asked again since: what was read then may have come again."""
         number = self._chunks.numbers(block)[0]
-        if not self._under_way[number]:  # of a row before this one
-            return 0
-        self._under_way[number] -= 1
-        if number not in self._asked or number in self._right or self._under_way[number] > 0:
+        others = self._under_way.pop(number, 0) - 1
+        if others > 0:
+            self._under_way[number] = others
+        # fewer than none: it is of a row before this one
+        if others or number not in self._asked or number in self._right:
             return 0
         if bytes.fromhex(digest)[: self._chunks.width] == self._chunks.digest(number):
             self._right.add(number)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -54,3 +55,41 @@ class Chunks(Struct, frozen=True):
         first = bisect_right(self.stops, span.start)
         last = min(bisect_left(self.stops, span.stop), len(self) - 1)
         return range(first, last + 1 if span else first)
+
+
+class Lookup:
+    """Numbers of chunks by their digests, packed: a table of which no more than half is taken, and
+    lists of those that have the digest of an earlier one. A dict takes ten times as much."""
+
+    def __init__(self, chunks: Chunks, most: int) -> None:
+        """For `most` of these chunks."""
+        self._chunks, self._mask = chunks, (1 << (2 * most).bit_length()) - 1
+        self._table = array("I", bytes(4 * (self._mask + 1)))  # a number and one; 0: nothing
+        self._others: dict[int, list[int]] = {}
+
+    def add(self, number: int) -> int:
+        """The first that has its digest, which it may be itself."""
+        place, first = self._find(self._chunks.digest(number))
+        if first is None:
+            self._table[place] = number + 1
+            return number
+        self._others.setdefault(first, []).append(number)
+        return first
+
+    def first(self, digest: bytes) -> int | None:
+        """The first of those with this digest."""
+        return self._find(digest)[1]
+
+    def take_others(self, first: int) -> Sequence[int]:
+        """The others that have the digest of this one; they are told once."""
+        return self._others.pop(first, ())
+
+    def _find(self, digest: bytes) -> tuple[int, int | None]:
+        """Where it stands or would stand, and the first number that has it."""
+        table, mask = self._table, self._mask
+        place = hash(digest) & mask  # which nobody who makes up digests can foresee
+        while found := table[place]:
+            if self._chunks.digest(found - 1) == digest:
+                return place, found - 1
+            place = (place + 1) & mask
+        return place, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from msgspec import Struct
 
 from rdl.core.blocks import Repeat
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks
+from rdl.core.chunks import Chunks, Lookup
 
 REQUEST_BYTES = 512
 """What a request and the head of its answer cost, about."""
@@ -17,7 +18,7 @@ LEAST_GAP, MOST_GAP = 1 << 10, 64 << 10
 BYTES_A_SECOND = 1 << 20
 """A connection that waits for an answer could have brought so many bytes."""
 
-IN_PLACE = -1
+IN_PLACE, _NOWHERE = -1, -2
 
 
 class Place(Struct, frozen=True):
@@ -25,6 +26,24 @@ class Place(Struct, frozen=True):
 
     seed: int
     at: int
+
+
+class Places:
+    """Where each of so many chunks was found, if it was: packed, for there are millions."""
+
+    def __init__(self, count: int) -> None:
+        self._seeds, self._at = array("i", [_NOWHERE]) * count, array("Q", [0]) * count
+
+    def __contains__(self, number: int) -> bool:
+        return self._seeds[number] != _NOWHERE
+
+    def __setitem__(self, number: int, place: Place) -> None:
+        self._seeds[number], self._at[number] = place.seed, place.at
+
+    def get(self, number: int) -> Place | None:
+        """Where this one was found."""
+        seed = self._seeds[number]
+        return None if seed == _NOWHERE else Place(seed, self._at[number])
 
 
 class Copy(Struct, frozen=True):
@@ -66,9 +85,7 @@ def gap_for(round_trip: float) -> int:
     return int(min(MOST_GAP, max(LEAST_GAP, round_trip * BYTES_A_SECOND)))
 
 
-def planned(
-    chunks: Chunks, found: Mapping[int, Place], repeats: Sequence[Repeat], gap: int
-) -> Delta:
+def planned(chunks: Chunks, found: Places, repeats: Sequence[Repeat], gap: int) -> Delta:
     """The plan for a file of these chunks, of which those in `found` are on this disk."""
     total = chunks.span.stop
     owed = {place.start: (source, place) for source, place in repeats}
@@ -104,7 +121,7 @@ def _keep(held: Sequence[Copy | Repeat], copies: list[Copy], later: list[Repeat]
 
 
 def _spans(
-    chunks: Chunks, found: Mapping[int, Place], owed: Mapping[int, Repeat]
+    chunks: Chunks, found: Places, owed: Mapping[int, Repeat]
 ) -> Iterator[Copy | Repeat | ByteRange]:
     """The whole file in order: what is copied, what is copied later, what is missing; each as long
     as it can be."""
@@ -133,18 +150,17 @@ def _follows(run: Copy, place: Place) -> bool:
     return run.seed == place.seed and run.at + len(run.range) == place.at
 
 
-def repeats_in(chunks: Chunks, found: Mapping[int, Place]) -> tuple[Repeat, ...]:
+def repeats_in(chunks: Chunks, found: Places) -> tuple[Repeat, ...]:
     """Of chunks that stand several times in the file, those that are nowhere yet, but for the first
     of each, and stand after one that is to come or is in place."""
-    first: dict[bytes, int] = {}
-    repeats = list[Repeat]()
-    for number in range(len(chunks)):
-        place = found.get(number)
-        if place is None or place.seed == IN_PLACE:
-            other = first.setdefault(chunks.digest(number), number)
-            same = other != number and len(chunks.chunk(other)) == len(chunks.chunk(number))
-            if place is None and same:
-                repeats.append((chunks.chunk(other), chunks.chunk(number)))
+    places = ((number, found.get(number)) for number in range(len(chunks)))
+    ours = array("Q", (one for one, place in places if place is None or place.seed == IN_PLACE))
+    known, repeats = Lookup(chunks, len(ours)), list[Repeat]()
+    for number in ours:
+        first = known.add(number)
+        same = first != number and len(chunks.chunk(first)) == len(chunks.chunk(number))
+        if same and number not in found:
+            repeats.append((chunks.chunk(first), chunks.chunk(number)))
     return tuple(repeats)
 
 

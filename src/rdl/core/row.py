@@ -144,6 +144,10 @@ class Row:
         """Whether all of these bytes are here."""
         return self._upto >= range.stop if self._map is None else self._map.contains(range)
 
+    def held_upto(self, offset: int) -> int:
+        """Where the bytes end that are here from `offset` on; `offset` where that one is not."""
+        return max(self._upto, offset) if self._map is None else self._map.held_upto(offset)
+
     def overlaps(self, range: ByteRange) -> bool:
         """Whether one of these bytes, of a row of known length, is here."""
         assert self._map is not None

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks
-from rdl.core.delta import Place
+from rdl.core.chunks import Chunks, Lookup
+from rdl.core.delta import Place, Places
 from rdl.engine.hashing import Readable
 
 STEP = 4 << 20
@@ -41,31 +41,25 @@ class Spans:
 class Wanted:
     """Chunks of the new file, by their digests; and where they were `found`, or are already."""
 
-    def __init__(self, chunks: Chunks, found: dict[int, Place] | None = None) -> None:
-        self.chunks, self.found = chunks, found or {}
-        self._numbers: dict[bytes, int | list[int] | tuple[()]] = {}
-        """Of each digest those that were not found; a file of zeros is one chunk, over and over."""
+    def __init__(self, chunks: Chunks, found: Places | None = None) -> None:
+        self.chunks, self.found = chunks, found or Places(len(chunks))
+        self._numbers = Lookup(chunks, sum(1 for _ in self.missing()))
         for number in self.missing():
-            self._add(number)
-
-    def _add(self, number: int) -> None:
-        digest = self.chunks.digest(number)
-        known = self._numbers.setdefault(digest, number)
-        if isinstance(known, list):
-            known.append(number)
-        elif isinstance(known, int) and known != number:
-            self._numbers[digest] = [known, number]
+            self._numbers.add(number)
 
     def at(self, digest: bytes, length: int, place: Place) -> bool:
         """Here is a chunk of this digest. Whether it is wanted: found now, or before."""
-        known = self._numbers.get(digest)
-        if known is None:
+        first = self._numbers.first(digest)
+        if first is None:
             return False
-        for number in (known,) if isinstance(known, int) else known:
+        for number in (first, *self._numbers.take_others(first)):
             if number not in self.found and len(self.chunks.chunk(number)) == length:
                 self.found[number] = place
-        self._numbers[digest] = ()  # one of another length is not what the manifest says
         return True
+
+    def held(self) -> int:
+        """Bytes of those that were found."""
+        return len(self.chunks.span) - sum(len(self.chunks.chunk(one)) for one in self.missing())
 
     def missing(self) -> Iterator[int]:
         """The numbers of those that were not found, in order."""
@@ -97,18 +91,20 @@ class Search(Struct, frozen=True):
     chunker: Chunker
     check: Check
 
-    def through(self, seed: Readable, number: int, within: Iterable[ByteRange]) -> Spans:
+    def through(
+        self, seed: Readable, number: int, within: Iterable[ByteRange], rest: Spans | None = None
+    ) -> None:
         """Cut these parts of the seed of this number, each by itself, and note what of them is
-        wanted; the chunks that are not."""
+        wanted, and in `rest` what is not."""
         algorithm, width = self.wanted.chunks.algorithm, self.wanted.chunks.width
         make = hashlib.sha256 if algorithm == "sha256" else partial(hashlib.new, algorithm)
-        view, rest = memoryview(bytearray(STEP + 2 * self.chunker.most)), Spans()
+        view = memoryview(bytearray(STEP + 2 * self.chunker.most))
         for span in within:
             for at, data in cut(seed, span, self.chunker, view, self.check):
                 digest = make(data).digest()[:width]
-                if not self.wanted.at(digest, len(data), Place(number, at)):
+                known = self.wanted.at(digest, len(data), Place(number, at))
+                if rest is not None and not known:
                     rest.append(at, at + len(data))
-        return rest
 
 
 def cut(
