@@ -15,7 +15,7 @@ test: $(READY)
 
 # Every branch of the modules that pyproject.toml names is taken by their own tests.
 coverage: $(READY)
-	$(BIN)/python -m coverage run -m pytest -q tests/core tests/transport
+	$(BIN)/python -m coverage run -m pytest -q tests/core tests/transport tests/server/test_answers.py tests/server/test_requests.py
 	$(BIN)/python -m coverage report
 
 lint: $(READY)

@@ -113,7 +113,7 @@ def drip(sock: socket.socket, data: bytes) -> None:
 
 
 def test_slow_heads_have_their_time(start: Start, folder: Path) -> None:
-    running = start(folder, Limits(head=0.3, idle=0.1))
+    running = start(folder, Limits(head=0.3, idle=0.1, linger=0.1))
     began = time.monotonic()
     with connected(running.port) as sock, connected(running.port) as silent:
         with pytest.raises(ConnectionError):
@@ -163,7 +163,7 @@ def test_s29_two_hundred_stalled_readers_slow_nobody(start: Start, folder: Path)
 
 
 def test_s29_where_there_are_too_many_the_quiet_give_way(start: Start, folder: Path) -> None:
-    running = start(folder, Limits(connections=5, quiet=0.2))
+    running = start(folder, Limits(connections=5, quiet=0.1))
     with ExitStack() as stack:
         stalled = [stack.enter_context(connected(running.port, 4096)) for _ in range(12)]
         for sock in stalled:

@@ -33,8 +33,8 @@ SLICE = 1 << 20
 """Bytes that one connection is sent before it is another's turn."""
 COPIED = 256 << 10
 """What is not sent by sendfile(2) is read by so many bytes."""
-LINGER = 1.0
-"""Seconds, and 64 KiB, that a refused client is still listened to: it may read why."""
+UNHEARD = 64 << 10
+"""Bytes of a refused client that are thrown away, so that it can read why."""
 _SIOCOUTQ = termios.TIOCOUTQ if sys.platform == "linux" else None  # tcp(7): the same number
 _NEVER = float("inf")
 _MORE = getattr(socket, "MSG_MORE", 0)
@@ -51,8 +51,9 @@ def _unsent(sock: socket.socket) -> int:
 class Limits(Struct, frozen=True):
     """`connections` at a time, and `per_address` (loopback counts only for all); seconds for a
     `head`, without a byte taken (`stall`), between requests (`idle`), for bytes to come (`wait`),
-    and for what is being sent when the server ends (`grace`). Where there are as many as may be,
-    one that did nothing for `quiet` seconds gives way."""
+    for what is being sent when the server ends (`grace`), and until a client that had its last
+    answer is let go (`linger`). Where there are as many as may be, one that did nothing for
+    `quiet` seconds gives way."""
 
     connections: int = 64
     per_address: int = 16
@@ -61,6 +62,7 @@ class Limits(Struct, frozen=True):
     idle: float = 30.0
     wait: float = 60.0
     grace: float = 10.0
+    linger: float = 1.0
     quiet: float = 2.0
 
 
@@ -115,7 +117,7 @@ class Connection:
         except BlockingIOError:
             return
         self._lingered += len(data)
-        if not data or (self.state is State.LINGER and self._lingered > 64 << 10):
+        if not data or (self.state is State.LINGER and self._lingered > UNHEARD):
             self.close()
         elif self.state is State.HEAD:
             self._gather(data)
@@ -290,7 +292,11 @@ class Connection:
             return
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-        self.state, self.interest, self.deadline = State.LINGER, READ, now + LINGER
+        self.state, self.interest, self.deadline = (
+            State.LINGER,
+            READ,
+            now + self._around.limits.linger,
+        )
 
     def _log(self, how: str) -> None:
         asked, found = self._asked, self._answer

@@ -153,8 +153,7 @@ def _read(head: bytes, rules: Rules) -> Asked:
         event = wire.next_event()
     except h11.RemoteProtocolError:
         raise refused(400, "the request makes no sense") from None
-    if not isinstance(event, h11.Request):
-        raise refused(400, "the request makes no sense")
+    assert isinstance(event, h11.Request), "a whole head is a request, or an error"
     if len(event.headers) > MAX_FIELDS:
         raise refused(431, "too many fields")
     fields: dict[str, str] = {}
