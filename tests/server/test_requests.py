@@ -6,6 +6,8 @@ import time
 from base64 import b64encode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rdl.server.requests import MAX_HEAD, Asked, HeadReader, Reply, Rules, authority_of
 
@@ -21,6 +23,14 @@ def read(text: str | bytes, rules: Rules = RULES) -> Asked | None:
 def read_bytewise(text: str) -> list[Asked | None]:
     reader = HeadReader()
     return [reader.receive(char.encode("latin-1"), RULES) for char in text]
+
+
+def outcome_of(data: bytes) -> tuple[int, Asked | None]:
+    """The status of a refusal, or 0 and what was read."""
+    try:
+        return 0, read(data)
+    except Reply as reply:
+        return reply.status if reply.close else -reply.status, None
 
 
 def status_of(text: str | bytes, rules: Rules = RULES) -> int:
@@ -254,3 +264,29 @@ def test_what_is_too_long_is_refused_in_linear_time(text: str) -> None:
     with pytest.raises(Reply):
         read_bytewise(text * 100_000)
     assert time.perf_counter() - began < 1
+
+
+PARTS = st.sampled_from(
+    [
+        *(b"GET", b"HEAD", b" ", b"/", b"HTTP/1.1", b"\r\n", b"\r\n\r\n", b"\n", b"\r", b":", b","),
+        *(b"Host: localhost:8080\r\n", b"Content-Length: ", b"Transfer-Encoding: ", b"0", b"5"),
+        *(b"chunked", b"\t", b"\0", b"\xff", b"http://localhost:8080", b"?", b"#", b"%2e%2e"),
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=12), st.integers(0, 300))
+def test_whatever_comes_is_a_request_or_a_refusal(parts: list[bytes], at: int) -> None:
+    head = f"GET /f HTTP/1.1\r\n{H}Range: bytes=0-1\r\n\r\n".encode()
+    data = head[:at] + b"".join(parts) + head[at:]
+    status, asked = outcome_of(data)
+    if status:
+        assert 400 <= status < 600
+    elif asked is None:
+        assert b"\r\n\r\n" not in data
+    else:
+        assert data.endswith(b"\r\n\r\n")
+        assert data.count(b"\r\n\r\n") == 1
+        assert asked.target.startswith("/")
+        assert asked.fields["host"].lower() in RULES.hosts
+        assert "transfer-encoding" not in asked.fields

@@ -63,7 +63,7 @@ class Limits(Struct, frozen=True):
     wait: float = 60.0
     grace: float = 10.0
     linger: float = 1.0
-    quiet: float = 2.0
+    quiet: float = 1.0
 
 
 class State(Enum):
