@@ -436,3 +436,41 @@ def test_what_an_earlier_run_adopted_goes_with_a_partial_that_does_not_fit():
     assert play.fetch.ask.start == 0
     play.head(part())
     assert play.ever(m.Begin)[0].adopted == ()
+
+
+def test_what_is_right_while_a_source_is_left_is_copied_all_the_same():
+    digests = bytes.fromhex("a0a1a2a2")
+    chunks = Chunks("sha256", 1, CHUNKS.stops, digests)
+    once, again = rng(2 * SIZE, 3 * SIZE), rng(3 * SIZE, TOTAL)
+    options = TransferOptions(connections=1)
+    play = Play(
+        Spec(
+            "http://h/f",
+            "f",
+            options,
+            1,
+            mirrors=("http://m/f",),
+            chunks=chunks,
+            repeats=((once, again),),
+        )
+    )
+    play.head(part())
+    play.arrive(1, 0, SIZE)
+    play.on(m.CheckedBlocks((rng(0, SIZE),), ("ff",)))
+    play.end(1)
+    settle(play)
+    fetch = play.fetch
+    play.head(part())
+    play.arrive(fetch.segment, 0, 3 * SIZE)
+    asked = rng(0, SIZE), rng(SIZE, 2 * SIZE), once
+    play.on(m.CheckedBlocks(asked, ("ff", "a1", "a2")))
+    assert play.of(m.Repeat) == []  # something is waited for
+    play.end(fetch.segment)
+    settle(play)
+    assert play.ever(m.Repeat) == [m.Repeat(once, (again,))]
+
+
+def settle(play: Play) -> None:
+    """What is being made durable is."""
+    if play.transfer._fill.saving.syncing:
+        play.sync()

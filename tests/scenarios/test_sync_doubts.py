@@ -332,3 +332,15 @@ def test_a_manifest_that_policy_refuses_is_none(
     assert "no manifest helps" in warnings(facts)
     with pytest.raises(PolicyError):
         sync(f"{folder.url}/new", here / "new", manifest=f"{folder.url}/m")
+
+
+def test_what_repeats_is_copied_though_a_source_is_left_meanwhile(
+    folder: Folder, here: Path
+) -> None:
+    same = mixed(20 * KiB, 7)
+    data = b"".join(part for seed in range(12) for part in (same, mixed(20 * KiB, 10 + seed)))
+    put(folder.root, "right", data)
+    (folder.root / "wrong").write_bytes(data[:30_000] + b"wrong" + data[30_005:])
+    options = Options(transfer=TransferOptions(max_time=3), mirrors=(f"{folder.url}/right",))
+    sync(f"{folder.url}/wrong", here / "new", manifest=f"{folder.url}/right.rdlm", options=options)
+    assert (here / "new").read_bytes() == data
