@@ -158,9 +158,14 @@ REFUSED = [
     (["--token", "@gone"], 2, "--token @gone: No such file"),
     (["gone"], 3, "gone: No such file or directory"),
     (["a", "b"], 2, "serve: one DIR, not 2"),
-    (["--upstream", "http://h/"], 2, "--upstream: no such option"),
-    (["--cache", "x"], 2, "--cache: no such option"),
-    (["--hold"], 2, "--hold: no such option"),
+    (["--upstream", "http://h/"], 2, "--upstream: needs a folder to keep what it fetches"),
+    (["--upstream", "ftp://h/", "--cache", "x"], 2, "not an http, https or file URL"),
+    (["--upstream", "http://h/", "--cache", "x", "a"], 2, "a folder, or an --upstream"),
+    (["--upstream", "http://u:p@h/", "--cache", "x"], 2, "what a login gets is not for everybody"),
+    (["--cache", "x"], 2, "--cache: useless without --upstream"),
+    (["--hold"], 2, "--hold: useless without --upstream"),
+    (["--cache-size", "1M"], 2, "--cache-size: useless without --upstream"),
+    (["--limit-rate", "1M"], 2, "--limit-rate: useless without --upstream"),
     (["--sync"], 2, "--sync: no such option"),
 ]
 

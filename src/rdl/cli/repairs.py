@@ -46,12 +46,14 @@ def repair_options(layers: Layers, checks: Sequence[Check]) -> tuple[str, Option
     return address.url, options_for(address, ())
 
 
-def refuse_where_nothing_is_fetched(context: click.Context) -> None:
+def refuse_where_nothing_is_fetched(
+    context: click.Context, lacks: str = "--repair, or a URL as --manifest"
+) -> None:
     """What says how to fetch says nothing there. Raises UsageError."""
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in OF_GET and source is ParameterSource.COMMANDLINE:
-            raise UsageError(parameter.opts[-1], "useless without --repair, or a URL as --manifest")
+            raise UsageError(parameter.opts[-1], f"useless without {lacks}")
 
 
 def worth_it(verdicts: Sequence[Verification]) -> bool:

@@ -16,9 +16,9 @@ from rdl.cli.display.summary import remote_text
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
-from rdl.cli.repairs import OF_GET
+from rdl.cli.repairs import OF_GET, refuse_where_nothing_is_fetched
 from rdl.cli.settings import options_as_in_get, read_small
-from rdl.cli.values import HOST, Value, parse_size, parse_url
+from rdl.cli.values import HOST, Value, parse_count, parse_size, parse_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, NetworkError, UsageError
 from rdl.options import SessionOptions
@@ -51,6 +51,7 @@ class _Serving:
 
 def serve(console: Console, given: dict[str, Any]) -> int:
     """Run the command. Raises RdlError; Interrupted is how it ends."""
+    from rdl.server.connection import Limits
     from rdl.server.folder import Folder
     from rdl.server.loop import Server
 
@@ -66,7 +67,8 @@ def serve(console: Console, given: dict[str, Any]) -> int:
 
     told = tell if given["verbose"] else None
     site = _upstream(layers, given, token) or Folder(Path(folder), private=token is not None)
-    with Server(site, address, token=token, names=names, told=told) as server:
+    limits = Limits(connections=given["readers"])
+    with Server(site, address, token=token, names=names, told=told, limits=limits) as server:
         serving = _Serving(server)
         console.signals.watch(serving, lambda: None)
         if not given["quiet"]:
@@ -84,6 +86,7 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site 
         for name in ("cache", "hold", "cache_size"):
             if given[name]:
                 raise UsageError(f"--{name.replace('_', '-')}", "useless without --upstream")
+        refuse_where_nothing_is_fetched(click.get_current_context(), "--upstream")
         return None
     if given["path"] is not None:
         raise UsageError("serve", "a folder, or an --upstream, and not both")
@@ -188,6 +191,13 @@ def command() -> click.Command:
                 type=Value("T", _parse_token, secret=True),
                 help="Who asks must say it: as a Bearer token, or as the password of any user "
                 "(rdl get -u x:T). @FILE reads it from a file.",
+            ),
+            click.Option(
+                ["--readers"],
+                type=Value("N", parse_count(1, 4096)),
+                default=64,
+                show_default=True,
+                help="Connections at the same time; more wait, or the idle ones give way.",
             ),
             click.Option(
                 ["--upstream"],
