@@ -23,7 +23,7 @@ from rdl.core.delta import IN_PLACE, Place, Places, gap_for
 from rdl.core.manifest import Sizes
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
-from rdl.engine.seeding import Check, Search, Spans, Wanted, in_place
+from rdl.engine.seeding import Search, Spans, Wanted, in_place
 from rdl.manifests import Carrier
 from rdl.seeds import Seeds
 from rdl.storage.local_file import LocalFile
@@ -60,6 +60,16 @@ class Found(Struct, frozen=True):
     checked: bool = True
 
 
+class Watch(Protocol):
+    """Hears how much is read, and how much of it that will be; may raise."""
+
+    def expect(self, size: int) -> None:
+        """So many more bytes."""
+        ...
+
+    def __call__(self, count: int) -> None: ...
+
+
 class Recipe(Protocol):
     """How a file of `total` bytes is made; `sha256` of it, or another digest, by its algorithm."""
 
@@ -77,7 +87,7 @@ class Recipe(Protocol):
     @property
     def round_trip(self) -> float: ...
 
-    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         """Look in the part file, of which this is claimed to be `here`, and in the seeds."""
         ...
 
@@ -88,13 +98,15 @@ class _Local(Struct, frozen=True):
     part: Readable
     here: Sequence[ByteRange]
     seeds: Seeds
-    check: Check
+    check: Watch
 
     def look(
         self, wanted: Wanted, chunker: str, sizes: Sizes, within: list[Spans] | None = None
     ) -> list[Spans]:
         """Find what is wanted in these parts of the seeds, or all of them: then, what of each is
         not."""
+        sought = self.seeds.size if within is None else sum(one.total for one in within)
+        self.check.expect(sought + sum(map(len, self.here)))
         in_place(self.part, wanted, self.here, self.check)
         if not len(self.seeds):
             return []
@@ -120,7 +132,7 @@ class Manifested:
     def round_trip(self) -> float:
         return self._carrier.round_trip
 
-    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
         local = _Local(part, here, seeds, check)
         rests = local.look(wanted, cutting.chunker, cutting.coarse)
@@ -214,7 +226,7 @@ class Listed:
         self.index, self.total, self.round_trip = index, index.total, round_trip
         self.digests: dict[str, str] = {}
 
-    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         index, wanted = self.index, Wanted(self.index.chunks)
         sizes = Sizes(index.least, index.average, index.most)
         _Local(part, here, seeds, check).look(wanted, "buzhash", sizes)
@@ -230,7 +242,7 @@ class Rolled:
         self.digests = {"sha1": index.sha1} if index.sha1 else {}
         self.proves = index.sha1 is not None
 
-    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Check) -> Found:
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         index, size = self._index, self._index.block
         stops = array("Q", (min(end, self.total) for end in range(size, self.total + size, size)))
         chunks, found = Chunks("", 0, stops, b""), Places(len(stops))
@@ -249,6 +261,7 @@ class Rolled:
             for block, at in find_blocks(index, read, seed.size, wanted):
                 found[block] = Place(number, at)
 
+        check.expect(seeds.size)
         for number in range(len(seeds)):
             seeds.using(number, partial(look, number=number), None)
         return Found(chunks, found, checked=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,7 +24,6 @@ from rdl.core.manifest import SUFFIX
 from rdl.core.published import Published
 from rdl.core.representation import Representation, Trust
 from rdl.core.text import redact_url
-from rdl.engine.seeding import Check
 from rdl.engine.verifying import Tally
 from rdl.errors import (
     AuthError,
@@ -39,7 +38,7 @@ from rdl.errors import (
 )
 from rdl.manifest_reading import Index, opened
 from rdl.options import Digest, HostLimits, Options, Source, TransferOptions
-from rdl.recipes import Found, Listed, Recipe
+from rdl.recipes import Found, Listed, Recipe, Watch
 from rdl.seeds import Seeds, files_of
 from rdl.sources import as_given
 from rdl.storage.disk import told
@@ -100,6 +99,20 @@ def beside(url: str, suffix: str) -> str:
     """The URL with this after its path."""
     parts = urlsplit(url)
     return urlunsplit((*parts[:2], parts.path + suffix, parts.query, ""))
+
+
+class _Watch:
+    """Counts what is read or copied, and stops it."""
+
+    def __init__(self, alive: Callable[[], None], tally: Tally) -> None:
+        self._alive, self._tally = alive, tally
+
+    def expect(self, size: int) -> None:
+        self._tally.expect(size)
+
+    def __call__(self, count: int) -> None:
+        self._alive()
+        self._tally.advance(count)
 
 
 class Syncing:
@@ -268,15 +281,9 @@ class Syncing:
 
     def _sow(self, recipe: Recipe, part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
         """Put what local files hold into the part file."""
-        tally = Tally(str(self._path), self._tell)
-
-        def check(count: int) -> None:
-            self._alive()
-            tally.advance(count)
-
         with Seeds(self._paths(), self._warn) as seeds:
-            tally.expect(seeds.size + sum(map(len, here)))
-            found = self._found(recipe, part, here, seeds, check)
+            watch = _Watch(self._alive, Tally(str(self._path), self._tell, stage="seeds"))
+            found = self._found(recipe, part, here, seeds, watch)
             repeats = repeats_in(found.chunks, found.places) if found.checked else ()
             delta = planned(found.chunks, found.places, repeats, gap_for(recipe.round_trip))
             chunks = found.chunks if found.checked else None
@@ -288,32 +295,33 @@ class Syncing:
             part.sow(Header(url, known, block_size_for(size, block), None, kept))
             part.reserve(size)
             self._held = sum(len(one.range) for one in delta.copies if one.seed == IN_PLACE)
-            done = [one.range for one in delta.copies if self._copy(part, seeds, one)]
+            watch = _Watch(self._alive, Tally(str(self._path), self._tell, stage="copies"))
+            watch.expect(sum(len(one.range) for one in delta.copies if one.seed != IN_PLACE))
+            done = [one.range for one in delta.copies if self._copy(part, seeds, one, watch)]
             return Sown(tuple(joined(done)), delta.repeats, chunks)
 
     def _found(
-        self, recipe: Recipe, part: SownPart, here: Runs, seeds: Seeds, check: Check
+        self, recipe: Recipe, part: SownPart, here: Runs, seeds: Seeds, watch: Watch
     ) -> Found:
         """What recipe.find() says; with less to look at where what that takes is not installed."""
         try:
-            return recipe.find(part, here, seeds, check)
+            return recipe.find(part, here, seeds, watch)
         except UsageError as error:
             hint = f" ({error.hint})" if error.hint else ""
             self._warn(f"old files are not looked through: {error}{hint}")
         none = Seeds((), self._warn)
         try:
-            return recipe.find(part, here, none, check)
+            return recipe.find(part, here, none, watch)
         except UsageError:
-            return recipe.find(part, (), none, check)
+            return recipe.find(part, (), none, watch)
 
-    def _copy(self, part: SownPart, seeds: Seeds, one: Copy) -> bool:
+    def _copy(self, part: SownPart, seeds: Seeds, one: Copy, watch: Watch) -> bool:
         """Whether it is there now."""
         if one.seed == IN_PLACE:
             return True
 
         def work(seed: LocalFile) -> bool:
-            self._alive()
-            part.copy(seed, one.at, one.range)
+            part.copy(seed, one.at, one.range, watch)
             self._held += len(one.range)
             return True
 

@@ -56,6 +56,9 @@ def here(tmp_path: Path) -> Path:
     return path
 
 
+Check = Callable[[int], None]
+
+
 def sent(folder: Folder) -> int:
     return sum(asked.sent for asked in folder.log if ".rdlm" not in asked.line)
 
@@ -163,8 +166,9 @@ def test_looking_through_seeds_is_part_of_the_time(
     put(folder.root, "new", NEW)
     (here / "new").write_bytes(OLD)
 
-    def copy(part: SownPart, seed: LocalFile, offset: int, range: ByteRange) -> None:
+    def copy(part: SownPart, seed: LocalFile, offset: int, range: ByteRange, check: Check) -> None:
         time.sleep(0.3)
+        check(len(range))
 
     monkeypatch.setattr(SownPart, "copy", copy)
     options = Options(transfer=TransferOptions(max_time=0.25))
@@ -188,7 +192,10 @@ def test_what_is_kept_when_it_ends_early_is_said(
     (here / "new").write_bytes(OLD)
     with Session() as session:
 
-        def copy(part: SownPart, seed: LocalFile, offset: int, range: ByteRange) -> None:
+        def copy(
+            part: SownPart, seed: LocalFile, offset: int, range: ByteRange, check: Check
+        ) -> None:
+            check(len(range))  # the second one ends it
             session.interrupt("SIGINT")
 
         monkeypatch.setattr(SownPart, "copy", copy)

@@ -26,6 +26,8 @@ class Spans:
 
     def __init__(self) -> None:
         self._starts, self._stops = array("Q"), array("Q")
+        self.total = 0
+        """Bytes of all of them."""
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -36,6 +38,7 @@ class Spans:
     def append(self, start: int, stop: int) -> None:
         self._starts.append(start)
         self._stops.append(stop)
+        self.total += stop - start
 
 
 class Wanted:

@@ -6,6 +6,7 @@ prove or clear where they were put.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from rdl.storage.base import Finish
 from rdl.storage.local_file import LocalFile
 from rdl.storage.part_file import PartStore
 
-PAGE = 4096
+PAGE, STEP = 4096, 32 << 20
 
 
 class SownPart(PartStore):
@@ -43,14 +44,23 @@ class SownPart(PartStore):
         nothing of bytes that it did not send, and a later run would take it for current."""
         return super().publish(replace(finish, representation=None))
 
-    def copy(self, seed: LocalFile, offset: int, range: ByteRange) -> None:
-        """Put bytes that stand at `offset` of a seed at `range`. Nobody has looked at them."""
+    def copy(
+        self,
+        seed: LocalFile,
+        offset: int,
+        range: ByteRange,
+        check: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Put bytes that stand at `offset` of a seed at `range`. Nobody has looked at them. `check`
+        hears how many were copied, now and then, and may raise."""
         place, done, size = self._place_of(range.start), 0, len(range)
         while done < size:
-            step, over = size - done, (place + done) % PAGE
+            step, over = min(STEP, size - done), (place + done) % PAGE
             if over and (offset - place) % PAGE == 0:  # whole pages can be shared
                 step = min(step, PAGE - over)
             try:
-                done += seed.copy_to(self._file, offset + done, step, place + done)
+                count = seed.copy_to(self._file, offset + done, step, place + done)
             except NoSpaceError as error:  # it is not the seed that has none
                 raise NoSpaceError(self._part, error.why, hint=error.hint) from error
+            check(count)
+            done += count
