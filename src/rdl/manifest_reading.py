@@ -8,25 +8,32 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
 from msgspec.structs import replace
 
 from rdl.api import Session
 from rdl.core import manifest as rdlm
 from rdl.core.caibx import INDEX, parse_caibx
+from rdl.core.chunks import Chunks
 from rdl.core.digest import disagreement, pinned
+from rdl.core.metalink import parse_metalink
+from rdl.core.names import last_segment
 from rdl.core.text import is_url, redact_url, safe_text
 from rdl.core.zsync import parse_zsync
 from rdl.engine.remote_file import RemoteFile
-from rdl.errors import DigestMismatch, ProtocolError, RdlError
+from rdl.errors import DigestMismatch, ProtocolError, RdlError, UsageError
 from rdl.manifests import LocalCarrier
 from rdl.options import Digest, LazyOptions, Options, TransferOptions
-from rdl.recipes import FIRST, ROUND_TRIP, Listed, Manifested, Recipe, Rolled
+from rdl.recipes import FIRST, ROUND_TRIP, Listed, Manifested, Recipe, Rolled, Tiled
 from rdl.sources import origin_of, unknown
 from rdl.storage.local_file import LocalFile
 
 LAZY = LazyOptions(block=1, least=1, max_jump=0, read_ahead=0)
 ZSYNC, CAIBX = b"zsync:", INDEX.to_bytes(8, "little")
+SPACE, XML = b"\xef\xbb\xbf \t\r\n", (b"<?xml", b"<metalink")
+METALINK, MOST_BLOCK = 8 << 20, 64 << 20
+"""Bytes of a metalink, and of a block of which it has the digest."""
 MOST_WHOLE = 256 << 20
 """Bytes of one that is read whole."""
 
@@ -120,16 +127,16 @@ def _opened(
         found = {one.algorithm: hashlib.new(one.algorithm, data).hexdigest() for one in digests}
         if why := disagreement(found, {one.algorithm: one.hex for one in digests}):
             raise DigestMismatch(shown, why)
-        return _index(Whole(data), shown, decides=True)
+        return _index(Whole(data), shown, url, decides=True)
     carrier = _remote(session, url, address, options) if is_url(address) else Local(Path(address))
     try:
-        return _index(carrier, shown, decides=not is_url(address))
+        return _index(carrier, shown, url, decides=not is_url(address))
     except BaseException:
         carrier.close()
         raise
 
 
-def _index(carrier: Whole | Remote | Local, shown: str, *, decides: bool) -> Index:
+def _index(carrier: Whole | Remote | Local, shown: str, url: str, *, decides: bool) -> Index:
     first = carrier.read_at(0, FIRST)
     if first.startswith(rdlm.MAGIC):
         return Index(carrier, Manifested(carrier), decides=decides)
@@ -141,14 +148,32 @@ def _index(carrier: Whole | Remote | Local, shown: str, *, decides: bool) -> Ind
         return Index(
             carrier, Rolled(parse_zsync(_all(carrier)), carrier.round_trip), decides=decides
         )
-    raise ProtocolError(shown, "it is no manifest, and neither a .zsync nor a .caibx file")
+    if first.lstrip(SPACE).startswith(XML):
+        return Index(carrier, _of_metalink(carrier, shown, url), decides=decides)
+    raise ProtocolError(shown, "it is no manifest, and no .zsync, .caibx or .meta4 file")
 
 
-def _all(carrier: Whole | Remote | Local) -> bytes:
+def _of_metalink(carrier: Whole | Remote | Local, shown: str, url: str) -> Tiled:
+    """By the digests of blocks that it has of the file at `url`, or of its only one."""
+    try:
+        files = parse_metalink(_all(carrier, METALINK), shown)
+    except UsageError as error:
+        raise ProtocolError(error.what, error.why) from error
+    name = unquote(last_segment(url))
+    same = [one for one in files if one.name == name] or list(files)
+    known, size = (same[0].blocks, same[0].size) if len(same) == 1 else (None, None)
+    chunks = Chunks.of_blocks(known, size) if known and size is not None else None
+    if known is None or chunks is None or known.size > MOST_BLOCK:
+        raise ProtocolError(shown, "it has no usable digests of the blocks of this file")
+    digests = {one.algorithm: one.hex for one in same[0].digests}
+    return Tiled(chunks, digests, carrier.round_trip)
+
+
+def _all(carrier: Whole | Remote | Local, most: int = MOST_WHOLE) -> bytes:
     """Of an index that can only be read whole."""
     size = carrier.size()
-    if size > MOST_WHOLE:
-        raise ProtocolError("index", f"it is larger than {MOST_WHOLE} bytes")
+    if size > most:
+        raise ProtocolError("index", f"it is larger than {most} bytes")
     return carrier.read_at(0, size)
 
 

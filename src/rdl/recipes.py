@@ -233,6 +233,29 @@ class Listed:
         return Found(index.chunks, wanted.found)
 
 
+class Tiled:
+    """By digests of blocks of one size, as metalinks have them: a block counts where it stands in
+    its own place, in the part file or in a seed."""
+
+    proves = True
+
+    def __init__(self, chunks: Chunks, digests: dict[str, str], round_trip: float) -> None:
+        self._chunks, self.total = chunks, chunks.span.stop
+        self.digests, self.round_trip = digests, round_trip
+
+    def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
+        wanted = Wanted(self._chunks)
+        check.expect(seeds.size + sum(map(len, here)))
+        in_place(part, wanted, here, check)
+
+        def look(seed: LocalFile, number: int) -> None:
+            in_place(seed, wanted, (ByteRange(0, seed.size),), check, number)
+
+        for number in range(len(seeds)):
+            seeds.using(number, partial(look, number=number), None)
+        return Found(self._chunks, wanted.found)
+
+
 class Rolled:
     """By a .zsync index: blocks of one size, found at any offset by sums that are short. Nothing
     but the SHA-1 of the whole proves them."""

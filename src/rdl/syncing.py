@@ -48,7 +48,7 @@ from rdl.storage.part_file import PartStore
 from rdl.storage.sown_part import SownPart
 
 Runs = tuple[ByteRange, ...]
-STORE, INDEXES = ".castr", (".rdlm", ".zsync", ".caibx")
+STORE, INDEXES = ".castr", (".rdlm", ".meta4", ".zsync", ".caibx")
 """Of a store of chunks; of what says how files are made."""
 ABSENT = (404, 410)
 NONE = (HTTPStatusError, AuthError, LocalFileError, PolicyError, ProtocolError)

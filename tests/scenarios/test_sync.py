@@ -458,3 +458,36 @@ def test_row_50_any_overlap_of_any_size(folder: Folder, here: Path, overlap: flo
         sync(f"{folder.url}/new-{count}", here / str(count), seeds=[here / "seed"])
         assert (here / str(count)).read_bytes() == new
     assert left(here) == sorted([*map(str, BLOCKS), "seed"])
+
+
+def metalink_of(name: str, data: bytes, block: int = 64 * KiB) -> bytes:
+    """With the digests of its blocks."""
+    hexes = (hashlib.sha256(data[at : at + block]).hexdigest() for at in range(0, len(data), block))
+    inside = "".join(f"<hash>{one}</hash>" for one in hexes)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
+        f'<file name="{name}"><size>{len(data)}</size>'
+        f'<hash type="sha-256">{hashlib.sha256(data).hexdigest()}</hash>'
+        f'<pieces length="{block}" type="sha-256">{inside}</pieces>'
+        f"<url>http://127.0.0.1/{name}</url></file></metalink>"
+    ).encode()
+
+
+def test_repair_by_the_blocks_of_a_metalink(folder: Folder, here: Path) -> None:
+    data = mixed(2 * MiB + 5)
+    (folder.root / "new").write_bytes(data)
+    (folder.root / "new.meta4").write_bytes(metalink_of("new", data))
+    (here / "new").write_bytes(broken(data, 700_000, len(data) - 1))
+    digest = Digest("sha256", hashlib.sha256(data).hexdigest())
+    rdl.repair(here / "new", f"{folder.url}/new", digest)
+    assert (here / "new").read_bytes() == data
+    assert sum(one.sent for one in folder.log if one.line.split()[1] == "/new") < 260 * KiB
+    assert left(here) == ["new"]
+
+
+@pytest.mark.parametrize("text", [b"<?xml version='1.0'?><html/>", metalink_of("other", b"x") * 2])
+def test_what_is_no_metalink_of_the_file(folder: Folder, here: Path, text: bytes) -> None:
+    (folder.root / "new").write_bytes(b"data")
+    (folder.root / "m").write_bytes(text)
+    with pytest.raises(ProtocolError):
+        sync(f"{folder.url}/new", here / "new", manifest=f"{folder.url}/m")

@@ -12,7 +12,7 @@ from msgspec import Struct
 from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks, Lookup
-from rdl.core.delta import Place, Places
+from rdl.core.delta import IN_PLACE, Place, Places
 from rdl.engine.hashing import Readable
 
 STEP = 4 << 20
@@ -69,8 +69,15 @@ class Wanted:
         return (number for number in range(len(self.chunks)) if number not in self.found)
 
 
-def in_place(store: Readable, wanted: Wanted, here: Collection[ByteRange], check: Check) -> None:
-    """Which chunks stand where they belong; looked for where a part file claims bytes, `here`."""
+def in_place(
+    store: Readable,
+    wanted: Wanted,
+    here: Collection[ByteRange],
+    check: Check,
+    seed: int = IN_PLACE,
+) -> None:
+    """Which chunks stand where they belong; looked for `here`, where a part file claims bytes, or
+    in the seed of this number."""
     chunks, view = wanted.chunks, memoryview(bytearray(1))
     for run in here:
         for number in chunks.numbers(run):
@@ -84,7 +91,7 @@ def in_place(store: Readable, wanted: Wanted, here: Collection[ByteRange], check
                 check(len(chunk))
                 found = hashlib.new(chunks.algorithm, data).digest()[: chunks.width]
                 if found == chunks.digest(number):
-                    wanted.found[number] = Place(-1, chunk.start)
+                    wanted.found[number] = Place(seed, chunk.start)
 
 
 class Search(Struct, frozen=True):
