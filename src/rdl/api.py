@@ -27,8 +27,8 @@ from rdl.core.transfer import Spec, Transfer
 from rdl.discovering import with_discovered
 from rdl.engine.crew import Crew
 from rdl.engine.driver import Driver
+from rdl.engine.edges import Edges
 from rdl.engine.permits import Permits
-from rdl.engine.reception import Edges
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import Limits
 from rdl.engine.turns import run_abreast

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rdl.engine.reception import Edges, Place
+from rdl.engine.edges import Edges, Place
 from rdl.engine.throttle import Limits
 from rdl.options import NetworkOptions, Options
 from rdl.sources import found_of, mirrors_of, renewal

@@ -19,11 +19,11 @@ from rdl.core.spec import Spec
 from rdl.core.text import redact_url
 from rdl.core.transfer import Transfer
 from rdl.engine.driver import Driver
+from rdl.engine.edges import Edges
 from rdl.engine.flights import Flight
 from rdl.engine.ground import Known
 from rdl.engine.hashing import Readable
 from rdl.engine.permits import Permits
-from rdl.engine.reception import Edges
 from rdl.errors import (
     BusyError,
     ChangedError,

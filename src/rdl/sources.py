@@ -16,7 +16,7 @@ from rdl.core.fields import ResponseHead
 from rdl.core.file_url import is_file_url, path_of
 from rdl.core.link_field import linked
 from rdl.core.text import redact_url, safe_text
-from rdl.engine.reception import Place
+from rdl.engine.edges import Place
 from rdl.errors import AuthError, RdlError, UsageError
 from rdl.options import Digest, NetworkOptions, Options, Source
 from rdl.transport.base import Lineage

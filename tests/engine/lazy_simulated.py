@@ -13,7 +13,8 @@ from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead
 from rdl.core.transfer import Phase, Transfer
 from rdl.engine.driver import Driver
-from rdl.engine.reception import Edges, Reception
+from rdl.engine.edges import Edges
+from rdl.engine.reception import Reception
 from rdl.storage import kept
 from rdl.transport.base import Request
 from rdl.transport.scripted import Answer

@@ -21,8 +21,8 @@ from rdl.core import demand
 from rdl.core.transfer import Transfer
 from rdl.engine import flights, remote_file
 from rdl.engine.driver import Driver
+from rdl.engine.edges import Edges, Place
 from rdl.engine.permits import Permits
-from rdl.engine.reception import Edges, Place
 from rdl.engine.remote_file import RemoteFile
 from rdl.engine.throttle import Throttle
 from rdl.errors import ChangedError, NetworkError, PolicyError, RdlError

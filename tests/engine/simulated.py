@@ -17,7 +17,8 @@ from rdl.core.byterange import ByteRange
 from rdl.core.events import Result
 from rdl.core.transfer import Transfer
 from rdl.engine.driver import Driver
-from rdl.engine.reception import Edges, Place, Reception, Watcher
+from rdl.engine.edges import Edges, Place, Watcher
+from rdl.engine.reception import Reception
 from rdl.engine.throttle import Throttle
 from rdl.errors import RdlError
 from rdl.landing import Landing, Sow

@@ -12,7 +12,7 @@ from rdl.core.fields import ResponseHead
 from rdl.core.row import Remembered
 from rdl.core.transfer import Spec, Transfer
 from rdl.engine.driver import Driver
-from rdl.engine.reception import Edges
+from rdl.engine.edges import Edges
 from rdl.engine.throttle import Throttle
 from rdl.errors import NetworkError, RdlError
 from rdl.options import TransferOptions

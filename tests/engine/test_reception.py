@@ -10,7 +10,8 @@ from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
-from rdl.engine.reception import EXTENT, Edges, Place, Reception
+from rdl.engine.edges import Edges, Place
+from rdl.engine.reception import EXTENT, Reception
 from rdl.engine.throttle import Limits, RequestLimit, Throttle
 from rdl.errors import ChangedError, NetworkError, NoSpaceError
 from rdl.options import HostLimits, SessionOptions

@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 from rdl.core import messages as m
-from rdl.engine.reception import BUFFER, Reception
+from rdl.engine.reception import BUFFER, SMALL, Reception
 from rdl.errors import LocalFileError, RdlError
 
 IDLE_SECONDS = 5.0
@@ -26,6 +27,7 @@ class Crew:
     def __init__(self, rest: Callable[[], bool] = lambda: False) -> None:
         self._lock, self._goes_on = threading.Lock(), rest
         self._idle: list[Inbox] = []
+        self._views: list[memoryview] = []
         self._process = os.getpid()
         self._closed = False
 
@@ -36,9 +38,19 @@ class Crew:
         except (RuntimeError, MemoryError) as error:  # as many as there is room for must do
             short = LocalFileError("worker", f"no room for another: {error or 'out of memory'}")
             short.permanent = False
+            reception.abandon()  # it may have begun in another thread
             post(m.Ended(reception.segment, short))
             return
         inbox.put((reception, post))
+
+    @contextmanager
+    def view(self) -> Iterator[memoryview]:
+        """A buffer for somebody who is none of the crew, and receives what is small."""
+        view = self._views.pop() if self._views else memoryview(bytearray(SMALL))
+        try:
+            yield view
+        finally:
+            self._views.append(view)
 
     def close(self) -> None:
         """End those that are idle; the others end when they would be."""
@@ -62,7 +74,7 @@ class Crew:
     def _run(self, inbox: Inbox, view: memoryview) -> None:
         while (work := self._next(inbox)) is not None:
             reception, post = work
-            for event in _guarded(reception, view, post):
+            for event in guarded(reception, reception.run(view, post)):
                 if isinstance(event, m.Ended):
                     self._rest(inbox)
                 post(event)
@@ -91,10 +103,10 @@ class Crew:
                 self._idle.append(inbox)
 
 
-def _guarded(reception: Reception, view: memoryview, post: Post) -> Iterator[m.Event]:
+def guarded(reception: Reception, events: Iterator[m.Event]) -> Iterator[m.Event]:
     """A bug in a worker ends the transfer with exit code 1 instead of hanging it."""
     try:
-        yield from reception.run(view, post)
+        yield from events
     except Exception as bug:
         error = bug if isinstance(bug, RdlError) else RdlError("internal error", repr(bug))
         yield m.LocalFailed(error)

@@ -16,9 +16,10 @@ from rdl.core.events import Fact, Result
 from rdl.core.fields import parse_http_date
 from rdl.core.text import redact_url
 from rdl.core.transfer import Transfer
-from rdl.engine.crew import Crew
+from rdl.engine.crew import Crew, guarded
+from rdl.engine.edges import Edges, Place
 from rdl.engine.hashing import Follower
-from rdl.engine.reception import Edges, Place, Reception
+from rdl.engine.reception import Reception
 from rdl.engine.repeating import repeat
 from rdl.errors import RdlError
 from rdl.options import FileOptions
@@ -86,6 +87,8 @@ class Driver:
         self._hash = Backroom("hash", self._broken)
         self._renewal = Backroom("renew", self._broken)
         self._follower = Follower(edges.store)
+        self._own: Reception | None = None
+        """The only one: it begins in this thread."""
         self._wake_at: float | None = None
         self._finish: m.Finish | None = None
 
@@ -102,7 +105,10 @@ class Driver:
         try:
             self._on(m.Demand())
             while self._finish is None:
-                self._on(self._next_event())
+                if self._own is not None:
+                    self._receive(self._own)
+                else:
+                    self._on(self._next_event())
         finally:
             self._follower.stopped = True
             self._end_receptions()
@@ -126,6 +132,26 @@ class Driver:
                 self._receptions.pop(event.segment, None)
         if not self._shared:
             self._crew.close()
+
+    def _receive(self, reception: Reception) -> None:
+        """In this thread, which costs no change of threads: what is small and comes at once. A
+        worker does the rest."""
+        self._own = None
+        try:
+            with self._crew.view() as view:
+                for event in guarded(reception, reception.promptly(view, self._is_free)):
+                    self._on(event)
+        except BaseException:  # Ctrl-C that raises
+            self._receptions.pop(reception.segment, None)
+            reception.abandon()
+            raise
+        if reception.segment in self._receptions:
+            self._crew.start(reception, self._events.put)
+
+    def _is_free(self) -> bool:
+        """Whether there is nothing to be done but to receive."""
+        due = self._wake_at is not None and self._wake_at <= self._edges.clock()
+        return not due and self._events.empty()
 
     def _broken(self, bug: BaseException) -> None:
         """A bug in a thread ends the transfer instead of hanging it."""
@@ -176,7 +202,10 @@ class Driver:
         place = (self._given if command.fresh else self._links)[command.source]
         reception = Reception(command, self._edges, place)
         self._receptions[command.segment] = reception
-        self._crew.start(reception, self._events.put)
+        if self._own is None and len(self._receptions) == 1:
+            self._own = reception
+        else:
+            self._crew.start(reception, self._events.put)
 
     def _do_receive(self, command: m.Receive) -> None:
         reception = self._receptions[command.segment]

@@ -7,110 +7,29 @@ receive, trim and drop may be called from another thread than the one that steps
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
-from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 from xxhash import xxh3_64
 
 from rdl.core import messages as m
 from rdl.core.byterange import ByteRange, Extent
-from rdl.core.representation import Representation
-from rdl.engine.permits import Permits
-from rdl.engine.throttle import Throttle
+from rdl.engine.edges import Edges, Place
 from rdl.errors import ChangedError, RdlError
-from rdl.storage.base import Store
-from rdl.transport.base import Exchange, Lineage, Request, ResponseHead, Transport
+from rdl.transport.base import Asked, Exchange, Request
 
 BUFFER = EXTENT = 1 << 20
 """So many bytes at most are lost by a kill: written, but not recorded."""
-REPORT, REPORT_SECONDS = 8 << 20, 0.1
-"""The heart is told after so many bytes (of short segments: a sixteenth) or seconds: an event
-costs what 0.2 MiB cost, and a late one lets a worker take over what is here already."""
+REPORT_SECONDS = 0.1
+"""The heart is told after so long, or `Edges.report` bytes (of short segments: a sixteenth)."""
+
+SMALL, PROMPT_SECONDS = 128 << 10, 0.005
+"""Bytes that may be received by the heart's own thread, and how long it waits for the answer."""
 
 LENT_REPORT, LEAST_LENT = 16 << 20, 2 << 20
 """The same of what the reader takes itself, which waits for no report; with less to come it does
 not pay."""
-
-
-class Edges(Struct, frozen=True):
-    """What a transfer works with. `url` is the real one; only the transport reads it."""
-
-    url: str
-    transport: Transport
-    store: Store
-    rate: Throttle
-    requests: Throttle
-    clock: Callable[[], float] = time.monotonic
-    deliver: Callable[[int], None] = lambda upto: None
-    report: int = REPORT
-    """The heart is told after so many bytes at the latest."""
-    awaited: Callable[[ByteRange], bool] | None = None
-    """Whether a reader waits for one of these bytes: whoever has written it tells before it waits
-    for more."""
-    volatile: bool = False
-    """Nothing is recorded for a later run, and the store may have let go what was in it."""
-    watcher: Watcher | None = None
-    """Of a lazy row."""
-    permits: Permits | None = None
-    renew: Callable[[], Place] | None = None
-    """Makes a new URL; may take long, and raises RdlError."""
-    mirrors: tuple[Place, ...] = ()
-    """The sources 1, 2, ..."""
-    named: Callable[[ResponseHead, bool], Sequence[Place]] | None = None
-    """Those that a server names, by its response; whether that came from a public address."""
-    reader: Borrower | None = None
-    """Of a stream."""
-
-
-class Watcher(Protocol):
-    """Hears what readers of a lazy row may have; called by the heart's thread."""
-
-    def known(self, representation: Representation, size: int | None) -> None:
-        """Of this representation; `size` when it is known."""
-        ...
-
-    def show(self, ranges: Sequence[ByteRange]) -> None:
-        """These bytes are here."""
-        ...
-
-    def hide(self, ranges: Sequence[ByteRange]) -> None:
-        """They are about to go."""
-        ...
-
-    def evict(self, size: int, wanted: Sequence[ByteRange]) -> Sequence[ByteRange]:
-        """Let `size` bytes go from memory, but none of `wanted`; which they are."""
-        ...
-
-    def saved(self) -> None:
-        """What was here when it was asked for is durable."""
-        ...
-
-
-class Borrower(Protocol):
-    """A reader in order that may take what waits in the network itself."""
-
-    def wants(self, reception: Reception) -> bool:
-        """Whether to lend it this one, when all that it has written is reported."""
-        ...
-
-    def borrow(self, reception: Reception, post: Callable[[m.Event], None]) -> None:
-        """Returns when the reader has done with it. What it reports goes to `post`."""
-        ...
-
-
-class Place(Struct, frozen=True):
-    """Where to ask: a URL, and how one came to it (None: it is the one given); `led`: by a
-    redirect, or as a new one in place of that. A mirror has its own ways."""
-
-    url: str
-    lineage: Lineage | None = None
-    led: bool = False
-    transport: Transport | None = None
-    requests: Throttle | None = None
 
 
 class Reception:
@@ -120,6 +39,7 @@ class Reception:
         self._fetch, self._edges, self._place = fetch, edges, place
         self.segment, self.source, self.fresh = fetch.segment, fetch.source, fetch.fresh
         self.idle = fetch.idle
+        self._asked: Asked | None = None
         self._exchange: Exchange | None = None
         self.decided = False
         """Whether the heart has said what becomes of it."""
@@ -204,6 +124,12 @@ class Reception:
         if exchange is not None:
             exchange.close()
 
+    def abandon(self) -> None:
+        """Nobody steps it any more, or ever will."""
+        self.drop()
+        if self._exchange is None and self._asked is not None:
+            self._asked.close()
+
     # From the reader of a stream, while it is lent
 
     @property
@@ -242,11 +168,42 @@ class Reception:
         with self._edges.permits.one(self, post) if self._edges.permits else nullcontext():
             yield from self._run(view, post)
 
-    def _run(self, view: memoryview, post: Callable[[m.Event], None]) -> Iterator[m.Event]:
-        head = self.open()
-        yield head
-        if isinstance(head, m.Ended):
+    def promptly(self, view: memoryview, alone: Callable[[], bool]) -> Iterator[m.Event]:
+        """As much of it as can be done without waiting longer than a moment, for a thread that is
+        wanted elsewhere once it is not `alone`. Where no Ended came, run() is to go on."""
+        try:
+            if not self._ask() or self._asked is None or not self._asked.answered(PROMPT_SECONDS):
+                return
+        except RdlError as error:
+            yield m.Ended(self.segment, error)
             return
+        event: m.Event = self.open()
+        yield event
+        while not isinstance(event, m.Ended) and self._is_here(view) and alone():
+            for event in self.step(view):
+                yield event
+
+    def _ask(self) -> bool:
+        """Whether the request could be sent at once."""
+        edges, place = self._edges, self._place
+        waits = edges.rate.limited or (place.requests or edges.requests).limited
+        read = edges.volatile or edges.watcher is not None or edges.permits is not None
+        if waits or read or self._dropped.is_set():
+            return False  # where somebody reads meanwhile it is not this thread's time that counts
+        self._asked = (place.transport or edges.transport).ask(self._request)
+        return self._asked is not None
+
+    def _is_here(self, view: memoryview) -> bool:
+        """Whether a step brings something small at once."""
+        short = self._edge[0] - self._at <= len(view)
+        return self.decided and short and self._exchange is not None and self._exchange.ready()
+
+    def _run(self, view: memoryview, post: Callable[[m.Event], None]) -> Iterator[m.Event]:
+        if self._exchange is None:
+            head = self.open()
+            yield head
+            if isinstance(head, m.Ended):
+                return
         while not self.decided:
             self._listen()
         ended = False
@@ -267,18 +224,24 @@ class Reception:
         """Send the request and wait for the head."""
         requests = self._place.requests or self._edges.requests
         self._pause(requests.take(1))
-        if self._dropped.is_set():
+        try:
+            if self._asked is not None:
+                self._exchange = self._asked.open()
+            elif not self._dropped.is_set():
+                transport = self._place.transport or self._edges.transport
+                self._exchange = transport.open(self._request)
+        except RdlError as error:
+            return m.Ended(self.segment, error)
+        if self._exchange is None:
             return m.Ended(self.segment)
+        return m.Head(self.segment, self._exchange.head, self.place.led)
+
+    @property
+    def _request(self) -> Request:
         headers = self._fetch.headers
         if (field := self._fetch.ask.range_field) is not None:
             headers = (("Range", field), *headers)
-        try:
-            request = Request(self._place.url, headers, lineage=self._place.lineage)
-            transport = self._place.transport or self._edges.transport
-            self._exchange = transport.open(request)
-        except RdlError as error:
-            return m.Ended(self.segment, error)
-        return m.Head(self.segment, self._exchange.head, self.place.led)
+        return Request(self._place.url, headers, lineage=self._place.lineage)
 
     def step(self, view: memoryview) -> tuple[m.Event, ...]:
         """Read once and write it; what there is to report."""

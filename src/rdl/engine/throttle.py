@@ -29,6 +29,11 @@ class Throttle:
         if rate:
             self.grant = max(SMALLEST_GRANT, min(LARGEST_GRANT, int(rate / 16)))
 
+    @property
+    def limited(self) -> bool:
+        """Whether anybody ever waits."""
+        return self._grants is not None
+
     def take(self, amount: float) -> float:
         """Take `amount`; returns the seconds to wait afterwards."""
         if self._grants is None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from rdl.core.fields import ResponseHead
 
-__all__ = ["Exchange", "Lineage", "Request", "ResponseHead", "Transport"]
+__all__ = ["Asked", "Exchange", "Lineage", "Request", "ResponseHead", "Transport"]
 
 
 class Lineage(Struct, frozen=True):
@@ -69,8 +69,30 @@ class Exchange(Protocol):
         ...
 
 
+class Asked(Protocol):
+    """A request that was sent; its response has not been looked at."""
+
+    def answered(self, seconds: float) -> bool:
+        """Whether the head is here: open() waits for nothing then. Waits so long for it at most.
+        Raises as Transport.open()."""
+        ...
+
+    def open(self) -> Exchange:
+        """As Transport.open(), which it replaces."""
+        ...
+
+    def close(self) -> None:
+        """Nobody waits for the response. Not while another thread is in open()."""
+        ...
+
+
 class Transport(Protocol):
     """Opens exchanges; safe to use from several threads."""
+
+    def ask(self, request: Request) -> Asked | None:
+        """Send it at once, without waiting for anything. None where that cannot be done, and
+        nothing was sent."""
+        ...
 
     def open(self, request: Request) -> Exchange:
         """Send, follow redirects by policy, return when the final head is here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from threading import Lock
 
 import httpx
@@ -18,7 +19,8 @@ from rdl.options import NetworkOptions
 from rdl.transport.base import Lineage, Request, ResponseHead
 from rdl.transport.bodies import Body
 from rdl.transport.credentials import Logins, basic, load_cookies, load_netrc
-from rdl.transport.http1 import Http1Transport
+from rdl.transport.heads import Stale
+from rdl.transport.http1 import Asking, Http1Transport
 from rdl.transport.policy import Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
 
@@ -33,6 +35,25 @@ class HttpExchange:
         self.head, self.lineage, self.public = head, lineage, public
         self.readinto, self.ready = body.readinto, body.ready
         self.close = body.close
+
+
+class HttpAsked:
+    """A request on its way, of `transport`."""
+
+    def __init__(self, transport: HttpTransport, request: Request, asking: Asking) -> None:
+        self._transport, self._request, self._asking = transport, request, asking
+        self.close = asking.close
+
+    def answered(self, seconds: float) -> bool:
+        """As Asked.answered(); a connection that died while it was idle is for open()."""
+        try:
+            return self._asking.answered(seconds)
+        except Stale:
+            return False
+
+    def open(self) -> HttpExchange:
+        """Wait for the head, follow redirects."""
+        return self._transport.follow(self._request, self._asking)
 
 
 class HttpTransport:
@@ -61,12 +82,26 @@ class HttpTransport:
 
     def open(self, request: Request) -> HttpExchange:
         """Send, follow redirects, return when the final head is here."""
+        return self.follow(request)
+
+    def ask(self, request: Request) -> HttpAsked | None:
+        """Send it, where a connection is idle. Not by TLS: of a record that is here in part
+        nobody can tell beforehand."""
+        url = parse_url(request.url)
+        if url.scheme == "https":
+            return None
+        lineage = request.lineage or Lineage(origin(url))
+        asking = self._wire.ask(self._prepared(request, url, lineage))
+        return HttpAsked(self, request, asking) if asking is not None else None
+
+    def follow(self, request: Request, asking: Asking | None = None) -> HttpExchange:
+        """As open(); `asking`: it was sent already."""
         url = parse_url(request.url)
         lineage = request.lineage or Lineage(origin(url))
         redirects = Redirects(url, self._options)
         said: list[tuple[str, str]] = []
         while True:
-            response = self._send(request, url, lineage)
+            response, asking = self._answer(request, url, lineage, asking), None
             head: ResponseHead = response.extensions["rdl_head"]
             body: Body = response.extensions["rdl_body"]
             try:
@@ -90,7 +125,19 @@ class HttpTransport:
         """Close connections that were idle for too long; whether there are others."""
         return self._wire.sweep()
 
-    def _send(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Response:
+    def _answer(
+        self, request: Request, url: httpx.URL, lineage: Lineage, asking: Asking | None
+    ) -> httpx.Response:
+        response: httpx.Response | None = None
+        if asking is not None:
+            with suppress(Stale):  # then once more, as where a reused connection had died before
+                response = asking.response()
+        if response is None:
+            response = self._wire.handle_request(self._prepared(request, url, lineage))
+        self._keep_cookies(response, origin(url))
+        return response
+
+    def _prepared(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Request:
         here, private = origin(url), not self._options.allow_private_redirect and lineage.public
         # Not by a Client, and with a stream, so that httpx adds no fields: each of them, and its
         # own jar, cost as much as all else here.
@@ -102,10 +149,7 @@ class HttpTransport:
             extensions={"rdl_public_only": private},
         )
         self._add_cookies(prepared, here)
-        response = self._wire.handle_request(prepared)
-        response.request = prepared
-        self._keep_cookies(response, here)
-        return response
+        return prepared
 
     def _add_cookies(self, request: httpx.Request, here: str) -> None:
         with self._lock:

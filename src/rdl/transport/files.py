@@ -85,6 +85,9 @@ class FileSource:
 class FileTransport:
     """Answers for the file that the request's URL names."""
 
+    def ask(self, request: Request) -> None:
+        """There is no connection."""
+
     def open(self, request: Request) -> OwnExchange:
         what = safe_text(redact_url(request.url))
         if request.lineage is not None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import socket
 import time
+from contextlib import suppress
 from functools import lru_cache
 
 import h11
 
 from rdl.errors import NetworkError, ProtocolError
 from rdl.transport.base import ResponseHead
+from rdl.transport.tls import is_readable
 
 MAX_HEAD = 64 * 1024
 """Bytes of all heads that answer one request, interim ones included."""
@@ -44,35 +46,72 @@ def read_head(
     sock: socket.socket, wire: h11.Connection, timeout: float, label: str
 ) -> h11.Response:
     """The final response head. Raises Stale, NetworkError (late, cut), ProtocolError."""
-    deadline = time.monotonic() + timeout
-    received = interim = 0
-    while True:
-        try:
-            event = wire.next_event()
-        except h11.RemoteProtocolError as error:
-            raise ProtocolError(label, "the response head is malformed") from error
-        if isinstance(event, h11.Response):
-            check_limits(label, received - len(wire.trailing_data[0]), event)
-            return event
-        if isinstance(event, h11.InformationalResponse):
-            interim += 1
-            if event.status_code == 101 or interim > MAX_INTERIM:
-                raise ProtocolError(label, "unexpected interim responses")
-            continue
-        if received > MAX_HEAD:
-            raise ProtocolError(label, "the response head is too large")
-        data = receive(sock, deadline, label, begun=received > 0)
-        received += len(data)
-        wire.receive_data(data)
+    return HeadReader(sock, wire, timeout, label).read()
 
 
-def receive(sock: socket.socket, deadline: float, label: str, *, begun: bool) -> bytes:
-    """Some bytes of a head. Raises NetworkError; Stale for an end when nothing has begun."""
+class HeadReader:
+    """Of one response, `timeout` seconds from now at most; it may go on in another thread."""
+
+    def __init__(
+        self, sock: socket.socket, wire: h11.Connection, timeout: float, label: str
+    ) -> None:
+        self._sock, self._wire, self._label = sock, wire, label
+        self._deadline = time.monotonic() + timeout
+        self._received = self._interim = 0
+        self._event: h11.Response | None = None
+
+    def read(self) -> h11.Response:
+        """As read_head()."""
+        while (event := self._event or self._next()) is None:
+            self._receive(max(self._deadline - time.monotonic(), 0.001))
+        return event
+
+    def here(self, seconds: float) -> bool:
+        """Whether all of it has come, within so many seconds at most: it waits once. Raises as
+        read()."""
+        if self._event is None and is_readable(self._sock, seconds):
+            with suppress(BlockingIOError):  # poll(2) may be wrong
+                self._receive(0)
+                self._event = self._next()
+        return self._event is not None
+
+    def _next(self) -> h11.Response | None:
+        while True:
+            try:
+                event = self._wire.next_event()
+            except h11.RemoteProtocolError as error:
+                raise ProtocolError(self._label, "the response head is malformed") from error
+            if isinstance(event, h11.Response):
+                size = self._received - len(self._wire.trailing_data[0])
+                check_limits(self._label, size, event)
+                return event
+            if not isinstance(event, h11.InformationalResponse):
+                return None
+            self._interim += 1
+            if event.status_code == 101 or self._interim > MAX_INTERIM:
+                raise ProtocolError(self._label, "unexpected interim responses")
+
+    def _receive(self, timeout: float) -> None:
+        if self._received > MAX_HEAD:
+            raise ProtocolError(self._label, "the response head is too large")
+        begun = self._received > 0
+        data = receive(self._sock, self._deadline, self._label, timeout, begun=begun)
+        self._received += len(data)
+        self._wire.receive_data(data)
+
+
+def receive(
+    sock: socket.socket, deadline: float, label: str, timeout: float, *, begun: bool
+) -> bytes:
+    """Some bytes of a head. Raises NetworkError; Stale for an end when nothing has begun;
+    BlockingIOError where nothing has come and `timeout` is 0."""
     try:
-        sock.settimeout(max(deadline - time.monotonic(), 0.001))
+        sock.settimeout(timeout)
         data = sock.recv(_READ)
         if data and time.monotonic() < deadline:
             return data
+    except BlockingIOError:
+        raise
     except TimeoutError as error:
         raise NetworkError(label, "no response in time") from error
     except OSError as error:

@@ -10,7 +10,8 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from threading import Lock
 
 import h11
@@ -21,8 +22,8 @@ from rdl.errors import NetworkError, UsageError
 from rdl.options import NetworkOptions
 from rdl.transport.bodies import make_body
 from rdl.transport.dial import Goal, addresses, dial, is_public, public_by_name
-from rdl.transport.heads import MAX_HEAD, Stale, make_head, read_head, send
-from rdl.transport.pool import Connection, Pool
+from rdl.transport.heads import MAX_HEAD, HeadReader, Stale, make_head, send
+from rdl.transport.pool import Connection, Key, Pool
 from rdl.transport.proxies import Proxy, ProxyChoice, open_tunnel
 from rdl.transport.tls import explain, handshake, make_context
 from rdl.transport.urls import host_of, origin, port_of
@@ -46,21 +47,29 @@ class Http1Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        proxy = self._choice.choose(url.scheme, host_of(url), port_of(url))
-        key = (origin(url), repr(proxy) if proxy else "")
-        public_only = bool(request.extensions.get("rdl_public_only"))
-        connection = self._pool.take(key, public_only=public_only)
-        if connection is not None:
+        proxy, _ = self._way(url)
+        if (asking := self.ask(request)) is not None:
             try:
-                return self._exchange(connection, request, proxy)
+                return asking.response()
             except Stale:
                 pass  # it died while idle: no byte of an answer came, a fresh one may serve
-        connection = self._connect(url, proxy, public_only=public_only)
+        connection = self._connect(url, proxy, public_only=_public_only(request))
         try:
-            return self._exchange(connection, request, proxy)
+            return Asking(self._pool, connection, request, proxy).response()
         except Stale as error:
             why = explain(error.__cause__ or EOFError())
             raise NetworkError(connection.label, f"no response ({why})") from error
+
+    def ask(self, request: httpx.Request) -> Asking | None:
+        """Send it on a connection that is idle; None where there is none, or it proves dead."""
+        proxy, key = self._way(request.url)
+        connection = self._pool.take(key, public_only=_public_only(request))
+        if connection is None:
+            return None
+        try:
+            return Asking(self._pool, connection, request, proxy)
+        except Stale:
+            return None
 
     def close(self) -> None:
         """Close idle connections; end those in use, so that their readers get errors."""
@@ -70,36 +79,9 @@ class Http1Transport(httpx.BaseTransport):
         """Close connections that were idle for too long; whether there are others."""
         return self._pool.sweep()
 
-    def _exchange(
-        self, connection: Connection, request: httpx.Request, proxy: Proxy | None
-    ) -> httpx.Response:
-        try:
-            return self._ask(connection, request, proxy)
-        except BaseException:
-            self._pool.drop(connection)
-            raise
-
-    def _ask(
-        self, connection: Connection, request: httpx.Request, proxy: Proxy | None
-    ) -> httpx.Response:
-        timeout, label = self._options.timeout, connection.label
-        wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        send(connection.sock, request_bytes(wire, request, proxy), timeout, label)
-        event = read_head(connection.sock, wire, timeout, label)
-        head = make_head(event, request.method, str(request.url), label)
-        body = make_body(head, connection, self._pool, wire)
-        return httpx.Response(
-            event.status_code,
-            headers=event.headers.raw_items(),
-            stream=body,
-            extensions={
-                "http_version": b"HTTP/" + event.http_version,
-                "reason_phrase": head.reason.encode("ascii"),
-                "rdl_body": body,
-                "rdl_head": head,
-                "rdl_public": connection.public,
-            },
-        )
+    def _way(self, url: httpx.URL) -> tuple[Proxy | None, Key]:
+        proxy = self._choice.choose(url.scheme, host_of(url), port_of(url))
+        return proxy, (origin(url), repr(proxy) if proxy else "")
 
     def _connect(self, url: httpx.URL, proxy: Proxy | None, *, public_only: bool) -> Connection:
         options = self._options
@@ -121,7 +103,7 @@ class Http1Transport(httpx.BaseTransport):
         if context is not None:
             left = max(goal.deadline - time.monotonic(), 0.001)
             sock = handshake(context, sock, goal.host, left)
-        key = (origin(url), repr(proxy) if proxy else "")
+        _, key = self._way(url)
         connection = Connection(sock, key, public=public, timeout=options.timeout)
         self._pool.add(connection)
         return connection
@@ -131,6 +113,63 @@ class Http1Transport(httpx.BaseTransport):
             if self._tls is None:
                 self._tls = make_context(self._options)
             return self._tls
+
+
+class Asking:
+    """A request that goes out on its connection, until its response has begun. What goes wrong
+    ends the connection."""
+
+    def __init__(
+        self, pool: Pool, connection: Connection, request: httpx.Request, proxy: Proxy | None
+    ) -> None:
+        self.request, self._pool, self._connection = request, pool, connection
+        self._wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        sock, timeout, label = connection.sock, connection.timeout, connection.label
+        with self._dropping():
+            send(sock, request_bytes(self._wire, request, proxy), timeout, label)
+        self._head = HeadReader(sock, self._wire, timeout, label)
+
+    def answered(self, seconds: float) -> bool:
+        """Whether response() waits for nothing, within so many seconds at most. Raises as that."""
+        with self._dropping():
+            return self._head.here(seconds)
+
+    def response(self) -> httpx.Response:
+        """Wait for the head. Raises Stale where the connection ended before."""
+        connection = self._connection
+        with self._dropping():
+            event = self._head.read()
+            head = make_head(event, self.request.method, str(self.request.url), connection.label)
+            body = make_body(head, connection, self._pool, self._wire)
+        return httpx.Response(
+            event.status_code,
+            headers=event.headers.raw_items(),
+            stream=body,
+            request=self.request,
+            extensions={
+                "http_version": b"HTTP/" + event.http_version,
+                "reason_phrase": head.reason.encode("ascii"),
+                "rdl_body": body,
+                "rdl_head": head,
+                "rdl_public": connection.public,
+            },
+        )
+
+    def close(self) -> None:
+        """Nobody waits for a response."""
+        self._pool.drop(self._connection)
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+
+def _public_only(request: httpx.Request) -> bool:
+    return bool(request.extensions.get("rdl_public_only"))
 
 
 def _through(proxy: Proxy, goal: Goal, *, tunnel: bool) -> socket.socket:

@@ -43,6 +43,9 @@ class OwnTransport:
     def __init__(self, source: Source, beyond: Transport) -> None:
         self._source, self._url, self._beyond = source, url_of(source), beyond
 
+    def ask(self, request: Request) -> None:
+        """The caller's code may take long."""
+
     def open(self, request: Request) -> Exchange:
         if request.url != self._url or request.lineage is not None:
             return self._beyond.open(request)

@@ -66,6 +66,9 @@ class ScriptedTransport:
         self._answer = answer
         self.requests: list[Request] = []
 
+    def ask(self, request: Request) -> None:
+        """There is no connection."""
+
     def open(self, request: Request) -> ScriptedExchange:
         self.requests.append(request)
         return ScriptedExchange(request, self._answer(request))
