@@ -21,7 +21,7 @@ from rdl.transport.bodies import Body
 from rdl.transport.credentials import Logins, basic, load_cookies, load_netrc
 from rdl.transport.heads import Stale
 from rdl.transport.http1 import Asking, Http1Transport
-from rdl.transport.policy import Field, Redirects, crosses, user_fields
+from rdl.transport.policy import REDIRECTS, Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
 
 OF_THE_TARGET = ("x-linked-etag", "docker-content-digest", "link")
@@ -45,9 +45,10 @@ class HttpAsked:
         self.close = asking.close
 
     def answered(self, seconds: float) -> bool:
-        """As Asked.answered(); a connection that died while it was idle is for open()."""
+        """As Asked.answered(). Where the connection had died, or the answer is a redirect, open()
+        asks once more, and waits for that."""
         try:
-            return self._asking.answered(seconds)
+            return self._asking.status(seconds) not in (None, *REDIRECTS)
         except Stale:
             return False
 

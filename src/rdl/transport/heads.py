@@ -66,14 +66,14 @@ class HeadReader:
             self._receive(max(self._deadline - time.monotonic(), 0.001))
         return event
 
-    def here(self, seconds: float) -> bool:
-        """Whether all of it has come, within so many seconds at most: it waits once. Raises as
-        read()."""
+    def status(self, seconds: float) -> int | None:
+        """The code, when all of the head has come within so many seconds: it waits once, at most.
+        Raises as read()."""
         if self._event is None and is_readable(self._sock, seconds):
             with suppress(BlockingIOError):  # poll(2) may be wrong
                 self._receive(0)
                 self._event = self._next()
-        return self._event is not None
+        return self._event.status_code if self._event is not None else None
 
     def _next(self) -> h11.Response | None:
         while True:

@@ -129,10 +129,11 @@ class Asking:
             send(sock, request_bytes(self._wire, request, proxy), timeout, label)
         self._head = HeadReader(sock, self._wire, timeout, label)
 
-    def answered(self, seconds: float) -> bool:
-        """Whether response() waits for nothing, within so many seconds at most. Raises as that."""
+    def status(self, seconds: float) -> int | None:
+        """The status code, where response() waits for nothing; within so many seconds at most.
+        Raises as that."""
         with self._dropping():
-            return self._head.here(seconds)
+            return self._head.status(seconds)
 
     def response(self) -> httpx.Response:
         """Wait for the head. Raises Stale where the connection ended before."""

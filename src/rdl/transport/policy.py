@@ -17,7 +17,7 @@ from rdl.transport.base import ResponseHead
 from rdl.transport.urls import parse_url
 
 MAX_HOPS = 10
-_REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECTS = (301, 302, 303, 307, 308)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -64,7 +64,7 @@ class Redirects:
         Raises ProtocolError (bad Location, loop, too many), PolicyError (https to http).
         """
         location = head.get("location")
-        if head.status not in _REDIRECTS or location is None:
+        if head.status not in REDIRECTS or location is None:
             return None
         what = redact_url(self._seen[0])
         target = self._target(url, location, what)

@@ -126,10 +126,10 @@ class Pool:
             each.close()
 
     def sweep(self) -> bool:
-        """Close those that were idle for too long; whether others wait for that."""
+        """Close those that were idle for too long; whether others wait for that, or will."""
         with self._lock:
             old = self._drop_expired()
-            left = bool(self._idle)
+            left = bool(self._idle or self._used)
         for connection in old:
             connection.close()
         return left
