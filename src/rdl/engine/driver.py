@@ -88,7 +88,7 @@ class Driver:
         self._renewal = Backroom("renew", self._broken)
         self._follower = Follower(edges.store)
         self._own: Reception | None = None
-        """The only one: it begins in this thread."""
+        """It was asked for at once, when it was the only one, and this thread receives it."""
         self._wake_at: float | None = None
         self._finish: m.Finish | None = None
 
@@ -120,6 +120,9 @@ class Driver:
     def _end_receptions(self) -> None:
         """None of them writes any more afterwards; one that still waits for an answer ends by
         itself."""
+        if self._own is not None:  # Ctrl-C that raised: no Ended will come
+            self._receptions.pop(self._own.segment, None)
+            self._own.abandon()
         for reception in self._receptions.values():
             reception.drop()
         deadline = self._edges.clock() + END_SECONDS
@@ -136,15 +139,10 @@ class Driver:
     def _receive(self, reception: Reception) -> None:
         """In this thread, which costs no change of threads: what is small and comes at once. A
         worker does the rest."""
+        with self._crew.view() as view:
+            for event in guarded(reception, reception.promptly(view, self._is_free)):
+                self._on(event)
         self._own = None
-        try:
-            with self._crew.view() as view:
-                for event in guarded(reception, reception.promptly(view, self._is_free)):
-                    self._on(event)
-        except BaseException:  # Ctrl-C that raises
-            self._receptions.pop(reception.segment, None)
-            reception.abandon()
-            raise
         if reception.segment in self._receptions:
             self._crew.start(reception, self._events.put)
 
@@ -202,7 +200,7 @@ class Driver:
         place = (self._given if command.fresh else self._links)[command.source]
         reception = Reception(command, self._edges, place)
         self._receptions[command.segment] = reception
-        if self._own is None and len(self._receptions) == 1:
+        if self._own is None and len(self._receptions) == 1 and reception.ask():
             self._own = reception
         else:
             self._crew.start(reception, self._events.put)

@@ -168,11 +168,23 @@ class Reception:
         with self._edges.permits.one(self, post) if self._edges.permits else nullcontext():
             yield from self._run(view, post)
 
+    def ask(self) -> bool:
+        """Send the request, where that can be done at once; whether it was. What is wrong with it
+        open() will say."""
+        edges, place = self._edges, self._place
+        waits = edges.rate.limited or (place.requests or edges.requests).limited
+        read = edges.volatile or edges.watcher is not None or edges.permits is not None
+        if waits or read or self._dropped.is_set():
+            return False  # where somebody reads meanwhile it is not this thread's time that counts
+        with suppress(RdlError):
+            self._asked = (place.transport or edges.transport).ask(self._request)
+        return self._asked is not None
+
     def promptly(self, view: memoryview, alone: Callable[[], bool]) -> Iterator[m.Event]:
-        """As much of it as can be done without waiting longer than a moment, for a thread that is
-        wanted elsewhere once it is not `alone`. Where no Ended came, run() is to go on."""
+        """After ask(): as much as can be done without waiting longer than a moment, for a thread
+        that is wanted elsewhere once it is not `alone`. Where no Ended came, run() is to go on."""
         try:
-            if not self._ask() or self._asked is None or not self._asked.answered(PROMPT_SECONDS):
+            if self._asked is None or not self._asked.answered(PROMPT_SECONDS):
                 return
         except RdlError as error:
             yield m.Ended(self.segment, error)
@@ -182,16 +194,6 @@ class Reception:
         while not isinstance(event, m.Ended) and self._is_here(view) and alone():
             for event in self.step(view):
                 yield event
-
-    def _ask(self) -> bool:
-        """Whether the request could be sent at once."""
-        edges, place = self._edges, self._place
-        waits = edges.rate.limited or (place.requests or edges.requests).limited
-        read = edges.volatile or edges.watcher is not None or edges.permits is not None
-        if waits or read or self._dropped.is_set():
-            return False  # where somebody reads meanwhile it is not this thread's time that counts
-        self._asked = (place.transport or edges.transport).ask(self._request)
-        return self._asked is not None
 
     def _is_here(self, view: memoryview) -> bool:
         """Whether a step brings something small at once."""
