@@ -259,6 +259,15 @@ def test_limits_hold(tmp_path: Path, handed: list[Reception]) -> None:
     assert len(handed) == 5, "who waits is a worker"
 
 
+def test_a_long_request_may_have_to_wait(tmp_path: Path, handed: list[Reception]) -> None:
+    long = Options(network=NetworkOptions(netrc=False, proxy="", headers=(("X-Long", "x" * 3000),)))
+    with serving([]) as origin, Session() as session:
+        for number in range(2):
+            session.get(Target(origin.url(f"/{number}"), tmp_path / str(number), long))
+        assert origin.connections == 1
+    assert len(handed) == 2, "who waits is a worker"
+
+
 def test_one_that_no_worker_can_take_on_leaves_no_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """Runs one transfer with threads: performs commands in order, reports events, decides nothing.
 
-The thread that calls run() is the heart's; each flowing segment has a worker of the crew; syncing,
-hashing and renewing have a thread each, so that the heart waits for none.
+The thread that calls run() is the heart's, and receives what is small and comes at once; every
+other segment has a worker of the crew; syncing, hashing and renewing have a thread each, so that
+the heart waits for none.
 """
 
 from __future__ import annotations

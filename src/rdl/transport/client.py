@@ -24,6 +24,8 @@ from rdl.transport.http1 import Asking, Http1Transport
 from rdl.transport.policy import REDIRECTS, Field, Redirects, crosses, user_fields
 from rdl.transport.urls import host_of, origin, parse_url
 
+SHORT = 2048
+"""Bytes of a request that fits the buffer of any connection: sending it waits for nobody."""
 OF_THE_TARGET = ("x-linked-etag", "docker-content-digest", "link")
 """What a redirect says of the file that it leads to."""
 
@@ -92,7 +94,11 @@ class HttpTransport:
         if url.scheme == "https":
             return None
         lineage = request.lineage or Lineage(origin(url))
-        asking = self._wire.ask(self._prepared(request, url, lineage))
+        prepared = self._prepared(request, url, lineage)
+        fields = sum(len(name) + len(value) for name, value in prepared.headers.raw)
+        if len(url.raw_path) + fields > SHORT:
+            return None
+        asking = self._wire.ask(prepared)
         return HttpAsked(self, request, asking) if asking is not None else None
 
     def follow(self, request: Request, asking: Asking | None = None) -> HttpExchange:
