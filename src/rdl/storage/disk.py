@@ -52,8 +52,9 @@ class Disk(Protocol):
         ...
 
     def open_unnamed(self, folder: int) -> int:
-        """A new file with mode 0600 that goes with its last handle, unless it is linked; one of
-        UNSUPPORTED where the file system has no such files."""
+        """A new file that goes with its last handle, unless it is linked; one of UNSUPPORTED where
+        the file system has no such files. Its mode is that of any new file of this user: without
+        a name nobody else opens it."""
         ...
 
     def link(self, file: int, folder: int, name: str) -> None:

@@ -131,7 +131,7 @@ class MemoryDisk:
 
     def open_unnamed(self, folder: int) -> int:
         self._may("open-unnamed", "")
-        node = _Node(self._next_number())
+        node = _Node(self._next_number(), mode=0o666 & ~self.umask())
         node.mtime_ns = node.ctime_ns = node.durable_mtime_ns = self._tick()
         return self._handle(node, "unnamed")
 

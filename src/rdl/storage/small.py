@@ -16,7 +16,7 @@ from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index_json import Header
 from rdl.errors import LocalFileError, NoSpaceError, TargetExists
 from rdl.storage.base import Finish, Saved
-from rdl.storage.disk import Disk, write_all
+from rdl.storage.disk import Disk, told, write_all
 from rdl.storage.index_file import Place
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
@@ -170,7 +170,11 @@ class SmallStore:
     def _publish(self, finish: Finish) -> Path:
         names = Names(self._names.target, "", "", "")
         url = self._header.url if self._header else ""
-        mode = mode_of(finish, self._disk)
+        if finish.mode is not None:
+            mode = mode_of(finish, self._disk)
+        else:  # to ask for the umask costs a tenth of all that is done with the file
+            with told(self._names.target):
+                mode = self._disk.fstat(self._file).mode & 0o666
         publication = Publication(
             self._disk, self._store.folder, self._file, names, None, finish, url, mode
         )

@@ -10,8 +10,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from threading import Lock
 
 import h11
@@ -125,23 +124,32 @@ class Asking:
         self.request, self._pool, self._connection = request, pool, connection
         self._wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         sock, timeout, label = connection.sock, connection.timeout, connection.label
-        with self._dropping():
+        try:
             send(sock, request_bytes(self._wire, request, proxy), timeout, label)
+        except BaseException:
+            self.close()
+            raise
         self._head = HeadReader(sock, self._wire, timeout, label)
 
     def status(self, seconds: float) -> int | None:
         """The status code, where response() waits for nothing; within so many seconds at most.
         Raises as that."""
-        with self._dropping():
+        try:
             return self._head.status(seconds)
+        except BaseException:
+            self.close()
+            raise
 
     def response(self) -> httpx.Response:
         """Wait for the head. Raises Stale where the connection ended before."""
         connection = self._connection
-        with self._dropping():
+        try:
             event = self._head.read()
             head = make_head(event, self.request.method, str(self.request.url), connection.label)
             body = make_body(head, connection, self._pool, self._wire)
+        except BaseException:
+            self.close()
+            raise
         return httpx.Response(
             event.status_code,
             headers=event.headers.raw_items(),
@@ -159,14 +167,6 @@ class Asking:
     def close(self) -> None:
         """Nobody waits for a response."""
         self._pool.drop(self._connection)
-
-    @contextmanager
-    def _dropping(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
 
 
 def _public_only(request: httpx.Request) -> bool:

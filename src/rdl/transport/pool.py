@@ -111,10 +111,7 @@ class Pool:
             connection.wake()
 
     def keep(self, connection: Connection) -> None:
-        """A body was read to its end: keep the connection if it is quiet."""
-        if not connection.is_quiet():
-            self.drop(connection)
-            return
+        """A body was read to its end: keep the connection. take() looks whether it is quiet."""
         with self._lock:
             self._used.discard(connection)
             connection.since = self._clock()
