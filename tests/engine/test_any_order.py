@@ -343,7 +343,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 AnyOrder.TestCase.settings = settings(
-    max_examples=int(os.environ.get("NIGHTLY_ORDERS", "150")),
+    max_examples=int(os.environ.get("NIGHTLY_ORDERS", "90")),
     derandomize="NIGHTLY_ORDERS" not in os.environ,
     stateful_step_count=30,
     deadline=None,

@@ -15,7 +15,7 @@ from tests.support.content import MiB, write_seeded
 from tests.support.program import Download, Event, download, leftovers
 from tests.support.servers import RECIPES, Recipe, nginx
 
-KILLS = int(os.environ.get("NIGHTLY_KILLS", "4"))
+KILLS = int(os.environ.get("NIGHTLY_KILLS", "3"))
 RATE = 6 * MiB
 """Bytes a second, all connections together."""
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}

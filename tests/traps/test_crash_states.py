@@ -29,7 +29,7 @@ from tests.traps.stage import (
     download,
 )
 
-STATES = int(os.environ.get("NIGHTLY_STATES", "1400"))
+STATES = int(os.environ.get("NIGHTLY_STATES", "1000"))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tests.traps.changing import STEP, Changing
 from tests.traps.forks import Forks
 
 MiB = 1 << 20
-KILLS = 25 * int(os.environ["NIGHTLY_KILLS"]) if "NIGHTLY_KILLS" in os.environ else 40
+KILLS = 25 * int(os.environ["NIGHTLY_KILLS"]) if "NIGHTLY_KILLS" in os.environ else 24
 SIZE, CONNECTIONS, PAUSE = 6 * MiB, 2, 0.008
 LONGEST = 0.45
 """Seconds after which a run is killed at the latest; a download takes about so long."""
