@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from rdl.api import Session
+from rdl.engine import stream as streams
 from rdl.engine.reception import Reception
 from rdl.engine.stream import Passage
 from rdl.errors import ChangedError, RdlError
@@ -26,6 +27,7 @@ def past(monkeypatch):
         real(passage, offset, data)
 
     monkeypatch.setattr(Passage, "_pass_by", noted)
+    monkeypatch.setattr(streams, "AWAY_SECONDS", 5.0)  # a busy machine is not a slow reader
     return ranges
 
 
@@ -93,7 +95,8 @@ def test_another_file_under_the_same_validator_is_not_joined_to_what_was_lent(pa
     assert len(answers) >= 2
 
 
-def test_a_reader_that_stays_away_finds_that_a_worker_went_on(past):
+def test_a_reader_that_stays_away_finds_that_a_worker_went_on(past, monkeypatch):
+    monkeypatch.setattr(streams, "AWAY_SECONDS", 0.05)
     content = content_of(64 * MiB)
     with Origin(ranged(content)) as origin, Session() as session:
         stream = session.stream(origin.url(), options(connections=1))
