@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,33 +18,14 @@ from rdl.options import Digest, FileOptions, Options, TransferOptions
 from rdl.repairing import repair_by
 from rdl.syncing import sync
 from tests.scenarios.coded import KiB, MiB
-from tests.support.deltas import manifest_of, mixed, put
-from tests.support.folders import Folder, serving
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    root = tmp_path / "served"
-    root.mkdir()
-    with serving(root) as folder:
-        yield folder
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    path = tmp_path / "here"
-    path.mkdir()
-    return path
+from tests.support.deltas import content_sent, manifest_of, mixed, put
+from tests.support.folders import Folder
 
 
 def changed(data: bytes) -> bytes:
     """Eight bytes more in the middle, and a sixtieth of it gone near the end."""
     half, most = len(data) // 2, len(data) * 3 // 4
     return data[:half] + b"inserted" + data[half:most] + data[most + len(data) // 60 :]
-
-
-def content_sent(folder: Folder) -> int:
-    return sum(asked.sent for asked in folder.log if ".rdlm" not in asked.line)
 
 
 def warnings(facts: list[Fact]) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,34 +33,15 @@ from rdl.storage.local_file import LocalFile
 from rdl.storage.sown_part import SownPart
 from rdl.syncing import sync, sync_with
 from tests.scenarios.coded import KiB
-from tests.support.deltas import manifest_of, mixed, put
-from tests.support.folders import Folder, serving
+from tests.support.deltas import content_sent, manifest_of, mixed, put
+from tests.support.folders import Folder
 from tests.support.zsyncs import sums_of
 
 OLD = mixed(256 * KiB)
 NEW = OLD[: 100 * KiB] + mixed(20 * KiB, 3) + OLD[120 * KiB :]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    root = tmp_path / "served"
-    root.mkdir()
-    with serving(root) as folder:
-        yield folder
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    path = tmp_path / "here"
-    path.mkdir()
-    return path
-
-
 Check = Callable[[int], None]
-
-
-def sent(folder: Folder) -> int:
-    return sum(asked.sent for asked in folder.log if ".rdlm" not in asked.line)
 
 
 def warnings(facts: list[Fact]) -> str:
@@ -78,7 +59,7 @@ def test_a_digest_in_the_url_is_the_users(folder: Folder, here: Path) -> None:
     digest = hashlib.sha256(NEW).hexdigest()
     result = sync(f"{folder.url}/new#sha256={digest}", here / "new")
     assert (result.trust, result.verified_by) == ("T4", ("sha256",))
-    assert sent(folder) < len(NEW) // 2
+    assert content_sent(folder) < len(NEW) // 2
 
 
 def test_a_digest_in_the_url_and_a_manifest_of_another_version(folder: Folder, here: Path) -> None:
@@ -150,7 +131,7 @@ def test_restart_takes_nothing_of_the_file(folder: Folder, here: Path) -> None:
     (here / "new").write_bytes(NEW)
     options = Options(file=FileOptions(restart=True))
     assert sync(f"{folder.url}/new", here / "new", options=options).bytes_reused == 0
-    assert sent(folder) >= len(NEW)
+    assert content_sent(folder) >= len(NEW)
 
 
 def test_a_manifest_that_does_not_come_has_no_time_of_its_own(here: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rdl.chunkers import chunker_of
 from rdl.core.manifest import Cutting, Encoder, Sizes
+from tests.support.folders import Folder
 
 COARSE, FINE = Sizes(1 << 10, 4 << 10, 16 << 10), Sizes(64, 256, 1024)
 
@@ -38,6 +39,11 @@ def put(folder: Path, name: str, data: bytes) -> Path:
     path.write_bytes(data)
     path.with_name(name + ".rdlm").write_bytes(manifest_of(data))
     return path
+
+
+def content_sent(folder: Folder) -> int:
+    """Bytes that were sent of other files than manifests."""
+    return sum(asked.sent for asked in folder.log if ".rdlm" not in asked.line)
 
 
 def mixed(size: int, seed: int = 1) -> bytes:
