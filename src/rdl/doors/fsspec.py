@@ -156,10 +156,6 @@ class RemoteFileSystem(AbstractFileSystem):
             raise NotImplementedError(f"{redact_url(path)}: the server does not say when")
         return datetime.fromtimestamp(seconds, UTC)
 
-    def created(self, path: str) -> NoReturn:
-        """HTTP has no such thing."""
-        raise NotImplementedError("no server says when a file was created")
-
     # Reading
 
     def cat_file(
