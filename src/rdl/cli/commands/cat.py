@@ -18,6 +18,7 @@ from rdl.cli.display.choose import can_draw, display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import located
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.layers import Layers, OptionsFor
 from rdl.cli.members import member_of, refuse_with_member
 from rdl.cli.options import get_parameters
@@ -165,15 +166,10 @@ def parameters() -> list[click.Parameter]:
 
 def command() -> click.Command:
     """The click command of `cat`."""
-
-    def run(**given: Any) -> int:
-        return cat(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "cat",
-        params=parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        cat,
+        parameters(),
         help="Print a remote file, or ranges of it, to stdout, in order; several connections "
         "fetch ahead within bounded memory, and no file is left. A digest is checked at the end.",
         short_help="Print a remote file or parts of it.",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rdl.cli.commands.status import path_argument
 from rdl.cli.console import Console
 from rdl.cli.display.summary import remote_text
+from rdl.cli.frame import framed
 from rdl.core.text import format_size, safe_text
 from rdl.errors import BusyError, ExitCode, RdlError, UsageError
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from rdl.storage.clearing import Leftover
 
 
-def clean(console: Console, path: str, *, yes: bool, bad: bool) -> int:
+def clean(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError."""
     from rdl.looking import leftovers
 
+    path, yes, bad = given["path"], given["yes"], given["bad"]
+    if path is None:
+        raise UsageError("clean", "no DIR given", hint="rdl clean DIR; . is this one")
     if not yes and not _can_ask(console):
         raise UsageError("clean", "no terminal to ask on", hint="--yes removes without asking")
     found, refused = leftovers(path, bad=bad)
@@ -84,22 +88,14 @@ def _count(count: int) -> str:
 
 def command() -> click.Command:
     """The click command of `clean`."""
-
-    def run(path: str | None, yes: bool, bad: bool) -> int:
-        if path is None:
-            raise UsageError("clean", "no DIR given", hint="rdl clean DIR; . is this one")
-        console = click.get_current_context().find_object(Console) or Console()
-        return clean(console, path, yes=yes, bad=bad)
-
-    return click.Command(
+    return framed(
         "clean",
-        params=[
+        clean,
+        [
             path_argument("clean", "DIR"),
             click.Option(["-y", "--yes"], is_flag=True, help="Do not ask."),
             click.Option(["--bad"], is_flag=True, help="Also FILE.part.bad: digest mismatches."),
         ],
-        callback=run,
-        context_settings={"max_content_width": 100},
         help="Remove the partials in a directory, after asking: FILE.part with its index. What "
         "is not surely rdl's own, or is being fetched now, stays.",
         short_help="Remove partials, after asking.",

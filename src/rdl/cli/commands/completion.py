@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rdl.cli.console import Console
+from rdl.cli.frame import framed
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_RDL_COMPLETE"
@@ -34,23 +35,22 @@ def answer(tree: click.Group) -> str | None:
     return kind(tree, {}, "rdl", VARIABLE).complete() if kind is not None else None
 
 
+def completion(console: Console, given: dict[str, Any]) -> int:
+    """Run the command; returns the exit code. Raises RdlError."""
+    tree: Any = click.get_current_context().find_root().command
+    for line in script(tree, given["shell"]).split("\n"):
+        console.output.line(line)
+    if console.output.trouble:
+        raise console.output.trouble
+    return 0
+
+
 def command() -> click.Command:
     """The click command of `completion`."""
-
-    def run(shell: str) -> int:
-        context = click.get_current_context()
-        tree: Any = context.find_root().command
-        console = context.find_object(Console) or Console()
-        for line in script(tree, shell).split("\n"):
-            console.output.line(line)
-        if console.output.trouble:
-            raise console.output.trouble
-        return 0
-
-    return click.Command(
+    return framed(
         "completion",
-        params=[click.Argument(["shell"], type=click.Choice(SHELLS))],
-        callback=run,
+        completion,
+        [click.Argument(["shell"], type=click.Choice(SHELLS))],
         help="Print the completion script of a shell: source <(rdl completion bash) in ~/.bashrc; "
         "rdl completion zsh > a file of $fpath; rdl completion fish | source.",
         short_help="Print the completion script of a shell.",

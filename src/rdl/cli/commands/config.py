@@ -15,6 +15,7 @@ from rdl.cli.config_file import GENERAL, OF_HOST, config_path, read_config
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.layers import winning
 from rdl.cli.options import get_parameters
 from rdl.cli.values import is_from, parse_url
@@ -34,8 +35,9 @@ class Row(Struct, frozen=True):
     where: str | None
 
 
-def config(console: Console, action: str | None, url: str | None, *, json: bool) -> int:
+def config(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises UsageError."""
+    action, url, json = given["action"], given["url"], given["json"]
     if action is None:
         hint = "rdl config show; rdl config --help tells more"
         raise UsageError("config", "show, or path?", hint=hint)
@@ -111,20 +113,14 @@ def _table(rows: list[Row]) -> list[str]:
 
 def command() -> click.Command:
     """The click command of `config`."""
-
-    def run(action: str | None, url: str | None, json: bool) -> int:
-        console = click.get_current_context().find_object(Console) or Console()
-        return config(console, action, url, json=json)
-
-    return click.Command(
+    return framed(
         "config",
-        params=[
+        config,
+        [
             click.Argument(["action"], type=click.Choice(["show", "path"]), required=False),
             lone("url", "config show", "[URL]"),
             click.Option(["--json"], is_flag=True, help="One JSON object a setting on stdout."),
         ],
-        callback=run,
-        context_settings={"max_content_width": 100},
         help="show: print what each preference is and who says so: a variable, the configuration "
         "file, or rdl itself; with URL, what goes for its host. Values of headers are not "
         "shown. path: print which file is read.",

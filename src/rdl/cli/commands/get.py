@@ -13,6 +13,7 @@ from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Display, Style
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
+from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
 from rdl.cli.members import keep_member, refuse_with_member
@@ -170,15 +171,10 @@ def _code(console: Console, report: Report) -> int:
 
 def command() -> click.Command:
     """The click command of `get`."""
-
-    def run(**given: Any) -> int:
-        return get(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "get",
-        params=get_parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        get,
+        get_parameters(),
         help="Download each URL completely; resumes by itself. The final name appears only when "
         "the file is complete and verified. 'rdl URL' means the same.",
         short_help="Download URLs completely and verified.",

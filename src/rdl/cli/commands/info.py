@@ -11,6 +11,7 @@ from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.summary import counted, located
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import options_as_in_get
@@ -114,15 +115,10 @@ def parameters() -> list[click.Parameter]:
 
 def command() -> click.Command:
     """The click command of `info`."""
-
-    def run(**given: Any) -> int:
-        return show(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "info",
-        params=parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        show,
+        parameters(),
         help="Print what the server says of a file: length, ranges, validators, digests, "
         "redirects, names. No body is fetched.",
         short_help="Print what the server says of a file.",

@@ -16,6 +16,7 @@ from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import counted, located
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
@@ -118,15 +119,10 @@ def parameters() -> list[click.Parameter]:
 
 def command() -> click.Command:
     """The click command of `lock`."""
-
-    def run(**given: Any) -> int:
-        return lock(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "lock",
-        params=parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        lock,
+        parameters(),
         help="Read every file of LIST once and write URLs, sizes and digests into a lock file, "
         "which 'rdl get --locked LOCK' honours. No file is kept.",
         short_help="Pin the files of a list by size and digest.",

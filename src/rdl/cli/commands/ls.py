@@ -14,6 +14,7 @@ from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.plain import Plain, Style
 from rdl.cli.display.summary import located
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.members import archive_at
 from rdl.cli.options import get_parameters
@@ -102,15 +103,10 @@ def parameters() -> list[click.Parameter]:
 
 def command() -> click.Command:
     """The click command of `ls`."""
-
-    def run(**given: Any) -> int:
-        return ls(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "ls",
-        params=parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        ls,
+        parameters(),
         help="List the members of a remote zip or tar (plain, gz, bz2, xz): size, time (UTC) and "
         "name, in their order. 'rdl cat URL --member PATH' prints one and 'rdl get URL --member "
         "PATH' keeps it. Only what is needed is fetched: of a zip its directory, of a tar its "

@@ -16,6 +16,7 @@ from rdl.cli.display.json_lines import encode
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import counted, name_of
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.manifests import load, manifest_lines, manifest_object
 from rdl.cli.options import get_parameters
@@ -129,15 +130,10 @@ def parameters() -> list[click.Parameter]:
 
 def command() -> click.Command:
     """The click command of `manifest`."""
-
-    def run(**given: Any) -> int:
-        return manifest(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "manifest",
-        params=parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        manifest,
+        parameters(),
         help="make: cut FILE by content and write the digests of its chunks into its manifest, to "
         "be served beside it, so that others fetch only what they lack; 'rdl verify --manifest' "
         "says where a file differs from it. show: print what is in the manifest M, a path or a "

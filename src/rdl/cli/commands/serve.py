@@ -14,6 +14,7 @@ from rdl.cli.commands.status import path_argument
 from rdl.cli.console import Console
 from rdl.cli.display.summary import remote_text
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.repairs import OF_GET, refuse_where_nothing_is_fetched
@@ -169,14 +170,11 @@ def _reached_at(address: Address) -> str:
 
 def command() -> click.Command:
     """The click command of `serve`."""
-
-    def run(**given: Any) -> int:
-        return serve(click.get_current_context().find_object(Console) or Console(), given)
-
     shared = [one for one in get_parameters() if one.name in _SHARED]
-    return click.Command(
+    return framed(
         "serve",
-        params=[
+        serve,
+        [
             path_argument("serve", "[DIR]"),
             click.Option(
                 ["--bind"],
@@ -224,8 +222,6 @@ def command() -> click.Command:
             ),
             *shared,
         ],
-        callback=run,
-        context_settings={"max_content_width": 100},
         help="Share the files of DIR, by default of this folder, by HTTP: whole or in parts, with "
         "strong validators, for many readers at a time. Names that begin with a dot, links, and "
         "what rdl keeps beside downloads are not served. /healthz says ok, /metrics tells numbers. "

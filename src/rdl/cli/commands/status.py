@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from rdl.cli.display.json_lines import encode
 from rdl.cli.display.picture import ASCII, BLOCKS, Marks
 from rdl.cli.display.standing import status_lines, status_object, table
 from rdl.cli.display.summary import remote_text
+from rdl.cli.frame import framed
 from rdl.cli.values import Value
 from rdl.core.text import safe_text
 from rdl.errors import BusyError, ExitCode
@@ -33,10 +35,11 @@ def _no_nul(text: str) -> str:
     return text
 
 
-def show(console: Console, path: str, *, json: bool) -> int:
+def show(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError."""
     from rdl.looking import status
 
+    path, json = given["path"] or ".", given["json"]
     if os.path.isdir(path):
         return _show_folder(console, path, json=json)
     found = status(path)
@@ -90,17 +93,11 @@ def _marks() -> Marks:
 
 def command() -> click.Command:
     """The click command of `status`."""
-
-    def run(path: str | None, json: bool) -> int:
-        console = click.get_current_context().find_object(Console) or Console()
-        return show(console, "." if path is None else path, json=json)
-
     json = click.Option(["--json"], is_flag=True, help="One JSON object a file on stdout.")
-    return click.Command(
+    return framed(
         "status",
-        params=[path_argument("status", "[FILE|DIR]"), json],
-        callback=run,
-        context_settings={"max_content_width": 100},
+        show,
+        [path_argument("status", "[FILE|DIR]"), json],
         help="Print what of a download is on disk: FILE is the final name or a file beside it; "
         "of a directory, by default this one, its partials are listed. Offline; changes nothing.",
         short_help="Print what of a download is on disk.",

@@ -10,6 +10,7 @@ import click
 from rdl.cli.arguments import lone
 from rdl.cli.console import Console
 from rdl.cli.environment import warn_of_unknown
+from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters, text_value
@@ -83,15 +84,10 @@ def parameters() -> list[click.Parameter]:
 
 def command() -> click.Command:
     """The click command of `sync`."""
-
-    def run(**given: Any) -> int:
-        return sync(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "sync",
-        params=parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        sync,
+        parameters(),
         help="Bring FILE up to date: parts that FILE or a seed holds are copied, the rest is "
         "fetched. Where there is no manifest, or one of another version, all of it is. The final "
         "name appears only when the file is complete and verified; until then FILE stays, so there "

@@ -14,6 +14,7 @@ from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.exit_codes import overall
+from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.manifests import load
 from rdl.cli.options import get_parameters
@@ -35,6 +36,8 @@ _SHARED = ("checksum", "sha256", "quiet", "verbose", "progress", "json")
 
 def verify(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is checked."""
+    if given["repair"] is None and not is_url(given["manifest"] or ""):
+        refuse_where_nothing_is_fetched(click.get_current_context())
     layers = Layers(console, given)
     given = layers.given
     warn_of_unknown(console.messages, given)
@@ -116,17 +119,10 @@ def verify_parameters() -> list[click.Parameter]:
 
 def command() -> click.Command:
     """The click command of `verify`."""
-
-    def run(**given: Any) -> int:
-        if given["repair"] is None and not is_url(given["manifest"] or ""):
-            refuse_where_nothing_is_fetched(click.get_current_context())
-        return verify(click.get_current_context().find_object(Console) or Console(), given)
-
-    return click.Command(
+    return framed(
         "verify",
-        params=verify_parameters(),
-        callback=run,
-        context_settings={"max_content_width": 100},
+        verify,
+        verify_parameters(),
         help="Check a file, or a range of it, against a digest: sha256:HEX, sha-256=HEX, "
         "sha256-BASE64 or bare hex; as DIGEST, --checksum or --sha256. Changes nothing, unless "
         "--repair is given. "

@@ -1,0 +1,30 @@
+"""The frame of every command: click parses, the command's function is given the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from rdl.cli.console import Console
+
+
+def framed(
+    name: str,
+    act: Callable[[Console, dict[str, Any]], int],
+    params: list[click.Parameter],
+    *,
+    help: str,
+    short_help: str,
+    epilog: str | None = None,
+) -> click.Command:
+    """The click command `name`: `act` gets the console and the parameters by name and returns the
+    exit code."""
+
+    def run(**given: Any) -> int:
+        return act(click.get_current_context().find_object(Console) or Console(), given)
+
+    return click.Command(
+        name, params=params, callback=run, help=help, short_help=short_help, epilog=epilog
+    )
