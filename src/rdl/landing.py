@@ -23,7 +23,7 @@ from rdl.core.proving import proof_of
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
 from rdl.core.spec import Spec
-from rdl.core.text import redact_url
+from rdl.core.text import is_redacted, redact_url
 from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Header, Saved
@@ -52,7 +52,8 @@ def names_page(url: str) -> bool:
 
 
 class Landing:
-    """The place where one download will stand. `url` is redacted."""
+    """The place where one download will stand. `url` is redacted. `lazy`: what is continued is
+    not compared where it is joined; `own`: nothing but this very URL's stands there."""
 
     def __init__(
         self,
@@ -61,8 +62,12 @@ class Landing:
         options: Options,
         disk: Disk | None = None,
         check: Callable[[], None] = lambda: None,
+        *,
+        lazy: bool = False,
+        own: bool = False,
     ) -> None:
         self._path, self._url, self._options = path, url, options
+        self._lazy, self._own = lazy, own
         self.urls = (url, *map(redact_url, options.mirrors))
         """Of all sources, redacted."""
         self.lead = 0
@@ -219,14 +224,19 @@ class Landing:
 
     def _continues(self, header: Header) -> bool:
         """Whether what was begun there may be continued from our URL. Validators speak for one
-        URL, but for those that are made of the bytes. A query may be new: it is where signatures
-        stand."""
-        begun = header.url.partition("?")[0]
+        URL, but for those that are made of the bytes. A query may be new where joints are
+        compared: it is where signatures stand."""
         for number, url in enumerate(self.urls):
-            if url.partition("?")[0] == begun:
+            if self._same(url, header.url):
                 self.lead = number
                 return True
         return header.representation.distinctive
+
+    def _same(self, url: str, begun: str) -> bool:
+        """Whether they are one URL; both are redacted, so a secret in the query may be another."""
+        if self._lazy and not self._own:
+            return url == begun and not is_redacted(url)
+        return url.partition("?")[0] == begun.partition("?")[0]
 
     def _foreign(self) -> Foreign | None:
         """What another program began, with --continue."""
@@ -350,7 +360,9 @@ class Landing:
             modified = None
         if type(total) is not int or total < 0 or not (etag or modified):
             return None
-        return Representation(total, etag, modified, bool(facts.get("modified_strong")))
+        noted = Representation(total, etag, modified, bool(facts.get("modified_strong")))
+        known = self._own or not is_redacted(self._url) or noted.distinctive
+        return noted if known else None  # `?key=***` may have been another file's key
 
 
 def _text(value: object) -> str | None:

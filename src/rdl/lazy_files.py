@@ -14,7 +14,6 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rdl.core.text import redact_url
 from rdl.engine.flights import Flight
 from rdl.engine.remote_file import Boarding, RemoteFile
 from rdl.errors import LocalFileError, UsageError
@@ -39,7 +38,8 @@ class Way(Struct, frozen=True):
 
 def cached_path(folder: Path, url: str, options: Options) -> Path:
     """Where a cache folder keeps this: a name that says nothing, in a folder that is the user's
-    alone. What is asked for with another login is another file. Raises LocalFileError."""
+    alone. What is asked for with another login, or another secret in the URL, is another file.
+    Raises LocalFileError."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(folder)
@@ -51,8 +51,11 @@ def cached_path(folder: Path, url: str, options: Options) -> Path:
         why = "others may write to it: what stands there may be anybody's"
         raise LocalFileError(str(folder), why, hint=f"chmod 700 {folder}")
     network = options.network
-    login = (network.user, network.password, network.headers, str(network.netrc_file))
-    key = f"{redact_url(url)}\n{login if any(login[:3]) else ''}"
+    login = (
+        *(network.user, network.password, network.headers),
+        *map(str, (network.cookies, network.cert, network.netrc_file)),
+    )
+    key = f"{url.partition('#')[0]}\n{login}"
     return folder / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 

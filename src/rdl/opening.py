@@ -226,7 +226,7 @@ class Opened:
 
     def _look_at(self, flight: Flight, path: Path) -> Result | Remembered | None:
         check = self._means.checker()
-        landing = Landing(path, self.url, self._options, check=check)
+        landing = Landing(path, self.url, self._options, check=check, lazy=True, own=self._private)
         self._landing = landing
         if (early := landing.already_there()) is not None:
             self._read_there(flight, path, landing.noted())
