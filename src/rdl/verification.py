@@ -20,6 +20,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement, parse_digest
 from rdl.core.events import Fact
 from rdl.core.manifest import ALGORITHM, Manifest
+from rdl.engine.turns import awaited
 from rdl.engine.verifying import Stop, Tally, hash_chunks, hash_range
 from rdl.errors import (
     DigestMismatch,
@@ -124,7 +125,8 @@ class Verifier:
         if len(wanted) == 1:
             return [run(0)]
         with ThreadPoolExecutor(min(self.threads, len(wanted) or 1), "verify") as pool:
-            return list(pool.map(run, range(len(wanted))))
+            running = [pool.submit(run, number) for number in range(len(wanted))]
+            return [one.result() for one in awaited(running)]
 
 
 def verify(

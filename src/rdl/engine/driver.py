@@ -7,8 +7,8 @@ the heart waits for none.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -17,6 +17,7 @@ from rdl.core.events import Fact, Result
 from rdl.core.fields import parse_http_date
 from rdl.core.text import redact_url
 from rdl.core.transfer import Transfer
+from rdl.engine.backroom import Backroom
 from rdl.engine.crew import Crew, guarded
 from rdl.engine.edges import Edges, Place
 from rdl.engine.hashing import Follower
@@ -27,41 +28,9 @@ from rdl.options import FileOptions
 from rdl.storage.base import Finish, Header
 
 END_SECONDS = 2.0
-
-
-class Backroom:
-    """One thread that does one thing after another; it starts with the first."""
-
-    def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
-        self._name, self._failed = name, failed
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Do this after what was asked for before."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
-        self._queue.put(work)
-
-    def leave(self) -> None:
-        """End after what is being done, without anybody who waits for it."""
-        if self._thread is not None:
-            self._queue.put(None)
-
-    def close(self) -> None:
-        """Finish what was asked for and end."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
-            try:
-                work()
-            except BaseException as bug:
-                self._failed(bug)
+LOOK_SECONDS = 1.0
+"""The heart's thread, which is often the main one, looks so often whether a signal came: the system
+may give one to another thread, where it wakes nobody."""
 
 
 class Driver:
@@ -157,13 +126,13 @@ class Driver:
         self._events.put(m.LocalFailed(RdlError("internal error", repr(bug)), during_sync=True))
 
     def _next_event(self) -> m.Event:
-        if self._wake_at is None:
-            return self._events.get()
-        try:
-            wait = max(0.0, self._wake_at - self._edges.clock())
-            return self._events.get(timeout=wait)
-        except Empty:
-            return m.Tick()
+        while True:
+            left = inf if self._wake_at is None else self._wake_at - self._edges.clock()
+            try:
+                return self._events.get(timeout=min(max(0.0, left), LOOK_SECONDS))
+            except Empty:
+                if left <= LOOK_SECONDS:
+                    return m.Tick()
 
     def _on(self, event: m.Event) -> None:
         if isinstance(event, m.Ended):

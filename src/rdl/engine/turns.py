@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 from rdl.core.events import Result
 from rdl.core.pace import LOOK_ABREAST, Abreast
+
+LOOK_SECONDS = 1.0
+T = TypeVar("T")
 
 
 class Turns:
@@ -44,6 +48,17 @@ class Turns:
         return self._begun - self._ended
 
 
+def awaited(futures: Sequence[Future[T]]) -> Sequence[Future[T]]:
+    """Wait until all have ended, or one has failed: those that have ended, in order. Signals are
+    noticed, also one that the system gives to another thread."""
+    ended: set[Future[T]] = set()
+    while not ended:
+        done, open_ones = wait(futures, LOOK_SECONDS, FIRST_EXCEPTION)
+        if not open_ones or any(one.exception() for one in done):
+            ended = done
+    return [one for one in futures if one in ended]
+
+
 def run_abreast(
     count: int, most: int, run: Callable[[int], Result], interrupt: Callable[[], None]
 ) -> list[Result]:
@@ -61,8 +76,7 @@ def run_abreast(
     with ThreadPoolExecutor(most, "download") as pool:
         futures: list[Future[None]] = [pool.submit(work) for _ in range(most)]
         try:
-            ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in ended:
+            for future in awaited(futures):
                 future.result()
         except BaseException:
             interrupt()

@@ -1,0 +1,42 @@
+"""What is done beside the heart, in its order: syncing, hashing, renewing a link."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+
+class Backroom:
+    """One thread that does one thing after another; it starts with the first."""
+
+    def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
+        self._name, self._failed = name, failed
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Do this after what was asked for before."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._queue.put(work)
+
+    def leave(self) -> None:
+        """End after what is being done, without anybody who waits for it."""
+        if self._thread is not None:
+            self._queue.put(None)
+
+    def close(self) -> None:
+        """Finish what was asked for and end."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            try:
+                work()
+            except BaseException as bug:
+                self._failed(bug)
