@@ -32,7 +32,7 @@ from rdl.engine.permits import Permits
 from rdl.engine.stream import REPORT, Passage, Stream, window_for
 from rdl.engine.throttle import Limits
 from rdl.engine.turns import run_abreast
-from rdl.errors import AuthError, BusyError, Interrupted, OutOfTime, RdlError, UsageError
+from rdl.errors import AuthError, BusyError, Interrupted, OutOfTime, RdlError, UsageError, as_error
 from rdl.landing import Landing, Sow, names_page
 from rdl.options import LazyOptions, NetworkOptions, Options, RangeSpec, SessionOptions, Source
 from rdl.remembered import Remembered
@@ -280,11 +280,8 @@ class Session:
                 raise Interrupted(self._interrupted)
             result, error = self._run(target, tell)
             resumable = result.resumable
-        except RdlError as early:
-            error = early
-        except Exception as bug:
-            error = RdlError("internal error", repr(bug))
-            error.__cause__ = bug
+        except Exception as raised:
+            error = as_error(raised)
         return result if error is None else failed(result, error, resumable=resumable)
 
     def _run(

@@ -221,6 +221,15 @@ def exit_code_of(error: BaseException) -> ExitCode:
     return error.exit_code if isinstance(error, RdlError) else ExitCode.INTERNAL
 
 
+def as_error(error: BaseException) -> RdlError:
+    """What is no RdlError is a bug, and becomes one that says so."""
+    if isinstance(error, RdlError):
+        return error
+    bug = RdlError("internal error", repr(error))
+    bug.__cause__ = error
+    return bug
+
+
 def is_passing(status: int) -> bool:
     """Whether a status is worth another try later (RFC 9110 section 15, RFC 6585)."""
     return status in (202, 408, 421, 425, 429, 500, 502, 503, 504, 509) or 520 <= status <= 527

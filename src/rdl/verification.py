@@ -28,6 +28,7 @@ from rdl.errors import (
     LocalFileError,
     RdlError,
     UsageError,
+    as_error,
     exit_code_of,
 )
 from rdl.options import Digest, RangeSpec
@@ -193,12 +194,8 @@ def _outcome(check: Check, tally: Tally, stop: Stop) -> Outcome:
     try:
         stop.check()
         result, error = _checked(check, expected, tally, stop)
-    except RdlError as early:
-        result, error = Verification(str(check.path), expected=expected), early
-    except Exception as bug:
-        result = Verification(str(check.path), expected=expected)
-        error = RdlError("internal error", repr(bug))
-        error.__cause__ = bug
+    except Exception as raised:
+        result, error = Verification(str(check.path), expected=expected), as_error(raised)
     result = replace(result, seconds=time.monotonic() - began)
     return (_failed(result, error), error) if error is not None else (result, None)
 

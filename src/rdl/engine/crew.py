@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 
 from rdl.core import messages as m
 from rdl.engine.reception import BUFFER, SMALL, Reception
-from rdl.errors import LocalFileError, RdlError
+from rdl.errors import LocalFileError, as_error
 
 IDLE_SECONDS = 5.0
 """A worker without work ends after so long."""
@@ -107,7 +107,6 @@ def guarded(reception: Reception, events: Iterator[m.Event]) -> Iterator[m.Event
     """A bug in a worker ends the transfer with exit code 1 instead of hanging it."""
     try:
         yield from events
-    except Exception as bug:
-        error = bug if isinstance(bug, RdlError) else RdlError("internal error", repr(bug))
-        yield m.LocalFailed(error)
+    except Exception as error:
+        yield m.LocalFailed(as_error(error))
         yield m.Ended(reception.segment)

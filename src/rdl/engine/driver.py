@@ -23,7 +23,7 @@ from rdl.engine.edges import Edges, Place
 from rdl.engine.hashing import Follower
 from rdl.engine.reception import Reception
 from rdl.engine.repeating import repeat
-from rdl.errors import RdlError
+from rdl.errors import RdlError, as_error
 from rdl.options import FileOptions
 from rdl.storage.base import Finish, Header
 
@@ -123,7 +123,7 @@ class Driver:
 
     def _broken(self, bug: BaseException) -> None:
         """A bug in a thread ends the transfer instead of hanging it."""
-        self._events.put(m.LocalFailed(RdlError("internal error", repr(bug)), during_sync=True))
+        self._events.put(m.LocalFailed(as_error(bug), during_sync=True))
 
     def _next_event(self) -> m.Event:
         while True:

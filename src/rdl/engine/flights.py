@@ -27,6 +27,7 @@ from rdl.errors import (
     PolicyError,
     RdlError,
     UsageError,
+    as_error,
 )
 
 CLOSE_SECONDS = 5.0
@@ -360,15 +361,12 @@ class Flight:
             else:
                 self._join(begun)
                 result, error = begun.run()
-        except RdlError as failed:
-            error = failed
-        except Exception as bug:
-            error = RdlError("internal error", repr(bug))
-            error.__cause__ = bug
+        except Exception as failed:
+            error = as_error(failed)
         try:
             self._ground.landed(self, result, error)
-        except RdlError as late:
-            error = error or late
+        except Exception as late:  # or the readers would wait for ever
+            error = error or as_error(late)
         self._land(result, error)
 
     def _join(self, driver: Driver) -> None:

@@ -31,6 +31,7 @@ from rdl.errors import (
     DigestMissing,
     RdlError,
     UsageError,
+    as_error,
 )
 from rdl.options import Digest, RangeSpec
 from rdl.storage.base import Store
@@ -149,10 +150,8 @@ class Passage:
         outcome: tuple[Result, RdlError | None] = Result("", ""), RdlError("stream", "was ended")
         try:
             outcome = driver.run()
-        except RdlError as error:
-            outcome = Result("", ""), error
-        except Exception as bug:
-            outcome = Result("", ""), RdlError("internal error", repr(bug))
+        except Exception as error:
+            outcome = Result("", ""), as_error(error)
         finally:
             with self._lock:
                 self._outcome = outcome
