@@ -27,6 +27,7 @@ def wait_for_other(
     """Until nobody writes the file at `path` any more, finished or not. `check` may raise."""
     disk = disk or PosixDisk()
     while True:
+        time.sleep(PERIOD)  # first, since an index that says nothing does not say that it is over
         check()
         try:
             partial = _partial(disk, path)
@@ -36,7 +37,6 @@ def wait_for_other(
                 tell(fact)
         except BusyError:
             """It has just begun."""
-        time.sleep(PERIOD)
 
 
 def _partial(disk: Disk, path: Path) -> Partial | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rdl
+from rdl import waiting
 from rdl.core.events import Fact, Progress
 from rdl.errors import BusyError, Interrupted, OutOfTime
 from rdl.options import FileOptions, Options, SessionOptions, TransferOptions
@@ -63,3 +64,16 @@ def test_waiting_ends_in_time_and_when_it_is_interrupted(origin: Origin, tmp_pat
             with pytest.raises(Interrupted):
                 session.get(rdl.Target(origin.url, path, Options(file=JOIN)))
         assert first.process.poll() is None
+
+
+def test_an_index_that_says_nothing_is_looked_at_now_and_then(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, looks = tmp_path / "f", list[Path]()
+    monkeypatch.setattr(waiting, "_partial", lambda _disk, path: looks.append(path))
+    with Download(origin.url, path, "--limit-rate", "200K") as first:
+        assert first.wait_for("progress")
+        short = TransferOptions(max_time=1.0)
+        with pytest.raises(OutOfTime):
+            rdl.get(origin.url, path, options=Options(transfer=short, file=JOIN))
+    assert 0 < len(looks) <= 1.0 / waiting.PERIOD
