@@ -90,7 +90,15 @@ def test_row_38_ctrl_c_ends_the_program(folder: Folder, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("-o", "x"), ("--json",), ("-i", "list"), ("--dry-run",), ("--member", "a"), ("-d", "x")],
+    [
+        ("-o", "x"),
+        ("--json",),
+        ("-i", "list"),
+        ("--dry-run",),
+        ("--member", "a"),
+        ("-d", "x"),
+        ("--resume", "x"),
+    ],
 )
 def test_what_says_nothing_beside_it(
     folder: Folder, tmp_path: Path, words: tuple[str, ...]

@@ -45,6 +45,7 @@ _ALONE = (
     ("program", "output", "--exec", "-o"),
     ("program", "directory", "--exec", "-d"),
     ("program", "json", "--exec", "--json"),
+    ("program", "resume", "--exec", "--resume"),
     ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
 )
 
