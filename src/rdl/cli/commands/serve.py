@@ -19,7 +19,8 @@ from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.repairs import OF_GET, refuse_where_nothing_is_fetched
 from rdl.cli.settings import options_as_in_get, read_small
-from rdl.cli.values import HOST, Value, parse_count, parse_size, parse_url
+from rdl.cli.values import HOST, Value, parse_base, parse_count, parse_size, parse_url
+from rdl.core.file_url import is_file_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, NetworkError, UsageError
 from rdl.options import SessionOptions
@@ -79,6 +80,13 @@ def serve(console: Console, given: dict[str, Any]) -> int:
         server.run()
     site.close()
     raise Interrupted(serving.signal)
+
+
+def _parse_upstream(text: str) -> str:
+    """That of a folder. Of a local one `serve DIR` knows what is not for others."""
+    if is_file_url(text):
+        raise ValueError("not an http or https URL; a folder is served by its name")
+    return parse_base(text)
 
 
 def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site | None:
@@ -200,7 +208,7 @@ def command() -> click.Command:
             click.Option(
                 ["--upstream"],
                 metavar="URL",
-                type=Value("URL", str),
+                type=Value("URL", _parse_upstream),
                 help="Serve what is below this URL instead: each file is fetched once for all who "
                 "read it, and kept. The options at the end say how to fetch.",
             ),
