@@ -112,6 +112,14 @@ def test_a_query_is_no_pattern(origin: Origin, fs: RemoteFileSystem) -> None:
 # What is there
 
 
+def test_what_has_a_query_is_no_folder(folder: Folder, fs: RemoteFileSystem) -> None:
+    (folder.root / "f").write_bytes(b"12345")
+    url = f"{folder.url}/f?sig=abc"
+    assert [one["size"] for one in fs.ls(url)] == [5]
+    assert list(fs.find(url)) == [url]
+    assert all("/ " not in asked.line for asked in folder.log)
+
+
 def test_info_costs_a_byte(folder: Folder, fs: RemoteFileSystem) -> None:
     path = folder.root / "a.csv"
     path.write_bytes(bytes(MiB))

@@ -292,7 +292,8 @@ class RemoteFileSystem(AbstractFileSystem):
     def _listed(self, path: str) -> list[Entry]:
         """The entries of a folder; of a file, itself."""
         with suppress(FileNotFoundError):
-            if found := listed(self._page(f"{path}/"), f"{path}/"):
+            page = "" if "?" in path else self._page(f"{path}/")  # a query has no folders
+            if found := listed(page, f"{path}/"):
                 return [
                     entry(name, None, None, None, None, folder=folder)
                     for name, folder in sorted(found.items())
