@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from rdl.cli.console import Console
+
+
+def said(names: Collection[str]) -> Iterator[str]:
+    """Which options of these the command line has, as they are written there."""
+    context = click.get_current_context()
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if one.name in names and source is ParameterSource.COMMANDLINE:
+            yield one.opts[-1]
 
 
 def framed(

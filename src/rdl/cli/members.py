@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-from click.core import ParameterSource
 from msgspec.structs import replace
 
 from rdl.cli.display.summary import located
+from rdl.cli.frame import said
 from rdl.cli.targets import Download
 from rdl.core.digest import disagreement
 from rdl.core.events import Result, failed
@@ -35,12 +34,10 @@ _USELESS = frozenset(
 """Options that say nothing of a member."""
 
 
-def refuse_with_member(context: click.Context) -> None:
+def refuse_with_member() -> None:
     """Raises UsageError for an option on the command line that says nothing of a member."""
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in _USELESS and source is ParameterSource.COMMANDLINE:
-            raise UsageError(f"{parameter.opts[-1]} with --member", "a member knows nothing of it")
+    for option in said(_USELESS):
+        raise UsageError(f"{option} with --member", "a member knows nothing of it")
 
 
 class _Remote:

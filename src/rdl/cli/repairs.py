@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-from click.core import ParameterSource
-
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import name_of
+from rdl.cli.frame import said
 from rdl.cli.layers import Layers
 from rdl.cli.report import Report
 from rdl.cli.settings import options_as_in_get, session_options_from
@@ -33,7 +31,9 @@ OF_GET = frozenset(
         *("block_size", "preallocate", "keep_time", "url_command", "cookies"),
     )
 )
-"""Options of get that say how to fetch."""
+"""Options of get that say how to fetch,"""
+REACHING = OF_GET - {"connections", "min_split_size", "block_size", "preallocate", "keep_time"}
+"""and those of them that are about no file that is written."""
 
 
 def repair_options(layers: Layers, checks: Sequence[Check]) -> tuple[str, Options]:
@@ -46,14 +46,10 @@ def repair_options(layers: Layers, checks: Sequence[Check]) -> tuple[str, Option
     return address.url, options_for(address, ())
 
 
-def refuse_where_nothing_is_fetched(
-    context: click.Context, lacks: str = "--repair, or a URL as --manifest"
-) -> None:
+def refuse_where_nothing_is_fetched(lacks: str) -> None:
     """What says how to fetch says nothing there. Raises UsageError."""
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in OF_GET and source is ParameterSource.COMMANDLINE:
-            raise UsageError(parameter.opts[-1], f"useless without {lacks}")
+    for option in said(OF_GET):
+        raise UsageError(option, f"useless without {lacks}")
 
 
 def worth_it(verdicts: Sequence[Verification]) -> bool:
@@ -72,7 +68,7 @@ def repair(
     style = Style(given["verbose"], given["quiet"], False, 1, tries=options.transfer.retry)
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=False)
-    with Session(session_options_from(given | {"parallel": 1})) as session:
+    with Session(session_options_from(given)) as session:
         console.signals.watch(session, display.abandon)
         try:
             if given["manifest"] is not None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rdl.cli.display.json_lines import encode, fact_object, result_object
 from rdl.cli.display.plain import Display
 from rdl.cli.display.summary import plan_lines
+from rdl.cli.exit_codes import overall
 from rdl.cli.streams import Output
 from rdl.core.events import Fact, Planned, Result, Warned
 
@@ -45,6 +46,13 @@ class Report:
         if not self._plans:
             self._display.end(self.results, time.monotonic() - self._began)
         self._display.close()
+
+    def exit_code(self) -> int:
+        """Of all of them. Raises what went wrong with stdout, where nothing else did."""
+        code = overall(self.results)
+        if self._output.trouble and not code:
+            raise self._output.trouble
+        return code
 
     def _print(self, lines: Sequence[str]) -> None:
         self._display.aside(lambda: self._output.line("\n".join(lines)))

@@ -93,12 +93,9 @@ def options_over(options: Options, given: Mapping[str, Any]) -> Options:
     return replace(options, transfer=_transfer(given), file=_file(given), network=network)
 
 
-def session_options_from(given: Mapping[str, Any]) -> SessionOptions:
-    return SessionOptions(
-        limit_rate=given["limit_rate"],
-        limit_requests=given["limit_requests"],
-        parallel=given["parallel"],
-    )
+def session_options_from(given: Mapping[str, Any], parallel: int = 1) -> SessionOptions:
+    """For so many files at the same time."""
+    return SessionOptions(given["limit_rate"], given["limit_requests"], parallel)
 
 
 def _check(given: Mapping[str, Any]) -> None:

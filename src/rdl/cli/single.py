@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING, Any
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
-from rdl.cli.exit_codes import overall
 from rdl.cli.report import Report
 from rdl.cli.settings import session_options_from
 from rdl.cli.targets import Download
 from rdl.core.events import Result, ended
 from rdl.core.text import redact_url
 from rdl.errors import RdlError
+from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
     from rdl.api import Session, Target, Teller
 
 Make = Callable[["Session", "Target", "Teller"], Result]
+
+
+def open_session(options: SessionOptions) -> Session:
+    """The engine is imported only when there is something to fetch."""
+    from rdl.api import Session
+
+    return Session(options)
 
 
 def make_target(download: Download) -> Target:
@@ -32,8 +39,6 @@ def make_target(download: Download) -> Target:
 
 def make_one(console: Console, given: dict[str, Any], download: Download, make: Make) -> int:
     """Make this file, and tell what became of it; returns the exit code."""
-    from rdl.api import Session
-
     path, options = download.path, download.options
     existing = frozenset([str(path)] if os.path.exists(path) else ())
     tries = options.transfer.retry
@@ -41,7 +46,7 @@ def make_one(console: Console, given: dict[str, Any], download: Download, make: 
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=False)
     try:
-        with Session(session_options_from(given | {"parallel": 1})) as session:
+        with open_session(session_options_from(given)) as session:
             console.signals.watch(session, display.abandon)
             try:
                 result = make(session, make_target(download), report.tell)
@@ -52,7 +57,4 @@ def make_one(console: Console, given: dict[str, Any], download: Download, make: 
         report.end()
     finally:
         display.close()
-    code = overall(report.results)
-    if console.output.trouble and not code:
-        raise console.output.trouble
-    return code
+    return report.exit_code()

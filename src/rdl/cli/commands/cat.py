@@ -22,11 +22,12 @@ from rdl.cli.frame import framed
 from rdl.cli.layers import Layers, OptionsFor
 from rdl.cli.members import member_of, refuse_with_member
 from rdl.cli.options import get_parameters
-from rdl.cli.settings import options_as_in_get
+from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.single import open_session
 from rdl.cli.targets import Download, lone_download, member_download
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, RdlError, UsageError
-from rdl.options import RangeSpec, SessionOptions
+from rdl.options import RangeSpec
 
 if TYPE_CHECKING:
     from rdl.api import Session, Teller
@@ -48,13 +49,6 @@ _NOT_HERE = frozenset(
 
 def discard(_chunk: memoryview) -> None:
     """The sink of /dev/null."""
-
-
-def open_session(options: SessionOptions) -> Session:
-    """The engine is imported only when there is something to fetch."""
-    from rdl.api import Session
-
-    return Session(options)
 
 
 def cat(console: Console, given: dict[str, Any]) -> int:
@@ -83,7 +77,7 @@ def cat_member(
     free: bool = False,
 ) -> int:
     """A member of the archive at `url` to stdout; `free`: to nowhere."""
-    refuse_with_member(click.get_current_context())
+    refuse_with_member()
     download = member_download(url, given["member"], Path(), given, options_for)
     warn_of_unknown(console.messages, given)
     sink = discard if free else to_stdout(console, download.url)
@@ -123,9 +117,8 @@ def pour(
     progress, quiet = _progress(console, given, free=free)
     style = Style(given["verbose"], quiet, tries=download.options.transfer.retry)
     display = display_for(progress, console.messages, style)
-    limits = SessionOptions(given["limit_rate"], given["limit_requests"])
     try:
-        with open_session(limits) as session:
+        with open_session(session_options_from(given)) as session:
             read(session, display.tell)
     except BrokenPipeError:
         console.output.abandon()

@@ -12,7 +12,6 @@ from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Display, Style
 from rdl.cli.environment import warn_of_unknown
-from rdl.cli.exit_codes import overall
 from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
@@ -21,7 +20,7 @@ from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.resuming import resumption
 from rdl.cli.settings import options_from, session_options_from
-from rdl.cli.single import make_one, make_target
+from rdl.cli.single import make_one, make_target, open_session
 from rdl.cli.targets import (
     Download,
     downloads_from,
@@ -37,13 +36,6 @@ from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
     from rdl.api import Session, Target, Teller
-
-
-def open_session(options: SessionOptions) -> Session:
-    """The engine is imported only when there is something to fetch."""
-    from rdl.api import Session
-
-    return Session(options)
 
 
 def get(console: Console, given: dict[str, Any]) -> int:
@@ -78,7 +70,8 @@ def get(console: Console, given: dict[str, Any]) -> int:
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
     for result in here:
         report.done(result)
-    return _download(console, downloads, session_options_from(given), display, report)
+    limits = session_options_from(given, given["parallel"])
+    return _download(console, downloads, limits, display, report)
 
 
 def _to_stream(console: Console, layers: Layers) -> int:
@@ -128,7 +121,7 @@ def _to_program(console: Console, layers: Layers) -> int:
 def _member(console: Console, layers: Layers) -> int:
     """One member of an archive, to a file."""
     given = layers.given
-    refuse_with_member(click.get_current_context())
+    refuse_with_member()
     if len(given["urls"]) != 1:
         raise UsageError("--member", "takes one URL", hint="rdl get URL --member PATH -o FILE")
     options_for = layers.options_for(options_from(given), given)
@@ -159,14 +152,7 @@ def _download(
         report.end()
     finally:
         display.close()
-    return _code(console, report)
-
-
-def _code(console: Console, report: Report) -> int:
-    code = overall(report.results)
-    if console.output.trouble and not code:
-        raise console.output.trouble
-    return code
+    return report.exit_code()
 
 
 def command() -> click.Command:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rdl.cli.arguments import lone
-from rdl.cli.commands.cat import CHUNK, open_session
+from rdl.cli.commands.cat import CHUNK
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
@@ -20,14 +20,14 @@ from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
-from rdl.cli.settings import options_as_in_get
+from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.single import open_session
 from rdl.cli.targets import Download, downloads_from, entries_from
 from rdl.core.file_url import is_file_url
 from rdl.core.lock import Locked, encode_lock, path_fault
 from rdl.core.names import name_from_url
 from rdl.core.text import is_redacted, redact_url, safe_text
 from rdl.errors import RdlError, UsageError
-from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
     from rdl.api import Session
@@ -65,10 +65,9 @@ def lock(console: Console, given: dict[str, Any]) -> int:
     warn_of_unknown(console.messages, given)
     style = Style(given["verbose"], given["quiet"], tries=given["retry"])
     display = display_for(given["progress"], console.messages, style)
-    limits = SessionOptions(given["limit_rate"], given["limit_requests"])
     files = []
     try:
-        with open_session(limits) as session:
+        with open_session(session_options_from(given)) as session:
             console.signals.watch(session, display.abandon)
             for path, download in zip(paths, downloads, strict=True):
                 files.append(_read(session, path, download, display.tell))

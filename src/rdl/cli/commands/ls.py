@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rdl.cli.arguments import lone
-from rdl.cli.commands.cat import BROKEN_PIPE, open_session
+from rdl.cli.commands.cat import BROKEN_PIPE
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.plain import Plain, Style
@@ -18,19 +18,17 @@ from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.members import archive_at
 from rdl.cli.options import get_parameters
-from rdl.cli.repairs import OF_GET
-from rdl.cli.settings import options_as_in_get
+from rdl.cli.repairs import REACHING
+from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.single import open_session
 from rdl.cli.values import parse_url
 from rdl.core.text import safe_text
 from rdl.errors import RdlError, UsageError
-from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
     from rdl.doors.members import Member
 
-_SHARED = (OF_GET | {"quiet", "verbose"}) - {
-    *("connections", "min_split_size", "block_size", "preallocate", "keep_time")
-}
+_SHARED = REACHING | {"quiet", "verbose"}
 _OF_ZIP = {"symlink": " -> ?"}
 
 
@@ -43,12 +41,11 @@ def ls(console: Console, given: dict[str, Any]) -> int:
     address = parse_url(given["url"])
     options = layers.options_for(options_as_in_get(given), given)(address, ())
     warn_of_unknown(console.messages, given)
-    limits = SessionOptions(given["limit_rate"], given["limit_requests"])
     style = Style(given["verbose"], given["quiet"], tries=options.transfer.retry)
     tell = Plain(console.messages, style).tell
     try:
         with (
-            open_session(limits) as session,
+            open_session(session_options_from(given)) as session,
             archive_at(session, address.url, options, tell) as (archive, _),
         ):
             for member in archive.members():

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from rdl.cli.arguments import lone
 from rdl.cli.console import Console
@@ -16,11 +15,11 @@ from rdl.cli.display.json_lines import encode
 from rdl.cli.display.plain import Style
 from rdl.cli.display.summary import counted, name_of
 from rdl.cli.environment import warn_of_unknown
-from rdl.cli.frame import framed
+from rdl.cli.frame import framed, said
 from rdl.cli.layers import Layers
 from rdl.cli.manifests import load, manifest_lines, manifest_object
 from rdl.cli.options import get_parameters
-from rdl.cli.repairs import OF_GET
+from rdl.cli.repairs import REACHING
 from rdl.cli.values import Value
 from rdl.cli.verdicts import Manner, Verdicts
 from rdl.core.text import format_size
@@ -29,7 +28,6 @@ from rdl.errors import UsageError
 if TYPE_CHECKING:
     from rdl.engine.verifying import Stop
 
-_FETCHING = OF_GET - {"connections", "min_split_size", "block_size", "preallocate", "keep_time"}
 _MAKING = frozenset(("output", "progress"))
 _BOTH = frozenset(("quiet", "verbose", "json"))
 
@@ -40,7 +38,8 @@ def manifest(console: Console, given: dict[str, Any]) -> int:
     if action is None or name is None:
         hint = "rdl manifest make FILE, rdl manifest show M"
         raise UsageError("manifest", "make of which FILE, or show which M?", hint=hint)
-    _refuse_useless(click.get_current_context(), action)
+    for option in said(REACHING if action == "make" else _MAKING):  # it is the other's
+        raise UsageError(f"manifest {action}", f"takes no {option}")
     layers = Layers(console, given)
     warn_of_unknown(console.messages, layers.given)
     if action == "make":
@@ -50,15 +49,6 @@ def manifest(console: Console, given: dict[str, Any]) -> int:
     if console.output.trouble:
         raise console.output.trouble
     return 0
-
-
-def _refuse_useless(context: click.Context, action: str) -> None:
-    """What only the other action goes by says nothing. Raises UsageError."""
-    useless = _FETCHING if action == "make" else _MAKING
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in useless and source is ParameterSource.COMMANDLINE:
-            raise UsageError(f"manifest {action}", f"takes no {parameter.opts[-1]}")
 
 
 class _Making:
@@ -112,7 +102,7 @@ def _show(console: Console, layers: Layers, name: str) -> None:
 
 def parameters() -> list[click.Parameter]:
     """What to do, with what, and those options of `get` that make sense for one of both."""
-    wanted = _FETCHING | _MAKING | _BOTH
+    wanted = REACHING | _MAKING | _BOTH
     shared = [one for one in get_parameters() if one.name in wanted]
     for one in shared:
         if one.name == "output" and isinstance(one, click.Option):

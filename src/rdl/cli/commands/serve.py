@@ -17,7 +17,7 @@ from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
-from rdl.cli.repairs import OF_GET, refuse_where_nothing_is_fetched
+from rdl.cli.repairs import REACHING, refuse_where_nothing_is_fetched
 from rdl.cli.settings import options_as_in_get, read_small
 from rdl.cli.values import HOST, Value, parse_base, parse_count, parse_size, parse_url
 from rdl.core.file_url import is_file_url
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from rdl.server.loop import Address, Server
     from rdl.server.resource import Site
 
-_SHARED = (OF_GET | {"quiet", "verbose"}) - {
-    *("connections", "min_split_size", "block_size", "preallocate", "keep_time", "max_time"),
-}
+_SHARED = (REACHING | {"quiet", "verbose"}) - {"max_time"}
 ABREAST = 32
 """Connections to the upstream."""
 _BIND = re.compile(rf"({HOST.pattern}):([0-9]{{1,5}})")
@@ -95,7 +93,7 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site 
         for name in ("cache", "hold", "cache_size"):
             if given[name]:
                 raise UsageError(f"--{name.replace('_', '-')}", "useless without --upstream")
-        refuse_where_nothing_is_fetched(click.get_current_context(), "--upstream")
+        refuse_where_nothing_is_fetched("--upstream")
         return None
     if given["path"] is not None:
         raise UsageError("serve", "a folder, or an --upstream, and not both")

@@ -37,7 +37,7 @@ _SHARED = ("checksum", "sha256", "quiet", "verbose", "progress", "json")
 def verify(console: Console, given: dict[str, Any]) -> int:
     """Run the command; returns the exit code. Raises RdlError before anything is checked."""
     if given["repair"] is None and not is_url(given["manifest"] or ""):
-        refuse_where_nothing_is_fetched(click.get_current_context())
+        refuse_where_nothing_is_fetched("--repair, or a URL as --manifest")
     layers = Layers(console, given)
     given = layers.given
     warn_of_unknown(console.messages, given)
