@@ -30,6 +30,7 @@ from rdl.core.manifest import (
     parse_head,
 )
 from rdl.core.text import format_size, safe_text
+from rdl.engine.hashing import Readable
 from rdl.engine.verifying import Stop, Tally
 from rdl.errors import DigestMismatch, PolicyError, ProtocolError, UsageError
 from rdl.options import Digest
@@ -109,22 +110,19 @@ def make_manifest(
         need(file, whole)
         tally = Tally(str(path), tell)
         tally.expect(len(whole))
-        cutter = _Cutter(file, whole, cutting or sizes_for(len(whole)), tally, stop or Stop())
-        encoder = Encoder(path.name, cutter.cutting)
-        for records in cutter.records(encoder):
-            fine.write(records)
+        cutter = Cutter(file, whole, cutting or sizes_for(len(whole)), tally, stop or Stop())
+        first = cutter.write(path.name, fine)
         file.check_unchanged()
-        first = encoder.first_level(cutter.whole.digest())
         fine.seek(0)
         write_whole(out, chain((first,), _rest(fine)))
     return parse_coarse(parse_head(first), first)
 
 
-class _Cutter:
+class Cutter:
     """Reads a file and cuts it on both levels. `whole`: the SHA-256 of what was read."""
 
     def __init__(
-        self, file: LocalFile, span: ByteRange, cutting: Cutting, tally: Tally, stop: Stop
+        self, file: Readable, span: ByteRange, cutting: Cutting, tally: Tally, stop: Stop
     ) -> None:
         def chunker(sizes: Sizes) -> Chunker:
             return chunker_of(cutting.chunker, sizes.least, sizes.average, sizes.most)
@@ -133,7 +131,13 @@ class _Cutter:
         self._file, self._span, self._tally, self._stop = file, span, tally, stop
         self._coarse, self._fine = chunker(cutting.coarse), chunker(cutting.fine)
 
-    def records(self, encoder: Encoder) -> Iterator[bytes]:
+    def write(self, name: str, fine: IO[bytes]) -> bytes:
+        """The first level of the manifest; what is to follow it is written to `fine`."""
+        encoder = Encoder(name, self.cutting)
+        fine.writelines(self._records(encoder))
+        return encoder.first_level(self.whole.digest())
+
+    def _records(self, encoder: Encoder) -> Iterator[bytes]:
         """The fine part of the manifest, coarse chunk by coarse chunk."""
         for chunk in self._chunks():
             edges = [0, *self._fine.cuts(chunk, final=True)]

@@ -120,6 +120,15 @@ def test_a_token_from_a_file_opens_other_addresses(tmp_path: Path) -> None:
         assert "s3cret" not in server.said
 
 
+def test_sync_makes_manifests(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_text("hello")
+    with serving(tmp_path, "--sync") as server:
+        status, made = server.get("/f.txt.rdlm")
+        assert (status, made[:8]) == (200, b"RDLMANIF")
+        assert server.end(signal.SIGTERM) == (143, "")
+    assert os.listdir(tmp_path) == ["f.txt"]
+
+
 def test_silence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -169,7 +178,7 @@ REFUSED = [
     (["--hold"], 2, "--hold: useless without --upstream"),
     (["--cache-size", "1M"], 2, "--cache-size: useless without --upstream"),
     (["--limit-rate", "1M"], 2, "--limit-rate: useless without --upstream"),
-    (["--sync"], 2, "--sync: no such option"),
+    (["--sync", "--upstream", "http://h/", "--cache", "x"], 2, "--sync: of a folder only"),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.server.requests import MAX_HEAD, Asked, HeadReader, Reply, Rules, authority_of
+from rdl.server.requests import MAX_HEAD, Asked, Reply, RequestReader, Rules, authority_of
 
 RULES = Rules(frozenset(("127.0.0.1:8080", "localhost:8080")), frozenset(("http://good",)))
 H = "Host: localhost:8080\r\n"
@@ -17,18 +17,18 @@ H = "Host: localhost:8080\r\n"
 
 def read(text: str | bytes, rules: Rules = RULES) -> Asked | None:
     data = text.encode("latin-1") if isinstance(text, str) else text
-    return HeadReader().receive(data, rules)
+    return RequestReader().receive(data, rules)
 
 
 def read_bytewise(text: str) -> list[Asked | None]:
-    reader = HeadReader()
+    reader = RequestReader()
     return [reader.receive(char.encode("latin-1"), RULES) for char in text]
 
 
-def outcome_of(data: bytes) -> tuple[int, Asked | None]:
+def outcome_of(data: bytes, rules: Rules = RULES) -> tuple[int, Asked | None]:
     """The status of a refusal, or 0 and what was read."""
     try:
-        return 0, read(data)
+        return 0, read(data, rules)
     except Reply as reply:
         return reply.status if reply.close else -reply.status, None
 
@@ -73,7 +73,7 @@ def test_bytes_that_come_one_by_one() -> None:
 
 
 def test_what_has_begun() -> None:
-    reader = HeadReader()
+    reader = RequestReader()
     assert not reader.begun
     reader.receive(b"G", RULES)
     assert reader.begun
@@ -290,3 +290,74 @@ def test_whatever_comes_is_a_request_or_a_refusal(parts: list[bytes], at: int) -
         assert asked.target.startswith("/")
         assert asked.fields["host"].lower() in RULES.hosts
         assert "transfer-encoding" not in asked.fields
+
+
+WISHES = Rules(RULES.hosts, token="s3cret", wishes=True)
+SAID = {
+    "Authorization": "Bearer s3cret",
+    "Content-Type": "application/vnd.rdl.wishlist",
+    "Content-Length": "3",
+}
+
+
+def wishing(path: str = "/f.rdlm", **other: str | None) -> str:
+    """The head of a request with these fields, others, or without."""
+    fields = SAID | {name.replace("_", "-"): value for name, value in other.items()}
+    lines = [f"{name}: {value}\r\n" for name, value in fields.items() if value is not None]
+    return f"POST {path} HTTP/1.1\r\n{H}{''.join(lines)}\r\n"
+
+
+def test_a_wishlist_has_a_body() -> None:
+    asked = read(wishing() + "abc", WISHES)
+    assert asked is not None
+    assert (asked.method, asked.path, asked.body) == ("POST", "/f.rdlm", b"abc")
+    reader, text = RequestReader(), wishing() + "abc"
+    found = [reader.receive(char.encode(), WISHES) for char in text]
+    assert found == [None] * (len(text) - 1) + [asked]
+    empty = read(wishing(Content_Length="0"), WISHES)
+    assert empty is not None
+    assert empty.body == b""
+
+
+def test_when_a_client_waits_for_a_word() -> None:
+    reader = RequestReader()
+    assert (reader.in_body, reader.held_back) == (False, False)
+    reader.receive(wishing(Expect="100-Continue").encode(), WISHES)
+    assert (reader.begun, reader.in_body, reader.held_back) == (True, True, True)
+    reader.receive(b"a", WISHES)
+    assert not reader.held_back
+    other = RequestReader()
+    other.receive(wishing().encode(), WISHES)
+    assert (other.in_body, other.held_back) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (wishing() + "abcd", 400),
+        (wishing() + f"abcGET / HTTP/1.1\r\n{H}\r\n", 400),
+        (wishing("/f"), 405),
+        (wishing(Authorization=None), 401),
+        (wishing(Content_Length=None), 411),
+        (wishing(Content_Length=None, Transfer_Encoding="chunked"), 411),
+        (wishing(Transfer_Encoding="chunked"), 400),
+        (wishing(Content_Length="+3"), 400),
+        (wishing(Content_Length="532532") + "a", 0),
+        (wishing(Content_Length="532533"), 413),
+        (wishing(Content_Length="9" * 20), 413),
+        (wishing(Content_Type="text/plain"), 415),
+        (wishing(Content_Type=None), 415),
+        (wishing(Origin="http://evil"), 403),
+        (f"PUT /f.rdlm HTTP/1.1\r\n{H}Content-Length: 0\r\n\r\n", 405),
+        (f"GET /f.rdlm HTTP/1.1\r\n{H}Content-Length: 3\r\n\r\nabc", 400),
+    ],
+)
+def test_s25_to_s29_bodies_that_are_refused(text: str, status: int) -> None:
+    found = outcome_of(text.encode(), WISHES)
+    assert found == (status, found[1])
+    assert found[1] is None
+
+
+def test_without_wishes_there_is_no_post() -> None:
+    assert status_of(wishing(Content_Length="0")) == 405
+    assert status_of(wishing()) == 400

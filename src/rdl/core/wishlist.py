@@ -147,6 +147,13 @@ class Sender(Tally):
         super().__init__(chunks, numbers)
         self._chunks, self._numbers, self._read = chunks, numbers, read
 
+    @property
+    def length(self) -> int:
+        """Bytes of the whole answer, where all chunks are here."""
+        heads = sum(len(varint.encode(len(self._chunks.chunk(one)))) for one in self._numbers)
+        end = 2 + len(varint.encode(len(self._numbers))) + 32
+        return len(CHUNKS_MAGIC) + heads + self.to_transfer + end
+
     def answer(self) -> Iterator[bytes]:
         """The body, record by record. Raises ChangedError where a chunk is no longer as long as
         the list says, and what `read` raises; an ending() may be sent then."""

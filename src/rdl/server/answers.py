@@ -33,7 +33,8 @@ Fields = list[tuple[str, str]]
 
 class Facts(Struct, frozen=True):
     """What is known of a resource. `size` in bytes; `modified`: seconds since the epoch; `sha256`:
-    of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it."""
+    of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it;
+    `said`: further fields of an answer that has it, or a part."""
 
     size: int
     etag: str | None = None
@@ -42,6 +43,7 @@ class Facts(Struct, frozen=True):
     media_type: str = BYTES
     ranges: bool = True
     private: bool = False
+    said: tuple[tuple[str, str], ...] = ()
 
 
 class Answer(NamedTuple):
@@ -55,7 +57,7 @@ class Answer(NamedTuple):
 
 
 def answer(asked: Asked, facts: Facts, now: float) -> Answer:
-    """The head for a GET or HEAD of what `facts` are of; its preconditions decide."""
+    """The head for a GET, HEAD or POST of what `facts` are of; its preconditions decide."""
     has = Validators(parse_etag(facts.etag), facts.modified)
     if status := unmet(asked.fields, has):
         fields = _validators(facts, has)
@@ -71,7 +73,8 @@ def answer(asked: Asked, facts: Facts, now: float) -> Answer:
             return short(Reply(416, "one range that the file has, please", (said,)), asked, now)
         body, status, fields = part, 206, [said]
     fields += [("Content-Length", str(len(body))), *_about(facts), *_validators(facts, has)]
-    sent = body if asked.method == "GET" else ByteRange(0, 0)
+    fields += facts.said
+    sent = ByteRange(0, 0) if asked.method == "HEAD" else body
     return Answer(
         head(status, fields, now, close=asked.close), status, body=sent, close=asked.close
     )

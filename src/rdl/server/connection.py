@@ -24,7 +24,7 @@ from msgspec import Struct
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import ChangedError, RdlError
 from rdl.server.answers import Answer, answer, short
-from rdl.server.requests import Asked, HeadReader, Reply, Rules, refused
+from rdl.server.requests import Asked, Reply, RequestReader, Rules, refused
 from rdl.server.resource import Reading
 from rdl.server.tally import Tally
 
@@ -35,6 +35,7 @@ COPIED = 256 << 10
 """What is not sent by sendfile(2) is read by so many bytes."""
 UNHEARD = 64 << 10
 """Bytes of a refused client that are thrown away, so that it can read why."""
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SIOCOUTQ = termios.TIOCOUTQ if sys.platform == "linux" else None  # tcp(7): the same number
 _NEVER = float("inf")
 _MORE = getattr(socket, "MSG_MORE", 0)
@@ -50,14 +51,15 @@ def _unsent(sock: socket.socket) -> int:
 
 class Limits(Struct, frozen=True):
     """`connections` at a time, and `per_address` (loopback counts only for all); seconds for a
-    `head`, without a byte taken (`stall`), between requests (`idle`), for bytes to come (`wait`),
-    for what is being sent when the server ends (`grace`), and until a client that had its last
-    answer is let go (`linger`). Where there are as many as may be, one that did nothing for
-    `quiet` seconds gives way."""
+    `head`, for the `body` of a wishlist, without a byte taken (`stall`), between requests (`idle`),
+    for bytes to come (`wait`), for what is being sent when the server ends (`grace`), and until a
+    client that had its last answer is let go (`linger`). Where there are as many as may be, one
+    that did nothing for `quiet` seconds gives way."""
 
     connections: int = 64
     per_address: int = 16
     head: float = 10.0
+    body: float = 30.0
     stall: float = 60.0
     idle: float = 30.0
     wait: float = 60.0
@@ -98,7 +100,7 @@ class Connection:
         self.state, self.interest = State.HEAD, READ
         now = time.monotonic()
         self.since, self.deadline = now, now + around.limits.head
-        self._head = HeadReader()
+        self._head = RequestReader()
         self._asked: Asked | None = None
         self._reading: Reading | None = None
         self._answer: Answer | None = None
@@ -150,13 +152,18 @@ class Connection:
         now = time.monotonic()
         if not self._head.begun:
             self._begun, self.deadline = now, now + self._around.limits.head
-        self.since = now
+        self.since, in_head = now, not self._head.in_body
         try:
             self._asked = self._head.receive(data, self._rules)
         except Reply as reply:
             self._reply(reply)
+            return
         if self._asked is not None:
             self._guarded(self._open)
+        elif in_head and self._head.in_body:
+            self.deadline = now + self._around.limits.body
+            if self._head.held_back:
+                self.sock.send(GO_ON)
 
     def _open(self) -> None:
         assert self._asked is not None
@@ -287,7 +294,7 @@ class Connection:
         self._served = True
         now = time.monotonic()
         if not found.close:
-            self._head, self.state, self.interest = HeadReader(), State.HEAD, READ
+            self._head, self.state, self.interest = RequestReader(), State.HEAD, READ
             self.deadline, self._begun = now + self._around.limits.idle, now
             return
         with suppress(OSError):

@@ -16,6 +16,7 @@ from html import escape
 from itertools import islice
 from mimetypes import MimeTypes
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from rdl.core.byterange import ByteRange
@@ -62,13 +63,13 @@ class Folder:
         except (OSError, ValueError) as error:
             if getattr(error, "errno", 0) in (errno.EMFILE, errno.ENFILE):
                 raise Reply(503, "too many files are open", (("Retry-After", "1"),)) from None
-            raise _nowhere() from None
+            raise nowhere() from None
         try:
             mode = os.fstat(file).st_mode
             if stat.S_ISREG(mode) and not path.endswith("/"):
                 return FileReading(file, segments[-1], private=self._private)
             if not stat.S_ISDIR(mode):
-                raise _nowhere()
+                raise nowhere()
             if not path.endswith("/"):
                 raise Reply(301, "a folder", (("Location", f"{_encoded(segments)}/"),))
             page = Text(_page(file, segments), "text/html; charset=utf-8", private=self._private)
@@ -96,6 +97,31 @@ class Folder:
         return here
 
 
+class Version(NamedTuple):
+    """Another one after any change of a file, also of its times alone, and after a rename."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, file: int) -> Version:
+        """Of an open file, as it is now."""
+        now = os.fstat(file)
+        return cls(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it came about."""
+        return time.time() - max(self.mtime_ns, self.ctime_ns) / 1e9
+
+    def tag(self, kind: str = "") -> str:
+        """An ETag of what is made of it in this way."""
+        return f'"{blake2b(repr((*self, kind)).encode(), digest_size=12).hexdigest()}"'
+
+
 class FileReading:
     """A file as it was when it was opened; what was sent of it is not mixed with what it becomes.
 
@@ -105,15 +131,12 @@ class FileReading:
     moving = 0
 
     def __init__(self, file: int, name: bytes, *, private: bool) -> None:
-        self._file, self._was = file, os.fstat(file)
-        was = self._was
-        said = (was.st_dev, was.st_ino, was.st_size, was.st_mtime_ns, was.st_ctime_ns)
-        tag = f'"{blake2b(repr(said).encode(), digest_size=12).hexdigest()}"'
-        young = 0 <= time.time() - max(was.st_mtime, was.st_ctime) < TICK
+        self._file, self.version, self.name = file, Version.of(file), name
+        young = 0 <= self.version.age < TICK
         self.facts = Facts(
-            was.st_size,
-            etag=f"W/{tag}" if young else tag,
-            modified=was.st_mtime,
+            self.version.size,
+            etag=f"W/{self.version.tag()}" if young else self.version.tag(),
+            modified=self.version.mtime_ns / 1e9,
             media_type=media_type(name),
             private=private,
         )
@@ -129,10 +152,10 @@ class FileReading:
         """It is all here."""
 
     def available(self, offset: int) -> int:
-        now, was = os.fstat(self._file), self._was
-        if (now.st_mtime_ns, now.st_size) != (was.st_mtime_ns, was.st_size):
+        now, was = Version.of(self._file), self.version
+        if (now.mtime_ns, now.size) != (was.mtime_ns, was.size):
             raise ChangedError("a file", "it changed while it was sent")
-        return was.st_size - offset
+        return was.size - offset
 
     def read_into(self, offset: int, view: memoryview) -> int:
         count = os.preadv(self._file, [view], offset)
@@ -151,7 +174,8 @@ def media_type(name: bytes) -> str:
     return BYTES if found is None or encoding else found
 
 
-def _nowhere() -> Reply:
+def nowhere() -> Reply:
+    """What a path leads to that is not served."""
     return Reply(404, "nothing is here")
 
 
@@ -160,7 +184,7 @@ def _segments(path: str) -> list[bytes]:
     inner = path[1:].removesuffix("/") if path != "/" else ""
     segments = [unquote_to_bytes(part) for part in inner.split("/")] if path != "/" else []
     if len(segments) > MAX_SEGMENTS or not all(is_served(name) for name in segments):
-        raise _nowhere()
+        raise nowhere()
     return segments
 
 
@@ -188,7 +212,7 @@ def _entries(folder: int) -> Iterator[tuple[bytes, os.stat_result]]:
     try:
         names = os.listdir(folder)
     except OSError:
-        raise _nowhere() from None
+        raise nowhere() from None
     for name in sorted(map(os.fsencode, names)):
         try:
             facts = os.stat(name, dir_fd=folder, follow_symlinks=False)

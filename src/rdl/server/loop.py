@@ -20,7 +20,7 @@ from rdl.core.text import safe_text
 from rdl.errors import NetworkError
 from rdl.server.connection import Connection, Limits, State
 from rdl.server.requests import Asked, Rules, authority_of
-from rdl.server.resource import Reading, Site, Text
+from rdl.server.resource import Reading, Site, Text, Wishable
 from rdl.server.tally import Tally
 
 BACKLOG = 1024
@@ -43,7 +43,8 @@ class Address(Struct, frozen=True):
 
 
 class Server:
-    """Serves a Site; a context manager that listens from its beginning to its end.
+    """Serves a Site; a context manager that listens from its beginning to its end. Where it is
+    Wishable, manifests take wishlists.
 
     `names`: under which hosts, besides the address and localhost, it may be asked; `origins`: whose
     pages may read; `told`: hears a line for each answer. Raises NetworkError.
@@ -70,6 +71,8 @@ class Server:
         hosts = [f"{name}:{self.address.port}" for name in ("localhost", *names)]
         allowed = [authority_of(host) for host in (self.address.shown, *hosts)]
         self._rules = Rules(frozenset(one for one in allowed if one), frozenset(origins), token)
+        if isinstance(site, Wishable):
+            self._rules = structs.replace(self._rules, wishes=True)
         self._selector = selectors.DefaultSelector()
         self._connections: dict[Connection, int] = {}
         """And what the selector watches of each."""
@@ -122,6 +125,9 @@ class Server:
         rules.admit(asked)
         if asked.path == "/metrics":
             return Text(self.tally.text(len(self._connections), self._stalled()).encode(), METRICS)
+        if asked.method == "POST":
+            assert isinstance(self._site, Wishable), "the rules let nobody else in"
+            return self._site.grant(asked.path, asked.body)
         return self._site.find(asked.path)
 
     def _stalled(self) -> int:

@@ -11,12 +11,16 @@ from base64 import b64decode
 from hmac import compare_digest
 
 import h11
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from rdl.core.manifest import SUFFIX
+from rdl.core.wishlist import MOST_WISHES, WISHES_TYPE
 
 MAX_HEAD = 16 << 10
 MAX_FIELDS = 100
 METHODS = ("GET", "HEAD")
 ALLOW = ("Allow", ", ".join(METHODS))
+ACCEPT_POST = ("Accept-Post", WISHES_TYPE)
 CHALLENGES = (
     ("WWW-Authenticate", 'Basic realm="rdl", charset="UTF-8"'),
     ("WWW-Authenticate", 'Bearer realm="rdl"'),
@@ -52,12 +56,13 @@ def refused(status: int, why: str, *fields: tuple[str, str]) -> Reply:
 
 class Asked(Struct, frozen=True):
     """A request: `target` in origin-form, `fields` by lower-case names, several of a name joined
-    by commas; `close`: nothing follows on this connection."""
+    by commas; `close`: nothing follows on this connection; `body`: of POST."""
 
     method: str
     target: str
     fields: dict[str, str]
     close: bool
+    body: bytes = b""
 
     @property
     def path(self) -> str:
@@ -67,11 +72,12 @@ class Asked(Struct, frozen=True):
 
 class Rules(Struct, frozen=True):
     """Who may ask. `hosts`: what a Host field may say, `name:port` in lower case; `origins`: pages
-    that may read; `token`: None lets everybody."""
+    that may read; `token`: None lets everybody; `wishes`: manifests take wishlists, by POST."""
 
     hosts: frozenset[str]
     origins: frozenset[str] = frozenset()
     token: str | None = None
+    wishes: bool = False
 
     def check(self, asked: Asked, authority: str | None) -> None:
         """Raises Reply. `authority`: that of a target in absolute-form."""
@@ -113,19 +119,46 @@ def _token_in(text: str) -> bytes:
         return b""
 
 
-class HeadReader:
-    """Gathers the head of one request."""
+class RequestReader:
+    """Gathers one request: its head, and behind that of a wishlist the body."""
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._asked: Asked | None = None
+        """Of which the body is still to come, so many bytes:"""
+        self._size = 0
 
     @property
     def begun(self) -> bool:
         """Whether anything has come."""
-        return bool(self._data)
+        return bool(self._data) or self._asked is not None
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the head was read, and the body is to come."""
+        return self._asked is not None
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the client waits for a word before it sends the body (RFC 9110 10.1.1)."""
+        asked = self._asked
+        waits = asked is not None and asked.fields.get("expect", "").lower() == "100-continue"
+        return waits and not self._data
 
     def receive(self, data: bytes, rules: Rules) -> Asked | None:
-        """The request when its head is complete. Raises Reply."""
+        """The request when it is complete. Raises Reply."""
+        if self._asked is not None:
+            self._data += data
+        elif (asked := self._gather(data, rules)) is not None:
+            self._asked, self._size = asked, _size_of_body(asked, rules)
+        if self._asked is None or len(self._data) < self._size:
+            return None
+        if len(self._data) > self._size:
+            raise refused(400, "a request ends here, and the next one waits for its answer")
+        return structs.replace(self._asked, body=bytes(self._data))
+
+    def _gather(self, data: bytes, rules: Rules) -> Asked | None:
+        """What its head says, when that is complete; what is left is behind it."""
         seen = max(len(self._data) - len(_END) + 1, 0)
         self._data += data
         if not self._data[:1].isalpha():
@@ -138,11 +171,11 @@ class HeadReader:
             raise refused(400, "lines end with CR LF, and hold neither alone")
         if end < 0:
             return None
-        if len(self._data) > stop:
-            raise refused(400, "a request has no body here, and the next one waits for its answer")
-        if _FOLDED.search(self._data):
+        head = bytes(self._data[:stop])
+        del self._data[:stop]
+        if _FOLDED.search(head):
             raise refused(400, "fields are not folded")
-        return _read(bytes(self._data), rules)
+        return _read(head, rules)
 
 
 def _read(head: bytes, rules: Rules) -> Asked:
@@ -161,8 +194,9 @@ def _read(head: bytes, rules: Rules) -> Asked:
         name, text = raw.decode("ascii"), value.decode("latin-1")
         fields[name] = f"{fields[name]}, {text}" if name in fields else text
     version, method = event.http_version, event.method.decode("ascii")
-    _check_framing(fields, version)
-    if method not in METHODS:
+    wishes = rules.wishes and method == "POST"
+    _check_framing(fields, version, wishes=wishes)
+    if method not in METHODS and not wishes:
         raise refused(405, "only GET and HEAD", ALLOW)
     target, authority = _target(event.target.decode("latin-1"))
     listed = fields.get("connection", "").lower().split(",")
@@ -172,12 +206,31 @@ def _read(head: bytes, rules: Rules) -> Asked:
     return asked
 
 
-def _check_framing(fields: dict[str, str], version: bytes) -> None:
-    """No body, so nothing can be smuggled behind one."""
+def _check_framing(fields: dict[str, str], version: bytes, *, wishes: bool) -> None:
+    """No body but that of a wishlist, whose length is said: nothing can be smuggled behind it."""
     if version not in (b"1.0", b"1.1"):
         raise refused(505, "only HTTP/1.0 and HTTP/1.1")
-    if "transfer-encoding" in fields or fields.get("content-length", "0") != "0":
+    length = fields.get("content-length")
+    if "transfer-encoding" in fields or (wishes and length is None):
+        unsaid = wishes and length is None
+        raise refused(411 if unsaid else 400, "a body has a Content-Length here, or is none")
+    if not wishes and length not in (None, "0"):
         raise refused(400, "a request has no body here")
+
+
+def _size_of_body(asked: Asked, rules: Rules) -> int:
+    """How long it is going to be. Raises Reply."""
+    if asked.method != "POST":
+        return 0
+    if not asked.path.endswith(SUFFIX):
+        raise refused(405, "wishes go to a manifest", ALLOW)
+    rules.admit(asked)
+    if asked.fields.get("content-type", "").lower() != WISHES_TYPE:
+        raise refused(415, "this is no wishlist", ACCEPT_POST)
+    length = int(asked.fields["content-length"])  # h11 lets nothing but digits pass
+    if length > MOST_WISHES:
+        raise refused(413, "no wishlist is so long")
+    return length
 
 
 def _target(text: str) -> tuple[str, str | None]:

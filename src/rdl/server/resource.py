@@ -7,7 +7,7 @@ that something changed, from any thread; what, the loop asks: so the latest valu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rdl.core.byterange import ByteRange
 from rdl.server.answers import PLAIN, Facts
@@ -58,6 +58,15 @@ class Site(Protocol):
         """What a path, percent-encoded and beginning with a slash, names. Raises Reply."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Wishable(Site, Protocol):
+    """A Site whose manifests take wishlists."""
+
+    def grant(self, path: str, body: bytes) -> Reading:
+        """What answers the wishlist `body` that was sent to the manifest at `path`. Raises
+        Reply."""
 
 
 class Text:

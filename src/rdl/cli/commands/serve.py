@@ -52,7 +52,6 @@ class _Serving:
 def serve(console: Console, given: dict[str, Any]) -> int:
     """Run the command. Raises RdlError; Interrupted is how it ends."""
     from rdl.server.connection import Limits
-    from rdl.server.folder import Folder
     from rdl.server.loop import Server
 
     layers = Layers(console, given)
@@ -66,7 +65,7 @@ def serve(console: Console, given: dict[str, Any]) -> int:
         console.messages.line(f"rdl: {line}")
 
     told = tell if given["verbose"] else None
-    site = _upstream(layers, given, token) or Folder(Path(folder), private=token is not None)
+    site = _upstream(layers, given, token) or _folder(folder, given, token)
     limits = Limits(connections=given["readers"])
     with Server(site, address, token=token, names=names, told=told, limits=limits) as server:
         serving = _Serving(server)
@@ -87,6 +86,19 @@ def _parse_upstream(text: str) -> str:
     return parse_base(text)
 
 
+def _folder(path: str, given: dict[str, Any], token: str | None) -> Site:
+    """Its files, with --sync their lists of chunks too. Raises UsageError where nothing can cut
+    them, LocalFileError."""
+    from rdl.server.folder import Folder
+
+    folder = Folder(Path(path), private=token is not None)
+    if not given["sync"]:
+        return folder
+    from rdl.server.granting import Granting
+
+    return Granting(folder)
+
+
 def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site | None:
     """With --upstream: its files, kept in the folder of --cache. Raises UsageError."""
     if given["upstream"] is None:
@@ -95,6 +107,8 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site 
                 raise UsageError(f"--{name.replace('_', '-')}", "useless without --upstream")
         refuse_where_nothing_is_fetched("--upstream")
         return None
+    if given["sync"]:
+        raise UsageError("--sync", "of a folder only, and not of an --upstream")
     if given["path"] is not None:
         raise UsageError("serve", "a folder, or an --upstream, and not both")
     if given["cache"] is None:
@@ -225,6 +239,13 @@ def command() -> click.Command:
                 ["--hold"],
                 is_flag=True,
                 help="Serve a file only when all of it is there and verified.",
+            ),
+            click.Option(
+                ["--sync"],
+                is_flag=True,
+                help="Make the manifest of a file when FILE.rdlm is asked for, and send the chunks "
+                "that a client wishes in one answer (rdl sync). Needs the extra: pip install "
+                "'rdl-get[sync]'.",
             ),
             *shared,
         ],

@@ -1,0 +1,178 @@
+"""Lists of chunks of files that are served: made when somebody asks, once for all who do.
+
+A list is of one version of a file and of no other. It is kept in a file without a name while
+there is room; making it is done by a thread of its own, and waited for by nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from msgspec import Struct
+
+from rdl.chunkers import chunker_of
+from rdl.core.byterange import ByteRange
+from rdl.core.manifest import Manifest, parse_coarse, parse_head
+from rdl.core.text import safe_text
+from rdl.engine.verifying import Stop, Tally
+from rdl.errors import ChangedError, PolicyError, RdlError
+from rdl.manifests import Cutter, sizes_for
+from rdl.server.folder import TICK, FileReading, Version
+from rdl.server.requests import Reply
+
+MOST_KEPT, MOST_LISTS = 1 << 30, 64
+"""Bytes of all lists that are kept, and how many, besides those that are in use."""
+MOST_WAITING = 16
+"""Lists that are to be made; who wants another one is told to come again."""
+STEP = 1 << 20
+
+Changed = Callable[[], None]
+
+
+class Made(Struct, frozen=True):
+    """A manifest, and the open file that all of it is in."""
+
+    manifest: Manifest
+    file: int
+
+
+class List:
+    """Of one version of a file: what was `made`, or the `error` that became of it. `moving` grows
+    while it is being made. Changes under the lock of its Lists."""
+
+    def __init__(self, version: Version, name: bytes) -> None:
+        self.version, self.file_name = version, name
+        self.made: Made | None = None
+        self.error: Reply | None = None
+        self.moving = 0
+        self.users = set[Changed]()
+
+
+class Lists:
+    """`most` bytes of them. Raises UsageError where nothing can be cut on this machine."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        cutting = sizes_for(0)  # tried now, and not when somebody asks
+        sizes = cutting.coarse
+        chunker_of(cutting.chunker, sizes.least, sizes.average, sizes.most)
+        self._most, self._stop, self._lock = most, Stop(), threading.Lock()
+        self._lists = OrderedDict[tuple[Version, bytes], List]()
+        """The one used last stands last."""
+        self._maker = ThreadPoolExecutor(1, "list")
+
+    def join(self, file: FileReading, changed: Changed) -> List:
+        """The list of this file as it was opened. `changed` is called, in any thread, when it is
+        made, or will not be; until leave(). Raises Reply."""
+        key = file.version, file.name
+        with self._lock:
+            found = self._lists.get(key)
+            if found is None:
+                if sum(one.made is None for one in self._lists.values()) >= MOST_WAITING:
+                    raise later("too many lists of chunks are to be made")
+                found = self._lists[key] = List(*key)
+                self._maker.submit(self._make, found, os.dup(file.descriptor))
+            self._lists.move_to_end(key)
+            found.users.add(changed)
+        return found
+
+    def leave(self, found: List, changed: Changed) -> None:
+        """It is not used any more."""
+        with self._lock:
+            found.users.discard(changed)
+            self._evict()
+
+    def close(self) -> None:
+        """What is being made ends. Nobody may use one any more."""
+        self._stop.set("SIGTERM")
+        self._maker.shutdown()
+        with self._lock:
+            self._most = -1
+            self._evict()
+
+    # In its thread
+
+    def _make(self, found: List, source: int) -> None:
+        error: Reply | None = None
+        try:
+            found.made = self._cut(found, source)
+        except PolicyError as refusal:
+            error = Reply(404, refusal.why)
+        except (RdlError, OSError):
+            error = later("the list of its chunks cannot be made now")
+        finally:
+            os.close(source)
+        with self._lock:
+            found.error = error
+            if error is not None:
+                del self._lists[found.version, found.file_name]
+            users = tuple(found.users)
+            self._evict()
+        for changed in users:
+            changed()
+
+    def _cut(self, found: List, source: int) -> Made:
+        version = found.version
+        if 0 <= version.age < TICK:  # else the times would not tell of another change
+            time.sleep(TICK)
+        file, whole = _Still(source, found), ByteRange(0, version.size)
+        with tempfile.TemporaryFile() as fine:
+            cutter = Cutter(file, whole, sizes_for(len(whole)), Tally("", None), self._stop)
+            first = cutter.write(safe_text(os.fsdecode(found.file_name), 200), fine)
+            file.check()
+            made, path = tempfile.mkstemp(prefix="rdl-")
+            Path(path).unlink()
+            try:
+                fine.seek(0)
+                with os.fdopen(made, "wb", closefd=False) as out:
+                    out.write(first)
+                    shutil.copyfileobj(fine, out, STEP)
+            except BaseException:
+                os.close(made)
+                raise
+        return Made(parse_coarse(parse_head(first), first), made)
+
+    def _evict(self) -> None:
+        """Under the lock: of what nobody uses, that which was not for the longest time, until the
+        rest has room."""
+        made = {key: one for key, one in self._lists.items() if one.made is not None}
+        sizes = {key: one.made.manifest.length for key, one in made.items() if one.made}
+        total, count = sum(sizes.values()), len(sizes)
+        for key, one in made.items():
+            if total <= self._most and count <= MOST_LISTS:
+                break
+            if one.made is not None and not one.users:
+                os.close(one.made.file)
+                del self._lists[key]
+                total, count = total - sizes[key], count - 1
+
+
+class _Still:
+    """A file that is read for its list, and is to stay as it is."""
+
+    def __init__(self, file: int, of: List) -> None:
+        self._file, self._of = file, of
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        count = os.preadv(self._file, [view], offset)
+        if not count:
+            raise ChangedError("a file", "it changed while it was read")
+        self._of.moving += 1
+        return count
+
+    def check(self) -> None:
+        """Raises ChangedError."""
+        if Version.of(self._file) != self._of.version:
+            raise ChangedError("a file", "it changed while it was read")
+
+
+def later(why: str) -> Reply:
+    """What may pass."""
+    return Reply(503, why, (("Retry-After", "1"),))
