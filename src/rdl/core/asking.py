@@ -304,7 +304,8 @@ class Asking(Failing):
         if not self.plain and self.demands is not None and self._joinable_if_any():
             ask, overlap, probe = self.demands.first(self.row)
         elif not self.plain:
-            most = LEAST_PROBE if self.arrived else OVERLAP
+            few = self.arrived or self.spec.chunks is not None  # which prove what was here before
+            most = LEAST_PROBE if few else OVERLAP
             ask, overlap = first_ask(self.row, self.options.range, self.adopted, most)
         headers = self._conditions(source) if ask.ranged or not self.row else ()
         stop = ENDLESS if ask.stop is None else ask.stop

@@ -122,7 +122,7 @@ def first_ask(
     same file.
     """
     if row is None and adopted:
-        overlap = min(len(adopted[0]), OVERLAP)
+        overlap = min(len(adopted[0]), most)
         stop = adopted[1].start if len(adopted) > 1 else None
         return Ask(adopted[0].stop - overlap, stop), overlap
     if row is None:
