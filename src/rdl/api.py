@@ -85,8 +85,7 @@ class Session:
 
     def get(self, target: Target, tell: Teller | None = None, *, sow: Sow | None = None) -> Result:
         """Download one target to its end. Raises RdlError; `tell` hears facts meanwhile
-        (called from the thread that called get). `sow` puts into the part file what is on this
-        disk already, and says how all of it can be checked."""
+        (called from the thread that called get). `sow`: what is on this disk already."""
         result, error = self._run(target, tell, sow)
         if error is not None:
             error.result = result
@@ -322,6 +321,7 @@ class Session:
         try:
             transfer = Transfer(landing.spec_for(url, store, sow, tell))
             edges, networks = self._edges(url, options, store)
+            edges = edges if sow is None else replace(edges, transport=sow.reach(edges.transport))
             try:
                 result, error = self._drive(Driver(transfer, edges, options.file, tell, self._crew))
             finally:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange, joined
@@ -37,12 +38,19 @@ from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import read_published, url_mark
 from rdl.storage.small import SmallStore
 from rdl.storage.sown_part import SownPart
+from rdl.transport.base import Transport
 
 Teller = Callable[[Fact], None]
-Sow = Callable[[SownPart, tuple[ByteRange, ...]], Sown]
-"""Called with the open part file, and what of it is claimed to be here."""
 STEP = 1 << 20
 PAGES = (".htm", ".html", ".xhtml")
+
+
+class Sow(Struct, frozen=True):
+    """A download begins with what is on this disk. `put` is called with the open part file, and
+    what of it is claimed to be here. `reach`: by which transport the rest comes, over the usual."""
+
+    put: Callable[[SownPart, tuple[ByteRange, ...]], Sown]
+    reach: Callable[[Transport], Transport] = lambda usual: usual
 
 
 def names_page(url: str) -> bool:
@@ -109,7 +117,7 @@ class Landing:
             ranges = (*saved.extents.ranges(), *saved.header.adopted)
             here = tuple(joined(sorted(ranges, key=lambda run: run.start)))
         begun = time.monotonic()
-        sown = sow(store, here)
+        sown = sow.put(store, here)
         self.adopted, self.existing = sown.kept, None
         return replace(
             self.spec(url, None),

@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
@@ -74,6 +75,12 @@ class Remote:
     def size(self) -> int:
         return self._file.size()
 
+    @property
+    def wishes(self) -> bool:
+        """Whether the server takes wishlists for it."""
+        with closing(self._file.subscribe(lambda: None)) as about:
+            return about.representation is not None and about.representation.wishes
+
     def close(self) -> None:
         self._file.close()
 
@@ -93,10 +100,12 @@ class Local(LocalCarrier):
 
 class Index:
     """What a manifest says; a context manager that lets go of it. `decides`: it is the user's, or
-    has the digest that the user gave; else it is what a server says."""
+    has the digest that the user gave; else it is what a server says. `wishes`: the URL to which
+    they are sent, where its server takes them."""
 
     def __init__(self, carrier: Whole | Remote | Local, recipe: Recipe, *, decides: bool) -> None:
         self._carrier, self.recipe, self.decides = carrier, recipe, decides
+        self.wishes: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +139,10 @@ def _opened(
         return _index(Whole(data), shown, url, decides=True)
     carrier = _remote(session, url, address, options) if is_url(address) else Local(Path(address))
     try:
-        return _index(carrier, shown, url, decides=not is_url(address))
+        index = _index(carrier, shown, url, decides=not is_url(address))
+        if isinstance(carrier, Remote) and origin_of(address) == origin_of(url) and carrier.wishes:
+            index.wishes = address
+        return index
     except BaseException:
         carrier.close()
         raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from itertools import chain
 from typing import Protocol
@@ -127,16 +128,28 @@ class Manifested:
         first = (first + carrier.read_at(len(first), rest))[: head.length_of_coarse]
         self._manifest = rdlm.parse_coarse(head, first)
         self.total, self.digests = self._manifest.total, {"sha256": self._manifest.sha256}
+        self._deep = True
 
     @property
     def round_trip(self) -> float:
         return self._carrier.round_trip
 
+    @property
+    def chunks(self) -> Chunks:
+        """The coarse ones."""
+        return self._manifest.coarse
+
+    def shallow(self) -> Manifested:
+        """The same, of which only coarse chunks are looked for."""
+        twin = copy(self)
+        twin._deep = False
+        return twin
+
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
         local = _Local(part, here, seeds, check)
         rests = local.look(wanted, cutting.chunker, cutting.coarse)
-        if any(rests) or here:  # else no fine chunk can be found
+        if self._deep and (any(rests) or here):  # else no fine chunk can be found
             missing = self._once(wanted)
             some = _spread(missing)
             finer = self._finer(wanted, some, local, rests)

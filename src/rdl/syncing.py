@@ -36,9 +36,10 @@ from rdl.errors import (
     RdlError,
     UsageError,
 )
+from rdl.landing import Sow
 from rdl.manifest_reading import Index, opened
 from rdl.options import Digest, HostLimits, Options, Source, TransferOptions
-from rdl.recipes import Found, Listed, Recipe, Watch
+from rdl.recipes import Found, Listed, Manifested, Recipe, Watch
 from rdl.seeds import Seeds, files_of
 from rdl.sources import as_given
 from rdl.storage.disk import told
@@ -46,6 +47,7 @@ from rdl.storage.local_file import LocalFile
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.sown_part import SownPart
+from rdl.transport.wishing import WishTransport
 
 Runs = tuple[ByteRange, ...]
 STORE, INDEXES = ".castr", (".rdlm", ".meta4", ".zsync", ".caibx")
@@ -129,6 +131,8 @@ class Syncing:
         self._session, self._path, self._tell = session, target.path, tell
         self._begun, self._held = time.monotonic(), 0
         """Bytes that the part file has, or claims."""
+        self._again = False
+        """The manifest was another one when wishes were sent, and was asked for anew."""
         self._alive = session.checker(target.options.transfer.max_time, str(target.path))
         self._seeds = files_of(seeds, self._warn, self._alive)
 
@@ -166,6 +170,9 @@ class Syncing:
                 return self.by(index)
             except (ChangedError, DigestMismatch) as error:
                 why = str(error)
+        if index.wishes is not None and not self._again:  # there is a new one where that came from
+            self._again = True
+            return self._run(manifest, decides=decides)
         return self._plain(f"the manifest is of another version ({why}); all of it is fetched")
 
     def _check_size(self, size: int) -> None:
@@ -223,7 +230,20 @@ class Syncing:
         return all(said.get(one.algorithm, one.hex) == one.hex for one in given)
 
     def _delta(self, index: Index) -> Result:
-        recipe, transfer = index.recipe, self._transfer()
+        """By wishes where they are granted, else by ranges."""
+        recipe = index.recipe
+        if index.wishes is not None and isinstance(recipe, Manifested) and not self._is_store:
+            with WishTransport(self._url, index.wishes, recipe.chunks) as wishes:
+                try:
+                    return self._filled(index, recipe.shallow(), wishes)
+                except ProtocolError as error:
+                    if wishes.outdated:
+                        raise ChangedError(str(self._path), str(error)) from error
+                    self._warn(f"what is missing comes by ranges: {error}")
+        return self._filled(index, recipe)
+
+    def _filled(self, index: Index, recipe: Recipe, wishes: WishTransport | None = None) -> Result:
+        transfer = self._transfer()
         known = {one.algorithm for one in transfer.digests}
         said = tuple(
             Digest(name, hex)
@@ -237,12 +257,16 @@ class Syncing:
         own = replace(self._options, transfer=transfer)
         if url is not self._url:  # chunks are counted as they are fetched
             own = replace(own, limits=UNLIMITED)
+        if wishes is not None:  # one answer brings all, and no mirror knows of it
+            transfer = replace(transfer, connections=1)
+            own = replace(own, transfer=transfer, mirrors=(), found_mirrors=())
         target = Target(url, self._path, own)
 
-        def sow(part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
+        def put(part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
             self._held = sum(map(len, here))
             try:
-                return replace(self._sow(recipe, part, here), published=not index.decides)
+                sown = self._sow(recipe, part, here, wishes)
+                return replace(sown, published=not index.decides)
             except ProtocolError as error:  # what is read of it later makes no sense
                 if self._vouched(index):
                     raise
@@ -257,6 +281,7 @@ class Syncing:
                 )
                 raise
 
+        sow = Sow(put, wishes.over) if wishes is not None else Sow(put)
         return self._session.get(target, self._tell, sow=sow)
 
     @property
@@ -279,13 +304,19 @@ class Syncing:
             recipe.index, self._url, self._session, name=name, network=network, limits=limits
         )
 
-    def _sow(self, recipe: Recipe, part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
+    def _sow(
+        self, recipe: Recipe, part: SownPart, here: Runs, wishes: WishTransport | None
+    ) -> Sown:
         """Put what local files hold into the part file."""
         with Seeds(self._paths(), self._warn) as seeds:
             watch = _Watch(self._alive, Tally(str(self._path), self._tell, stage="seeds"))
             found = self._found(recipe, part, here, seeds, watch)
             repeats = repeats_in(found.chunks, found.places) if found.checked else ()
-            delta = planned(found.chunks, found.places, repeats, gap_for(recipe.round_trip))
+            if wishes is not None:  # in one answer each chunk costs its bytes, and nothing else
+                delta = planned(found.chunks, found.places, repeats, 0, 0)
+                wishes.lack(delta.lacking(found.chunks))
+            else:
+                delta = planned(found.chunks, found.places, repeats, gap_for(recipe.round_trip))
             chunks = found.chunks if found.checked else None
             if not delta.copies:
                 return Sown((), delta.repeats, chunks)

@@ -66,7 +66,7 @@ def test_the_old_form_byte_by_byte() -> None:
 
 @bounded
 @given(st.lists(st.binary(max_size=200), max_size=12), st.permutations(range(5)))
-def test_round_trips(parts: list[bytes], slots: list[int]) -> None:
+def test_row_56_round_trips(parts: list[bytes], slots: list[int]) -> None:
     info = SyncInfo(chunks_of(parts, 32), Permutation(slots))
     assert same(parse_json(encode_json(info)), info)
     assert same(parse_old(encode_old(info)), SyncInfo(info.chunks, TRIVIAL))
@@ -113,7 +113,7 @@ def test_an_empty_file_is_one_chunk_without_bytes() -> None:
     ],
     ids=lambda one: str(one)[:60],
 )
-def test_hostile_json(data: bytes, why: str) -> None:
+def test_row_56_hostile_json(data: bytes, why: str) -> None:
     with pytest.raises(ProtocolError, match=f"^{why}") as caught:
         parse_json(data)
     assert str(caught.value).isprintable()
@@ -137,7 +137,7 @@ KEY = bytes.fromhex(KEYS[0])
         (KEY + b"\0", "chunk 0 has 0 bytes and another's key"),
     ],
 )
-def test_hostile_old_forms(data: bytes, why: str) -> None:
+def test_row_56_hostile_old_forms(data: bytes, why: str) -> None:
     with pytest.raises(ProtocolError, match=f"^SyncInfo: {why}|^SyncInfo: .*{why}"):
         parse_old(data)
 
@@ -163,7 +163,7 @@ ENTRY = b'{"Key":"' + KEYS[0].encode() + b'","Size":3}'
     ],
     ids=["empty", "short", "entries", "permutation", "spaces", "length", "old"],
 )
-def test_bombs_take_no_memory(
+def test_row_56_bombs_take_no_memory(
     parse: Callable[[bytes], SyncInfo], made: Callable[[], bytes]
 ) -> None:
     data = made()

@@ -14,6 +14,7 @@ from rdl.core.classify import (
     Unsatisfiable,
     Whole,
     classify,
+    representation_of,
 )
 from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
@@ -150,3 +151,19 @@ def test_only_200_and_206_bring_bytes():
         verdict = classify(ASK, ResponseHead(status, fields, content_length=100), KNOWN)
         assert isinstance(verdict, Partial | Whole) is (status == 206)
         assert isinstance(verdict, Changed) is (status == 412)
+
+
+@pytest.mark.parametrize(
+    ("fields", "takes"),
+    [
+        ((), False),
+        ((("accept-post", "application/vnd.rdl.wishlist"),), True),
+        ((("accept-post", "text/turtle, Application/vnd.rdl.Wishlist ;q=1"),), True),
+        ((("accept-post", "text/turtle"), ("accept-post", "application/vnd.rdl.wishlist")), True),
+        ((("accept-post", "application/vnd.rdl.wishlists, */*"),), False),
+        ((("accept-post", ", ;"),), False),
+    ],
+)
+def test_row_53_a_manifest_that_takes_wishlists(fields, takes):
+    head = ResponseHead(206, fields, content_length=1)
+    assert representation_of(head, 1000, whole=False).wishes is takes

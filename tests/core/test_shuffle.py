@@ -44,7 +44,7 @@ def test_small_ones_by_hand(slots: tuple[int, ...], out: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_undone_all_is_as_it_was(size: int) -> None:
+def test_row_54_undone_all_is_as_it_was(size: int) -> None:
     permutation = seeded(size)
     for length in LENGTHS:
         items = [*range(length)]

@@ -69,7 +69,7 @@ def test_a_chunk_is_handed_out_as_soon_as_it_is_there() -> None:
     assert receiver.left == 2
 
 
-def test_both_sides_count_until_all_is_transferred() -> None:
+def test_row_53_both_sides_count_until_all_is_transferred() -> None:
     sender, receiver = Sender(ROW, WISH.numbers, FILE.get), Receiver(ROW, WISH)
     wished = sum(len(PARTS[number]) for number in WISH.numbers)
     seen = [(receiver.to_transfer, receiver.transferred)]
@@ -79,6 +79,14 @@ def test_both_sides_count_until_all_is_transferred() -> None:
     first, second, third = (len(PARTS[number]) for number in WISH.numbers)
     assert seen == [(wished, 0), (wished, first), (wished, first + second), (wished, wished)]
     assert (sender.to_transfer, sender.transferred) == (wished, first + second + third)
+    assert receiver.ended
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 200])
+def test_the_length_of_an_answer_is_known_before(size: int) -> None:
+    parts = [bytes([number % 251]) * (1 + 70 * (number % 4)) for number in range(size)]
+    sender = Sender(chunks_of(parts), range(size), parts.__getitem__)
+    assert sender.length == sum(map(len, sender.answer()))
 
 
 def test_nothing_wished_is_answered_too() -> None:

@@ -112,7 +112,7 @@ def fetched(seeds: list[int], size: int, window: int = 20, count: int = 400) -> 
 
 
 @pytest.mark.parametrize("size", [100, 400, 1000])
-def test_two_with_other_orders_feed_each_other(size: int) -> None:
+def test_row_54_two_with_other_orders_feed_each_other(size: int) -> None:
     assert 1 <= fetched([1, 2], size) < 1.5
     assert 1 <= fetched([3, 4], size) < 1.5
 
@@ -127,7 +127,7 @@ def test_four_feed_each_other() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_relay_forwards_as_it_receives(size: int) -> None:
+def test_row_55_a_relay_forwards_as_it_receives(size: int) -> None:
     """What a shuffled SyncInfo asks for in the trivial order is what comes in that of the first."""
     parts = repeating(64)
     info = cafs.SyncInfo(chunks_of(parts, 32), seeded(size))

@@ -22,6 +22,7 @@ from rdl.core.delta import fewer
 from rdl.core.events import Result
 from rdl.core.representation import Trust
 from rdl.errors import BusyError, ChangedError, DigestMismatch, RdlError
+from rdl.landing import Sow
 from rdl.options import BlockDigests, Digest, FileOptions, Options, TransferOptions
 from rdl.storage import index_file
 from rdl.storage.copying import PRIVATE
@@ -241,7 +242,7 @@ class DeltaStory(Story):
         part, sower = SownPart(TARGET, disk=world.disk), Sower(world, manifest)
         world.say(f"manifest of {manifest.version.number}: {manifest}")
         bits = world.random.getrandbits
-        process = Process(world, part, options, lambda: bits(32), sow=sower)
+        process = Process(world, part, options, lambda: bits(32), sow=Sow(sower))
         self.idle = process.driver is None
         if process.driver is None:
             return manifest.version is current

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from rdl.core.manifest import parse_coarse, parse_head
-from rdl.core.wishlist import CHUNKS_MAGIC, MOST_WISHES, WISHES_TYPE
+from rdl.core.representation import WISHES_TYPE
+from rdl.core.wishlist import CHUNKS_MAGIC, MOST_WISHES
 from rdl.errors import ChangedError
 from rdl.manifests import make_manifest
 from rdl.server import lists

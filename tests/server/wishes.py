@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from rdl.core.chunks import Chunks
 from rdl.core.manifest import parse_coarse, parse_head
+from rdl.core.representation import WISHES_TYPE
 from rdl.core.shuffle import Permutation
-from rdl.core.wishlist import WISHES_TYPE, Receiver, encode_wishlist, wish
+from rdl.core.wishlist import Receiver, encode_wishlist, wish
 from tests.server.wire import connected, request, response
 
 DATA = random.Random(9).randbytes(600_000)

@@ -44,6 +44,21 @@ def test_followed(connect, status):
         assert origin.connections == 2 - (origin.seen[1].connection == 0)
 
 
+@pytest.mark.parametrize(
+    ("status", "then"), [(301, 301), (302, 302), (303, 303), (307, 200), (308, 200)]
+)
+def test_a_post_goes_on_only_as_it_is(connect, status, then):
+    with Origin(routes({"/a": to("/b", f"{status} Moved")})) as origin:
+        sent = Request(origin.url("/a"), method="POST", body=b"wishes")
+        exchange = connect().open(sent)
+        exchange.close()
+        assert exchange.head.status == then
+        assert len(origin.seen) == 1 + (then == 200)
+        for one in origin.seen:  # which takes a body for the start of the next head
+            assert one.line.split(" ")[0].endswith("POST")
+            assert one.fields["content-length"] == "6"
+
+
 @pytest.mark.parametrize("status", [300, 304, 305, 306, 399])
 def test_not_followed(connect, status):
     with Origin(routes({"/a": to("/b", f"{status} X")})) as origin:

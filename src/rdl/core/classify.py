@@ -19,7 +19,7 @@ from rdl.core.fields import (
 from rdl.core.gate import Ask, Passed, Stopped, examine_partial, examine_whole
 from rdl.core.pace import LONGEST_SERVER_DELAY
 from rdl.core.published import published
-from rdl.core.representation import Match, Representation
+from rdl.core.representation import WISHES_TYPE, Match, Representation
 from rdl.core.text import format_time
 from rdl.errors import (
     AuthError,
@@ -152,7 +152,14 @@ def representation_of(head: ResponseHead, total: int | None, *, whole: bool) -> 
         strong,
         media or None,
         published(head, whole=whole),
+        _takes_wishes(head),
     )
+
+
+def _takes_wishes(head: ResponseHead) -> bool:
+    """Whether Accept-Post says so (W3C Linked Data Platform 1.0, section 7.1)."""
+    taken = (one for value in head.all("accept-post") for one in value.lower().split(","))
+    return any(one.partition(";")[0].strip(" \t") == WISHES_TYPE for one in taken)
 
 
 _LOGIN = {

@@ -69,6 +69,14 @@ class Delta(Struct, frozen=True):
         """Whether less is sent than for the whole file."""
         return bool(self.copies or self.repeats)
 
+    def lacking(self, chunks: Chunks) -> Iterator[int]:
+        """The numbers of chunks that are to come."""
+        here = bytearray(len(chunks))
+        for held in (*(one.range for one in self.copies), *(place for _, place in self.repeats)):
+            for number in chunks.numbers(held):
+                here[number] = 1
+        return (number for number, flag in enumerate(here) if not flag)
+
     def kept(self) -> tuple[ByteRange, ...]:
         """What is here before anything is fetched, in order."""
         runs: list[ByteRange] = []
@@ -86,8 +94,15 @@ def gap_for(round_trip: float) -> int:
     return int(min(MOST_GAP, max(LEAST_GAP, (round_trip - OWN_SECONDS) * BYTES_A_SECOND)))
 
 
-def planned(chunks: Chunks, found: Places, repeats: Sequence[Repeat], gap: int) -> Delta:
-    """The plan for a file of these chunks, of which those in `found` are on this disk."""
+def planned(
+    chunks: Chunks,
+    found: Places,
+    repeats: Sequence[Repeat],
+    gap: int,
+    request: int = REQUEST_BYTES,
+) -> Delta:
+    """The plan for a file of these chunks, of which those in `found` are on this disk. `request`:
+    what each run costs that is fetched."""
     total = chunks.span.stop
     owed = {place.start: (source, place) for source, place in repeats}
     copies: list[Copy] = []
@@ -108,7 +123,7 @@ def planned(chunks: Chunks, found: Places, repeats: Sequence[Repeat], gap: int) 
         held.clear()
         fetched, after = fetched + len(one), one.stop
     _keep(held, copies, later)
-    if fetched + REQUEST_BYTES * runs >= total:
+    if fetched + request * runs >= total:
         return Delta((), (), total, 1)
     return Delta(tuple(copies), tuple(later), fetched, runs)
 

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from rdl.core.published import Published
 
+WISHES_TYPE = "application/vnd.rdl.wishlist"
+"""Of a body that a smart server takes for a manifest (docs/formats/wishlist.md)."""
 _LONG = re.compile("[0-9A-Za-z+/_]{32}")
 
 
@@ -38,7 +40,7 @@ class Representation(Struct, frozen=True):
 
     `etag` is kept exactly as sent, with quotes and W/; `last_modified` likewise.
     `modified_strong`: Last-Modified is strong by RFC 9110 section 8.8.2.2. `digests`: what the
-    server says the whole hashes to.
+    server says the whole hashes to. `wishes`: it is a manifest that takes wishlists.
     """
 
     total: int | None = None
@@ -47,6 +49,7 @@ class Representation(Struct, frozen=True):
     modified_strong: bool = False
     media_type: str | None = None
     digests: tuple[Published, ...] = ()
+    wishes: bool = False
 
     @property
     def strong_etag(self) -> str | None:

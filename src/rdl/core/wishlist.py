@@ -21,7 +21,7 @@ from rdl.core.shuffle import MOST_SLOTS, Permutation
 from rdl.core.text import safe_text
 from rdl.errors import ChangedError, NetworkError, ProtocolError
 
-WISHES_TYPE, CHUNKS_TYPE = "application/vnd.rdl.wishlist", "application/vnd.rdl.chunks"
+CHUNKS_TYPE = "application/vnd.rdl.chunks"
 WISHES_MAGIC, CHUNKS_MAGIC = b"RDLWISH\x01", b"RDLSENT\x01"
 _HEAD = struct.Struct("<8s32sIQ")
 MOST_WISHES = _HEAD.size + (MAX_COARSE + MOST_SLOTS + 6) // 8
@@ -232,6 +232,11 @@ class Receiver(Arrivals):
         self._buffer = bytearray()
         self._greeted = self._ended = False
         self._digests, self._sent = hashlib.sha256(), 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether all has come, and the record that says so."""
+        return self._ended
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[tuple[int, bytes]]:
         """What is complete now, to be taken to its end: numbers of chunks and their bytes, those

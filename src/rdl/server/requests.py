@@ -14,7 +14,8 @@ import h11
 from msgspec import Struct, structs
 
 from rdl.core.manifest import SUFFIX
-from rdl.core.wishlist import MOST_WISHES, WISHES_TYPE
+from rdl.core.representation import WISHES_TYPE
+from rdl.core.wishlist import MOST_WISHES
 
 MAX_HEAD = 16 << 10
 MAX_FIELDS = 100

@@ -25,12 +25,14 @@ class Lineage(Struct, frozen=True):
 
 class Request(Struct, frozen=True):
     """A GET of `url` with these headers besides the user's own (Range, If-Range, ...).
-    `lineage`: that of the exchange that led to this URL; None for the user's own."""
+    `lineage`: that of the exchange that led to this URL; None for the user's own. `body`: of a
+    POST that changes nothing, so it may be sent again."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     method: str = "GET"
     lineage: Lineage | None = None
+    body: bytes = b""
 
 
 class Exchange(Protocol):

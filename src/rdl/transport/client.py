@@ -96,7 +96,7 @@ class HttpTransport:
         lineage = request.lineage or Lineage(origin(url))
         prepared = self._prepared(request, url, lineage)
         fields = sum(len(name) + len(value) for name, value in prepared.headers.raw)
-        if len(url.raw_path) + fields > SHORT:
+        if len(url.raw_path) + fields + len(request.body) > SHORT:
             return None
         asking = self._wire.ask(prepared)
         return HttpAsked(self, request, asking) if asking is not None else None
@@ -112,7 +112,7 @@ class HttpTransport:
             head: ResponseHead = response.extensions["rdl_head"]
             body: Body = response.extensions["rdl_body"]
             try:
-                target = redirects.follow(url, head)
+                target = redirects.follow(url, head, request.method)
             except BaseException:
                 body.close()
                 raise
@@ -153,7 +153,7 @@ class HttpTransport:
             url,
             headers=self._fields_for(request, url, abroad=here != lineage.origin),
             stream=httpx.ByteStream(b""),
-            extensions={"rdl_public_only": private},
+            extensions={"rdl_public_only": private, "rdl_sent": request.body},
         )
         self._add_cookies(prepared, here)
         return prepared
@@ -185,6 +185,8 @@ class HttpTransport:
         elif b"authorization" not in names:
             given += self._authorization(url)
         ours = [(b"Host", url.netloc), *self._ours]
+        if request.method == "POST":
+            own.append((b"Content-Length", b"%d" % len(request.body)))
         return [field for field in ours if field[0].lower() not in names] + given + own
 
     def _authorization(self, url: httpx.URL) -> list[Field]:

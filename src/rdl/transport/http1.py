@@ -190,7 +190,7 @@ def _through(proxy: Proxy, goal: Goal, *, tunnel: bool) -> socket.socket:
 
 
 def request_bytes(wire: h11.Connection, request: httpx.Request, proxy: Proxy | None) -> bytes:
-    """The request head: origin-form, or absolute-form to an http proxy (RFC 9112 3.2).
+    """The request: origin-form, or absolute-form to an http proxy (RFC 9112 3.2).
 
     Raises UsageError for a field that HTTP does not allow.
     """
@@ -202,4 +202,6 @@ def request_bytes(wire: h11.Connection, request: httpx.Request, proxy: Proxy | N
         head = wire.send(h11.Request(method=request.method, target=target, headers=fields))
     except h11.LocalProtocolError as error:
         raise UsageError("request", "a header field is not allowed in HTTP") from error
-    return (head or b"") + (wire.send(h11.EndOfMessage()) or b"")
+    sent = request.extensions.get("rdl_sent")
+    body = wire.send(h11.Data(data=sent)) if sent else None
+    return (head or b"") + (body or b"") + (wire.send(h11.EndOfMessage()) or b"")

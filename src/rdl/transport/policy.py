@@ -18,6 +18,7 @@ from rdl.transport.urls import parse_url
 
 MAX_HOPS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
+AS_IT_IS = (307, 308)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -58,13 +59,16 @@ class Redirects:
         self._options = options
         self._seen = [str(start)]
 
-    def follow(self, url: httpx.URL, head: ResponseHead) -> httpx.URL | None:
-        """Where to go on; None when `head` is an answer to be judged by the caller.
+    def follow(self, url: httpx.URL, head: ResponseHead, method: str = "GET") -> httpx.URL | None:
+        """Where to go on; None when `head` is an answer to be judged by the caller, as one is that
+        leads a POST where it would be none (RFC 9110 section 15.4).
 
         Raises ProtocolError (bad Location, loop, too many), PolicyError (https to http).
         """
         location = head.get("location")
         if head.status not in REDIRECTS or location is None:
+            return None
+        if method == "POST" and head.status not in AS_IT_IS:
             return None
         what = redact_url(self._seen[0])
         target = self._target(url, location, what)

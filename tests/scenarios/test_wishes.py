@@ -1,0 +1,343 @@
+"""`sync` from a server that grants wishes: one answer brings all, and nothing is believed of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rdl.api import Session, Target
+from rdl.core.events import Fact
+from rdl.core.wishlist import CHUNKS_MAGIC, CHUNKS_TYPE, FAILED, REFUSED, ending, parse_wishlist
+from rdl.errors import AuthError, HTTPStatusError, Interrupted, NetworkError
+from rdl.options import NetworkOptions, Options, TransferOptions
+from rdl.server.connection import Limits
+from rdl.server.folder import FileReading, Folder
+from rdl.server.granting import Granted, Granting
+from rdl.server.lists import Lists
+from rdl.server.requests import Reply
+from rdl.server.resource import Reading, Text
+from rdl.syncing import sync, sync_with
+from tests.scenarios.test_sync import changed, left, warnings
+from tests.server.conftest import ANY, Running, running
+from tests.server.wire import until
+from tests.server.wishes import list_of
+from tests.support.deltas import mixed
+from tests.support.program import RDL
+
+OLD = mixed(1 << 20)
+NEW = changed(OLD)
+Grant = Callable[[FileReading, Lists, bytes, ThreadPoolExecutor], Reading]
+
+
+class Smart(Granting):
+    """A folder with one file, NEW; of which wishes are answered by what stands first in `grants`,
+    then as ever. `bodies`: the wishlists that came."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(Folder(root))
+        self.root, self.bodies, self.grants = root, list[bytes](), list[Grant]()
+        (root / "new").write_bytes(NEW)
+
+    def grant(self, path: str, body: bytes) -> Reading:
+        self.bodies.append(body)
+        granted = self.grants.pop(0) if self.grants else Granted
+        return granted(self._file(path), self.lists, body, self._hands)
+
+
+class Server:
+    """The folder at `url`; `asked`: method and path of each answer."""
+
+    def __init__(self, site: Smart, running: Running) -> None:
+        self.site, self._running = site, running
+        self.url = f"{running.url}/new"
+
+    @property
+    def asked(self) -> list[str]:
+        return [" ".join(line.split(" ")[1:3]) for line in self._running.lines]
+
+    def sent(self) -> int:
+        """Bytes of answers to wishes."""
+        return sum(int(line.split(" ")[4]) for line in self._running.lines if " POST " in line)
+
+    def wishes(self) -> list[list[int]]:
+        """Which chunks were wished for, by each wishlist."""
+        chunks = list_of(self._running.port, "/new.rdlm")
+        return [[*parse_wishlist(chunks, body)] for body in self.site.bodies]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    root = tmp_path / "served"
+    root.mkdir()
+    site = Smart(root)
+    with running(site, Limits(), None, ANY) as found:
+        yield Server(site, found)
+    site.close()
+
+
+def own_folder(here: Path, data: bytes = OLD) -> Path:
+    (here / "new").write_bytes(data)
+    return here / "new"
+
+
+def test_row_53_all_comes_in_one_answer(server: Server, here: Path) -> None:
+    facts = list[Fact]()
+    result = sync(server.url, own_folder(here), tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert server.asked == ["GET /new.rdlm", "HEAD /new", "POST /new.rdlm"]
+    assert server.sent() < len(NEW) // 4
+    assert (result.reason, result.trust, result.verified_by) == (
+        "complete",
+        "T3",
+        ("manifest:sha256",),
+    )
+    assert result.bytes_downloaded + result.bytes_reused == len(NEW)
+    assert result.connections == 1
+    assert not warnings(facts)
+    assert left(here) == ["new"]
+    assert (here / "new").stat().st_mtime == int((server.site.root / "new").stat().st_mtime)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000])
+def test_small_and_empty_files(server: Server, here: Path, size: int) -> None:
+    (server.site.root / "new").write_bytes(NEW[:size])
+    sync(server.url, own_folder(here, OLD[: size // 2]))
+    assert (here / "new").read_bytes() == NEW[:size]
+
+
+def test_row_52_what_stands_several_times_comes_once(server: Server, here: Path) -> None:
+    part = mixed(300_000, 5)
+    (server.site.root / "new").write_bytes(part * 5 + bytes(1_000_000))
+    sync(server.url, here / "new")
+    assert (here / "new").read_bytes() == part * 5 + bytes(1_000_000)
+    assert server.sent() < 3 * len(part)
+
+
+def test_mirrors_are_not_asked_and_connections_are_one(server: Server, here: Path) -> None:
+    options = Options(transfer=TransferOptions(connections=8), mirrors=("http://127.0.0.1:9/none",))
+    sync(server.url, own_folder(here), options=options)
+    assert server.asked.count("POST /new.rdlm") == 1
+
+
+def test_a_digest_of_the_users_is_t4(server: Server, here: Path) -> None:
+    url = f"{server.url}#sha256={hashlib.sha256(NEW).hexdigest()}"
+    assert sync(url, own_folder(here)).trust == "T4"
+    assert len(server.site.bodies) == 1
+
+
+class Cut(Granted):
+    """It ends after 150 kB."""
+
+    def available(self, offset: int) -> int:
+        if offset >= 100_000:
+            raise NetworkError("a file", "cut")
+        return min(super().available(offset), 100_000 - offset)
+
+
+def test_row_53_a_cut_answer_is_gone_on_with(server: Server, here: Path) -> None:
+    server.site.grants = [Cut, Cut]
+    result = sync(server.url, here / "new")
+    assert (here / "new").read_bytes() == NEW
+    first, second, third = server.wishes()
+    assert len(first) > len(second) > len(third) > 0
+    assert set(second) < set(first)
+    assert set(third) < set(second)
+    assert server.sent() < len(NEW) + 100_000
+    assert result.retries == 2
+
+
+def busy(*_: object) -> Reading:
+    raise Reply(503, "later", (("Retry-After", "0"),))
+
+
+def test_row_13_a_busy_server_is_asked_again(server: Server, here: Path) -> None:
+    server.site.grants = [busy]
+    sync(server.url, own_folder(here))
+    assert (here / "new").read_bytes() == NEW
+    assert server.asked[-2:] == ["POST /new.rdlm", "POST /new.rdlm"]
+
+
+def test_row_53_another_status_is_said(server: Server, here: Path) -> None:
+    server.site.grants = [busy, busy]
+    with pytest.raises(HTTPStatusError, match="HTTP 503") as error:
+        sync(server.url, own_folder(here), options=Options(transfer=TransferOptions(retry=1)))
+    assert error.value.exit_code == 8
+    assert (here / "new").read_bytes() == OLD
+    sync(server.url, here / "new")
+    assert (here / "new").read_bytes() == NEW
+
+
+@pytest.mark.parametrize("status", [400, 404, 501])
+def test_wishes_that_are_refused_leave_ranges(server: Server, here: Path, status: int) -> None:
+    def refuse(*_: object) -> Reading:
+        raise Reply(status, "why it is refused")
+
+    server.site.grants, facts = [refuse], list[Fact]()
+    sync(server.url, own_folder(here), tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    said = "why it is refused" if status == 400 else f"HTTP {status}"
+    assert said in warnings(facts)[0]
+    assert len(server.site.bodies) == 1
+    assert "GET /new" in server.asked
+
+
+def canned(data: bytes) -> Grant:
+    def grant(file: FileReading, *_: object) -> Reading:
+        file.close()
+        return Text(data, CHUNKS_TYPE)
+
+    return grant
+
+
+HOSTILE = [
+    (b"nonsense", "does not begin like one"),
+    (CHUNKS_MAGIC + b"\0\x09", "unknown kind"),
+    (CHUNKS_MAGIC + b"\x01x", "instead of"),
+    (CHUNKS_MAGIC + b"\xff\xff\xff\xff\xff", "a number above"),
+    (CHUNKS_MAGIC + b"\0\0\0" + bytes(32), "it ends while"),
+    (CHUNKS_MAGIC + b"\0\1" * 3, "has not chunk"),
+    (CHUNKS_MAGIC + ending(REFUSED, "no\x1b[31m"), "the server refused the wishlist"),
+]
+
+
+@pytest.mark.parametrize(("answer", "why"), HOSTILE, ids=[why for _, why in HOSTILE])
+def test_row_53_a_hostile_answer_is_named_and_left(
+    server: Server, here: Path, answer: bytes, why: str
+) -> None:
+    server.site.grants, facts = [canned(answer)], list[Fact]()
+    sync(server.url, own_folder(here), tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert why in warnings(facts)[0]
+    assert "\x1b" not in warnings(facts)[0]
+
+
+class Wrong(Granted):
+    """One byte of a late chunk is another one."""
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        count = super().read_into(offset, view)
+        if offset <= 300_000 < offset + count:
+            view[300_000 - offset] ^= 1
+        return count
+
+
+def test_row_51_a_wrong_chunk_is_named_and_comes_again(server: Server, here: Path) -> None:
+    server.site.grants, facts = [Wrong], list[Fact]()
+    sync(server.url, here / "new", tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert "has not its digest" in warnings(facts)[0]
+
+
+@pytest.mark.parametrize("answer", [b"", CHUNKS_MAGIC, CHUNKS_MAGIC + ending(FAILED, "no disk")])
+def test_an_answer_that_stops_is_asked_for_again(server: Server, here: Path, answer: bytes) -> None:
+    server.site.grants = [canned(answer)]
+    sync(server.url, own_folder(here))
+    assert (here / "new").read_bytes() == NEW
+    assert len(server.site.bodies) == 2
+
+
+def test_row_5_a_file_that_changed_after_its_manifest(server: Server, here: Path) -> None:
+    newer, facts = NEW[:-1000] + b"newer", list[Fact]()
+
+    def change(file: FileReading, *_: object) -> Reading:
+        file.close()
+        (server.site.root / "new").write_bytes(newer)
+        raise Reply(412, "it is of another list")
+
+    server.site.grants = [change]
+    sync(server.url, own_folder(here), tell=facts.append)
+    assert (here / "new").read_bytes() == newer
+    assert len(server.site.bodies) == 2, "by the new manifest"
+    assert server.sent() < len(NEW) // 4
+
+
+def test_row_58_an_interruption_wakes_who_waits(server: Server, here: Path) -> None:
+    stalled, part = threading.Event(), here / "new.part"
+
+    class Stalling(Granted):
+        def available(self, offset: int) -> int:
+            if offset < 100_000:
+                return min(super().available(offset), 100_000 - offset)
+            stalled.set()
+            return 0
+
+    server.site.grants = [Stalling]
+    with Session() as session:
+
+        def stop() -> None:
+            assert stalled.wait(20)
+            assert until(lambda: part.exists() and any(part.read_bytes()[:1000]), 20)
+            session.interrupt("SIGINT")
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        with pytest.raises(Interrupted) as error:
+            sync_with(session, Target(server.url, here / "new"))
+        thread.join(20)
+    assert error.value.exit_code in (1, 130)
+    assert left(here) == ["new.part", "new.part.index"]
+    sync(server.url, here / "new")
+    assert (here / "new").read_bytes() == NEW
+    first, second = server.wishes()
+    assert set(second) < set(first)
+
+
+def test_a_token_goes_along(tmp_path: Path, here: Path) -> None:
+    root = tmp_path / "served"
+    root.mkdir()
+    site = Smart(root)
+    login = NetworkOptions(user="x", password="s3cret", netrc=False)
+    with running(site, Limits(), "s3cret", ANY) as found:
+        url = f"{found.url}/new"
+        with pytest.raises(AuthError):
+            sync(url, own_folder(here), options=Options(network=NetworkOptions(netrc=False)))
+        sync(url, here / "new", options=Options(network=login))
+    site.close()
+    assert (here / "new").read_bytes() == NEW
+    assert len(site.bodies) == 1
+
+
+def test_row_2_killed_and_continued(server: Server, here: Path) -> None:
+    part = here / "new.part"
+    process = subprocess.Popen(
+        [*RDL, "sync", server.url, "-o", "new", "-q", "--limit-rate", "400K"],
+        cwd=here,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert until(lambda: bool(server.site.bodies), 30)
+        assert until(lambda: part.exists() and part.stat().st_blocks * 512 > 200_000, 30)
+        assert until(lambda: any(part.read_bytes()[300_000:400_000]), 30)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=20)
+    sync(server.url, here / "new")
+    assert (here / "new").read_bytes() == NEW
+    first, second = server.wishes()
+    assert len(second) < len(first)
+    assert left(here) == ["new"]
+
+
+def test_the_command_line(server: Server, here: Path) -> None:
+    own_folder(here)
+    done = subprocess.run(
+        [*RDL, "sync", server.url, "-o", "new"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (here / "new").read_bytes() == NEW
+    assert len(server.site.bodies) == 1

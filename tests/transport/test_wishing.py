@@ -1,0 +1,183 @@
+"""Wishes behind the interface of a transport, without a network: order, memory, ends."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from rdl.core.chunks import Chunks
+from rdl.core.fields import ResponseHead
+from rdl.core.wishlist import Sender, parse_wishlist
+from rdl.errors import NetworkError, ProtocolError
+from rdl.transport import wishing
+from rdl.transport.base import Exchange, Lineage, Request
+from rdl.transport.wishing import WishTransport
+from tests.core.wishing import chunks_of
+
+FILE, LIST = "http://h/f", "http://h/f.rdlm"
+PARTS = [random.Random(number).randbytes(500 + number) for number in range(40)]
+DATA = b"".join(PARTS)
+
+
+class Canned:
+    """An exchange of these bytes, in small portions."""
+
+    lineage: Lineage | None = None
+    public = False
+
+    def __init__(self, status: int, body: bytes = b"", length: int | None = None) -> None:
+        fields = (("etag", '"v"'), ("last-modified", "Sat, 01 Jan 2000 00:00:00 GMT"))
+        self.head = ResponseHead(status, fields, content_length=length, url=FILE)
+        self.body, self.closed = body, False
+
+    def ready(self) -> bool:
+        return True
+
+    def readinto(self, view: memoryview) -> int:
+        if self.closed:
+            raise NetworkError("canned", "was closed")
+        part, self.body = self.body[: min(len(view), 333)], self.body[333:]
+        view[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Beyond:
+    """A server of the file and its list, as it should be. `bodies`: the wishlists."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self.chunks, self.bodies, self.size = chunks, list[bytes](), len(DATA)
+        self.last = Canned(200)
+        self.heads = 0
+
+    def ask(self, request: Request) -> None:
+        """Never."""
+
+    def open(self, request: Request) -> Exchange:
+        if request.method == "HEAD":
+            self.heads += 1
+            return Canned(200, length=self.size)
+        if request.method == "GET":
+            return Canned(418)
+        assert (request.url, request.method) == (LIST, "POST")
+        assert ("Content-Type", "application/vnd.rdl.wishlist") in request.headers
+        self.bodies.append(request.body)
+        numbers = parse_wishlist(self.chunks, request.body)
+        self.last = Canned(200, b"".join(Sender(self.chunks, numbers, PARTS.__getitem__).answer()))
+        return self.last
+
+    def close(self) -> None:
+        """It is the test's."""
+
+    def wishes(self) -> list[list[int]]:
+        return [[*parse_wishlist(self.chunks, body)] for body in self.bodies]
+
+
+@pytest.fixture
+def beyond() -> Beyond:
+    return Beyond(chunks_of(PARTS))
+
+
+def made(beyond: Beyond) -> WishTransport:
+    return WishTransport(FILE, LIST, beyond.chunks).over(beyond)
+
+
+def span(*numbers: int) -> tuple[int, int]:
+    """From the start of the first chunk to the end of the last."""
+    return len(b"".join(PARTS[: numbers[0]])), len(b"".join(PARTS[: numbers[-1] + 1]))
+
+
+def read(wishes: WishTransport, start: int, stop: int, step: int = 100) -> bytes:
+    exchange = wishes.open(Request(FILE, (("Range", f"bytes={start}-{stop - 1}"),)))
+    assert (exchange.head.status, exchange.head.get("etag")) == (206, '"v"')
+    view, found = memoryview(bytearray(step)), bytearray()
+    while count := exchange.readinto(view):
+        found += view[:count]
+    exchange.close()
+    return bytes(found)
+
+
+def test_ranges_in_order_are_one_wishlist(beyond: Beyond) -> None:
+    with made(beyond) as wishes:
+        wishes.lack([3, 4, 9, 30])
+        for numbers in ((3, 4), (9,), (30,)):
+            start, stop = span(*numbers)
+            assert read(wishes, start, stop) == DATA[start:stop]
+    assert beyond.wishes() == [[3, 4, 9, 30]]
+    assert beyond.heads == 1
+    assert (beyond.last.closed, beyond.last.body) == (True, b"")
+
+
+def test_parts_of_chunks(beyond: Beyond) -> None:
+    wishes = made(beyond)
+    wishes.lack(range(len(PARTS)))
+    at = 0
+    for size in (1, 700, 3, 5000, 200, len(DATA)):
+        stop = min(at + size, len(DATA))
+        assert read(wishes, at, stop, 64) == DATA[at:stop]
+        at = stop
+    assert len(beyond.bodies) == 1
+
+
+def test_out_of_order_within_what_is_kept(beyond: Beyond) -> None:
+    wishes = made(beyond)
+    wishes.lack(range(len(PARTS)))
+    for number in reversed(range(len(PARTS))):
+        start, stop = span(number)
+        assert read(wishes, start, stop) == DATA[start:stop]
+    assert len(beyond.bodies) == 1
+
+
+def test_what_is_not_kept_is_wished_for_again(
+    beyond: Beyond, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wishing, "KEPT", 2000)
+    wishes = made(beyond)
+    wishes.lack(range(len(PARTS)))
+    for number in (30, 5, 39, 0):
+        start, stop = span(number)
+        assert read(wishes, start, stop) == DATA[start:stop]
+        assert sum(map(len, wishes._kept.values())) <= 2000
+    assert len(beyond.bodies) > 1
+
+
+def test_what_was_not_said_to_lack_is_wished_for_with_the_rest(beyond: Beyond) -> None:
+    wishes = made(beyond)
+    wishes.lack([20])
+    start, stop = span(7)
+    assert read(wishes, start, stop) == PARTS[7]
+    assert read(wishes, start, stop) == PARTS[7], "it was wrong on the disk"
+    assert beyond.wishes() == [[7, 20], [7, 20]]
+
+
+def test_a_close_from_another_thread_ends_the_answer_only_where_one_reads(beyond: Beyond) -> None:
+    wishes = made(beyond)
+    wishes.lack(range(len(PARTS)))
+    exchange = wishes.open(Request(FILE, (("Range", "bytes=0-99"),)))
+    exchange.close()
+    with pytest.raises(NetworkError, match="closed"):
+        exchange.readinto(memoryview(bytearray(10)))
+    assert not beyond.last.closed
+    wishes.close()
+    with pytest.raises(NetworkError):
+        read(wishes, 0, 100)
+    assert read(wishes, 0, 100) == DATA[:100]
+    assert len(beyond.bodies) == 2
+
+
+def test_a_list_of_another_file(beyond: Beyond) -> None:
+    beyond.size += 1
+    wishes = made(beyond)
+    with pytest.raises(ProtocolError, match="another file"):
+        read(wishes, 0, 1)
+    assert wishes.outdated
+
+
+def test_other_urls_are_asked_as_ever(beyond: Beyond) -> None:
+    wishes = made(beyond)
+    assert wishes.open(Request("http://h/other")).head.status == 418
+    assert wishes.open(Request(FILE, lineage=Lineage("http://h"))).head.status == 418
+    assert beyond.heads == 0
