@@ -17,7 +17,7 @@ from rdl.api import Session, Target
 from rdl.core.events import Fact
 from rdl.core.wishlist import CHUNKS_MAGIC, CHUNKS_TYPE, FAILED, REFUSED, ending, parse_wishlist
 from rdl.errors import AuthError, HTTPStatusError, Interrupted, NetworkError
-from rdl.options import NetworkOptions, Options, TransferOptions
+from rdl.options import FileOptions, NetworkOptions, Options, TransferOptions
 from rdl.server.connection import Limits
 from rdl.server.folder import FileReading, Folder
 from rdl.server.granting import Granted, Granting
@@ -152,6 +152,25 @@ def test_row_53_a_cut_answer_is_gone_on_with(server: Server, here: Path) -> None
     assert set(third) < set(second)
     assert server.sent() < len(NEW) + 100_000
     assert result.retries == 2
+
+
+def test_row_53_cut_anywhere(server: Server, here: Path) -> None:
+    data = NEW[:60_000]
+    (server.site.root / "new").write_bytes(data)
+    for end in (7, 9, 30_000, 59_999, 60_020):
+
+        class CutThere(Granted):
+            at = end
+
+            def available(self, offset: int) -> int:
+                if offset >= self.at:
+                    raise NetworkError("a file", "cut")
+                return min(super().available(offset), self.at - offset)
+
+        server.site.grants = [CutThere]
+        sync(server.url, here / "new", options=Options(file=FileOptions(restart=True)))
+        assert (here / "new").read_bytes() == data, end
+        (here / "new").unlink()
 
 
 def busy(*_: object) -> Reading:

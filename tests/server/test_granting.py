@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import threading
@@ -14,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from rdl.core.manifest import parse_coarse, parse_head
+from rdl.core.manifest import Cutting, parse_coarse, parse_head
 from rdl.core.representation import WISHES_TYPE
 from rdl.core.wishlist import CHUNKS_MAGIC, MOST_WISHES
-from rdl.errors import ChangedError
+from rdl.errors import ChangedError, PolicyError
 from rdl.manifests import make_manifest
 from rdl.server import lists
 from rdl.server.connection import Limits
@@ -177,6 +178,32 @@ def test_too_many_lists_to_be_made(
     found = ask(port, request(port, LIST, "Connection: close"))
     assert found.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in found
+
+
+def test_a_file_that_is_too_large(
+    site: Granting, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(total: int) -> Cutting:
+        raise PolicyError("manifest", f"a file of {total} bytes")
+
+    monkeypatch.setattr(lists, "sizes_for", refuse)
+    port = start(site).port
+    with connected(port) as sock:
+        sock.sendall(request(port, LIST))
+        assert response(sock) == (404, b"manifest: a file of 600000 bytes\n")
+    assert not site.lists._lists
+
+
+def test_a_bug_is_no_silence(site: Granting, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(Lists, "_cut", fail)
+    port = start(site).port
+    with connected(port) as sock:
+        sock.sendall(request(port, LIST))
+        assert response(sock)[0] == 503
+    assert not site.lists._lists
 
 
 def test_a_file_that_changes_while_its_list_is_made(
@@ -370,3 +397,24 @@ def test_s29_the_longest_wishlist_and_no_longer(site: Granting, start: Start) ->
     assert answered(port, b"x" * MOST_WISHES)[0] == 400
     head = post(port, b"").replace(b"Content-Length: 0", b"Content-Length: %d" % (MOST_WISHES + 1))
     assert ask(port, head).startswith(b"HTTP/1.1 413 ")
+
+
+def test_whatever_is_sent_is_answered_or_refused(site: Granting, start: Start) -> None:
+    running = start(site)
+    chunks, draw = list_of(running.port), random.Random(11)
+    statuses = set[int]()
+    for number in range(60):
+        lacking = draw.sample(range(len(chunks)), draw.randrange(len(chunks)))
+        slots, seed = draw.choice((1, 2, 7, 300)), draw.getrandbits(64)
+        body = bytearray(body_for(chunks, lacking, slots, seed))
+        if number % 2:
+            for _ in range(draw.randrange(1, 4)):
+                body[draw.randrange(len(body))] ^= 1 << draw.randrange(8)
+        status, answer = answered(running.port, bytes(body))
+        statuses.add(status)
+        if number % 2 == 0:
+            found = received(receiver_for(chunks, lacking, slots, seed), answer)
+            assert sorted(found) == sorted(lacking)
+    assert statuses == {200, 400, 412}
+    assert running.server.tally.cut == 0
+    assert not any("internal" in line for line in running.lines)

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -77,6 +78,7 @@ class Lists:
             if found is None:
                 if sum(one.made is None for one in self._lists.values()) >= MOST_WAITING:
                     raise later("too many lists of chunks are to be made")
+                _check_size(file.version.size)
                 found = self._lists[key] = List(*key)
                 self._maker.submit(self._make, found, os.dup(file.descriptor))
             self._lists.move_to_end(key)
@@ -100,15 +102,16 @@ class Lists:
     # In its thread
 
     def _make(self, found: List, source: int) -> None:
-        error: Reply | None = None
+        error: Reply | None = later("the list of its chunks cannot be made now")
         try:
-            found.made = self._cut(found, source)
-        except PolicyError as refusal:
-            error = Reply(404, refusal.why)
-        except (RdlError, OSError):
-            error = later("the list of its chunks cannot be made now")
+            with suppress(RdlError, OSError):
+                found.made, error = self._cut(found, source), None
         finally:
             os.close(source)
+            self._publish(found, error)
+
+    def _publish(self, found: List, error: Reply | None) -> None:
+        """Those who wait for it hear what became of it."""
         with self._lock:
             found.error = error
             if error is not None:
@@ -171,6 +174,14 @@ class _Still:
         """Raises ChangedError."""
         if Version.of(self._file) != self._of.version:
             raise ChangedError("a file", "it changed while it was read")
+
+
+def _check_size(size: int) -> None:
+    """Raises Reply for a file that is too large."""
+    try:
+        sizes_for(size)
+    except PolicyError as error:
+        raise Reply(404, str(error)) from error
 
 
 def later(why: str) -> Reply:
