@@ -24,6 +24,7 @@ from rdl.server.granting import Granted, Granting
 from rdl.server.lists import Lists
 from rdl.server.requests import Reply
 from rdl.server.resource import Reading, Text
+from rdl.server.upstream import Upstream
 from rdl.syncing import sync, sync_with
 from tests.scenarios.test_sync import changed, left, warnings
 from tests.server.conftest import ANY, Running, running
@@ -63,9 +64,9 @@ class Server:
     def asked(self) -> list[str]:
         return [" ".join(line.split(" ")[1:3]) for line in self._running.lines]
 
-    def sent(self) -> int:
-        """Bytes of answers to wishes."""
-        return sum(int(line.split(" ")[4]) for line in self._running.lines if " POST " in line)
+    def sent(self, what: str = "POST ") -> int:
+        """Bytes of answers to wishes, or to these requests."""
+        return sum(int(line.split(" ")[4]) for line in self._running.lines if f" {what}" in line)
 
     def wishes(self) -> list[list[int]]:
         """Which chunks were wished for, by each wishlist."""
@@ -360,3 +361,25 @@ def test_the_command_line(server: Server, here: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert (here / "new").read_bytes() == NEW
     assert len(server.site.bodies) == 1
+
+
+def test_row_55_a_relay_passes_on_what_it_receives(server: Server, tmp_path: Path) -> None:
+    """It says nothing of wishes, which are not its own: who asks it takes ranges."""
+    found = list[bytes]()
+    with Session() as session:
+        relay = Upstream(session, server.url.removesuffix("/new"), tmp_path / "kept")
+        with running(relay, Limits(), None, ANY) as between:
+
+            def fetch(name: str) -> None:
+                sync(f"{between.url}/new", tmp_path / name)
+                found.append((tmp_path / name).read_bytes())
+
+            threads = [threading.Thread(target=fetch, args=(name,)) for name in ("one", "two")]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join(30)
+        relay.close()
+    assert found == [NEW, NEW]
+    assert not server.site.bodies
+    assert server.sent("GET /new ") < 1.5 * len(NEW)
