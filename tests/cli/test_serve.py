@@ -175,7 +175,6 @@ REFUSED = [
     (["--upstream", "http://h/", "--cache", "x", "a"], 2, "a folder, or an --upstream"),
     (["--upstream", "http://u:p@h/", "--cache", "x"], 2, "what a login gets is not for everybody"),
     (["--cache", "x"], 2, "--cache: useless without --upstream"),
-    (["--hold"], 2, "--hold: useless without --upstream"),
     (["--cache-size", "1M"], 2, "--cache-size: useless without --upstream"),
     (["--limit-rate", "1M"], 2, "--limit-rate: useless without --upstream"),
     (["--sync", "--upstream", "http://h/", "--cache", "x"], 2, "--sync: of a folder only"),

@@ -87,3 +87,35 @@ def test_numbers_are_little_endian_on_every_machine(
     run = Run.packed(100, lengths.tobytes(), sums.tobytes())
     assert list(run) == [Extent(100, 105, 1), Extent(105, 112, 2**63)]
     assert run.pack() == (lengths.tobytes(), sums.tobytes())
+
+
+def test_the_extent_of_a_byte() -> None:
+    assert [some().at(at) for at in (0, 3, 4, 5, 11)] == [
+        *(Extent(0, 4, 1), Extent(0, 4, 1), Extent(4, 6, 2), Extent(4, 6, 2), Extent(9, 12, 3))
+    ]
+    assert [some().at(at) for at in (6, 8, 12)] == [None, None, None]
+    assert Extents().at(0) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(changes, changes)
+def test_those_that_are_kept(first: list[tuple[bool, int, int]], then: list[tuple[bool, int, int]]):
+    here, number = Extents(), 0
+    before = here.copy()
+    for part in (first, then):
+        before = here.copy()
+        for adds, start, length in part:
+            here.drop(start, start + length)
+            if adds:
+                number += 1
+                here.add(Run.of(Extent(start, start + length, number)))
+    assert here.keeps(before) == (set(before) <= set(here))
+
+
+def test_those_of_other_runs_are_kept_too() -> None:
+    joined, apart = some(), Extents([Extent(4, 6, 2)])
+    apart.add(Run.of(Extent(0, 4, 1)))
+    apart.add(Run.of(Extent(9, 12, 3)))
+    assert len(apart.runs) == 3
+    assert joined.keeps(apart)
+    assert apart.keeps(joined)

@@ -68,6 +68,14 @@ class Run:
         if 0 <= high < len(self):
             yield Run(edges[high], self.stop, self.lengths[high:], self.checksums[high:])
 
+    def between(self, start: int, stop: int) -> Run | None:
+        """Those of `[start, stop)`, at whose ends extents end too; None where one does not."""
+        edges = list(accumulate(self.lengths, initial=self.start))
+        low, high = bisect_left(edges, start), bisect_left(edges, stop)
+        if edges[low : low + 1] != [start] or edges[high : high + 1] != [stop]:
+            return None
+        return Run(start, stop, self.lengths[low:high], self.checksums[low:high])
+
     def parts(self, most: int) -> Iterator[Run]:
         """The same in runs of `most` extents."""
         start = self.start
@@ -115,6 +123,38 @@ class Extents:
     def ranges(self) -> tuple[ByteRange, ...]:
         """The bytes that they cover."""
         return tuple(joined(ByteRange(run.start, run.stop) for run in self._runs))
+
+    def at(self, offset: int) -> Extent | None:
+        """The one that this byte is in."""
+        run = self._run_at(offset)
+        if run is None:
+            return None
+        edges = list(accumulate(run.lengths, initial=run.start))
+        place = bisect_right(edges, offset) - 1
+        return Extent(edges[place], edges[place + 1], run.checksums[place])
+
+    def keeps(self, others: Extents) -> bool:
+        """Whether all of those are here, with the same checksums."""
+        return all(map(self._keeps, others.runs))
+
+    def _keeps(self, run: Run) -> bool:
+        at = run.start
+        while at < run.stop:
+            mine = self._run_at(at)
+            if mine is None:
+                return False
+            stop = min(run.stop, mine.stop)
+            here, there = mine.between(at, stop), run.between(at, stop)
+            if here is None or there is None:
+                return False
+            if (here.lengths, here.checksums) != (there.lengths, there.checksums):
+                return False
+            at = stop
+        return True
+
+    def _run_at(self, offset: int) -> Run | None:
+        place = bisect_right(self._starts, offset) - 1
+        return self._runs[place] if place >= 0 and offset < self._runs[place].stop else None
 
     def add(self, run: Run) -> None:
         """Add a run, which from now on belongs to this; it touches none of those here."""

@@ -10,32 +10,28 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from collections.abc import Iterator
 from html import escape
 from itertools import islice
-from mimetypes import MimeTypes
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from rdl.core.byterange import ByteRange
 from rdl.core.text import safe_text
-from rdl.errors import ChangedError, LocalFileError
-from rdl.server.answers import BYTES, Facts
+from rdl.errors import LocalFileError
+from rdl.server.files import FileReading, Tags, nowhere
+from rdl.server.partials import Partials
 from rdl.server.requests import Reply
 from rdl.server.resource import Reading, Text
+from rdl.storage.names import Names
 
-TICK = 0.02
-"""Clocks of file systems go in steps: of what changes twice within one, the times do not tell."""
 MAX_SEGMENTS = 64
 MAX_LISTED = 10_000
 """Entries of a folder that its page names."""
 LAST_SECOND = 253_402_300_799
 """Of the year 9999."""
+INDEX = b".part.index"
 _OWN = (b".part", b".part.index", b".part.index.new", b".part.bad", b".part.foreign")
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_TYPES = MimeTypes()
 _PAGE = """<!DOCTYPE html>
 <html><head><meta charset="utf-8"><title>{title}</title></head>
 <body><h1>{title}</h1>
@@ -46,10 +42,12 @@ _PAGE = """<!DOCTYPE html>
 
 
 class Folder:
-    """The Site of a folder. Raises LocalFileError where there is none."""
+    """The Site of a folder. `hold`: a download is served when it is complete. Raises
+    LocalFileError where there is none."""
 
-    def __init__(self, path: Path, *, private: bool = False) -> None:
-        self._private = private
+    def __init__(self, path: Path, *, private: bool = False, hold: bool = False) -> None:
+        self._private, self._tags = private, Tags()
+        self._partials = Partials(self._tags, private=private, hold=hold)
         try:
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
@@ -59,15 +57,28 @@ class Folder:
     def find(self, path: str) -> Reading:
         segments = _segments(path)
         try:
-            file = self._open(segments)
-        except (OSError, ValueError) as error:
-            if getattr(error, "errno", 0) in (errno.EMFILE, errno.ENFILE):
+            return self._find(path, segments)
+        except (OSError, ValueError, LocalFileError) as error:
+            cause = error.__cause__ or error
+            if getattr(cause, "errno", 0) in (errno.EMFILE, errno.ENFILE):
                 raise Reply(503, "too many files are open", (("Retry-After", "1"),)) from None
             raise nowhere() from None
+
+    def _find(self, path: str, segments: list[bytes]) -> Reading:
+        try:
+            file = self._open(segments)
+        except FileNotFoundError:
+            if path.endswith("/"):
+                raise
+            home = self._open(segments[:-1])
+            try:
+                return self._partials.find(home, segments[-1], _encoded(segments))
+            except LocalFileError:  # none is there, or it has got its name just now
+                file = self._open(segments)
         try:
             mode = os.fstat(file).st_mode
             if stat.S_ISREG(mode) and not path.endswith("/"):
-                return FileReading(file, segments[-1], private=self._private)
+                return FileReading(file, segments[-1], private=self._private, tags=self._tags)
             if not stat.S_ISDIR(mode):
                 raise nowhere()
             if not path.endswith("/"):
@@ -80,6 +91,7 @@ class Folder:
         return page
 
     def close(self) -> None:
+        self._partials.close()
         os.close(self._root)
 
     def _open(self, segments: list[bytes]) -> int:
@@ -95,88 +107,6 @@ class Folder:
                 os.close(here)
             here = below
         return here
-
-
-class Version(NamedTuple):
-    """Another one after any change of a file, also of its times alone, and after a rename."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, file: int) -> Version:
-        """Of an open file, as it is now."""
-        now = os.fstat(file)
-        return cls(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
-
-    @property
-    def age(self) -> float:
-        """Seconds since it came about."""
-        return time.time() - max(self.mtime_ns, self.ctime_ns) / 1e9
-
-    def tag(self, kind: str = "") -> str:
-        """An ETag of what is made of it in this way."""
-        return f'"{blake2b(repr((*self, kind)).encode(), digest_size=12).hexdigest()}"'
-
-
-class FileReading:
-    """A file as it was when it was opened; what was sent of it is not mixed with what it becomes.
-
-    It takes the descriptor over.
-    """
-
-    moving = 0
-
-    def __init__(self, file: int, name: bytes, *, private: bool) -> None:
-        self._file, self.version, self.name = file, Version.of(file), name
-        young = 0 <= self.version.age < TICK
-        self.facts = Facts(
-            self.version.size,
-            etag=f"W/{self.version.tag()}" if young else self.version.tag(),
-            modified=self.version.mtime_ns / 1e9,
-            media_type=media_type(name),
-            private=private,
-        )
-
-    @property
-    def descriptor(self) -> int:
-        return self._file
-
-    def notify(self, changed: Callable[[], None]) -> None:
-        """Nobody says when a file changes: it is looked at before each step."""
-
-    def demand(self, wanted: ByteRange) -> None:
-        """It is all here."""
-
-    def available(self, offset: int) -> int:
-        now, was = Version.of(self._file), self.version
-        if (now.mtime_ns, now.size) != (was.mtime_ns, was.size):
-            raise ChangedError("a file", "it changed while it was sent")
-        return was.size - offset
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        count = os.preadv(self._file, [view], offset)
-        if not count:
-            raise ChangedError("a file", "it changed while it was sent")
-        return count
-
-    def close(self) -> None:
-        os.close(self._file)
-
-
-def media_type(name: bytes) -> str:
-    """By the last suffix of the name; no encoding is ever said, for bytes are sent as they are."""
-    suffix = name.rpartition(b".")[2].decode("ascii", "replace")
-    found, encoding = _TYPES.guess_type(f"x.{suffix}")
-    return BYTES if found is None or encoding else found
-
-
-def nowhere() -> Reply:
-    """What a path leads to that is not served."""
-    return Reply(404, "nothing is here")
 
 
 def _segments(path: str) -> list[bytes]:
@@ -203,28 +133,37 @@ def _page(folder: int, segments: list[bytes]) -> bytes:
     """What is in a folder, for people: names, sizes and times (UTC)."""
     title = escape(safe_text("/".join(["", *map(_shown, segments), ""]), 1000))
     up = ['<a href="../">../</a>'] if segments else []
-    rows = [_row(name, facts) for name, facts in islice(_entries(folder), MAX_LISTED)]
+    rows = [_row(*entry) for entry in islice(_entries(folder), MAX_LISTED)]
     return _PAGE.format(title=title, rows="\n".join(up + rows)).encode()
 
 
-def _entries(folder: int) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Those that are served, in order. Raises Reply where the folder cannot be read."""
+def _entries(folder: int) -> Iterator[tuple[bytes, os.stat_result, bool]]:
+    """Those that are served, in order, and whether they are still coming. Raises Reply where the
+    folder cannot be read."""
     try:
-        names = os.listdir(folder)
+        names = set(map(os.fsencode, os.listdir(folder)))
     except OSError:
         raise nowhere() from None
-    for name in sorted(map(os.fsencode, names)):
+    coming = {target: name for name in names if (target := _target(name)) not in names}
+    for shown in sorted(filter(is_served, names | coming.keys())):
         try:
-            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            facts = os.stat(coming.get(shown, shown), dir_fd=folder, follow_symlinks=False)
         except OSError:  # it has gone meanwhile
             continue
-        if is_served(name) and (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
-            yield name, facts
+        if stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode):
+            yield shown, facts, shown in coming
 
 
-def _row(name: bytes, facts: os.stat_result) -> str:
+def _target(name: bytes) -> bytes:
+    """What a download is called whose index has this name; else nothing."""
+    target = Path(os.fsdecode(name.removesuffix(INDEX)))
+    is_one = name.endswith(INDEX) and Names.of(target).index == os.fsdecode(name)
+    return os.fsencode(target) if is_one else b""
+
+
+def _row(name: bytes, facts: os.stat_result, coming: bool) -> str:
     slash = "/" if stat.S_ISDIR(facts.st_mode) else ""
-    size = "-" if slash else str(facts.st_size)
+    size = "-" if slash else "coming" if coming else str(facts.st_size)
     at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(min(max(facts.st_mtime, 0), LAST_SECOND)))
     text = escape(safe_text(_shown(name), 255))
     return f'<a href="{quote(name, safe="")}{slash}">{text}{slash}</a>  {at}  {size}'

@@ -17,7 +17,8 @@ from rdl.core.manifest import SUFFIX
 from rdl.core.wishlist import CHUNKS_TYPE, Sender, parse_wishlist
 from rdl.errors import ChangedError, ProtocolError
 from rdl.server.answers import Facts
-from rdl.server.folder import FileReading, Folder, nowhere
+from rdl.server.files import FileReading, nowhere
+from rdl.server.folder import Folder
 from rdl.server.lists import MOST_KEPT, List, Lists, Made
 from rdl.server.requests import ACCEPT_POST, Reply
 from rdl.server.resource import Reading

@@ -26,7 +26,7 @@ from rdl.core.text import safe_text
 from rdl.engine.verifying import Stop, Tally
 from rdl.errors import ChangedError, PolicyError, RdlError
 from rdl.manifests import Cutter, sizes_for
-from rdl.server.folder import TICK, FileReading, Version
+from rdl.server.files import TICK, FileReading, Version
 from rdl.server.requests import Reply
 
 MOST_KEPT, MOST_LISTS = 1 << 30, 64

@@ -69,9 +69,14 @@ def load(place: Place) -> Decoded | None:
             check_ours(disk, place.folder, stat, place.name)
             if stat.size > MAX_INDEX:
                 raise LocalFileError(place.name, "too large to be an index")
-            return decode(_read_all(disk, file, stat.size))
+            return read_index(disk, file, stat.size)
         finally:
             disk.close(file)
+
+
+def read_index(disk: Disk, file: int, size: int) -> Decoded:
+    """So many bytes of an index that is open. Raises IndexDamaged, IndexNewer, OSError."""
+    return decode(_read_all(disk, file, size))
 
 
 def remove_left_over(place: Place) -> None:

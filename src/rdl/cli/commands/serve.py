@@ -91,7 +91,7 @@ def _folder(path: str, given: dict[str, Any], token: str | None) -> Site:
     them, LocalFileError."""
     from rdl.server.folder import Folder
 
-    folder = Folder(Path(path), private=token is not None)
+    folder = Folder(Path(path), private=token is not None, hold=given["hold"])
     if not given["sync"]:
         return folder
     from rdl.server.granting import Granting
@@ -102,7 +102,7 @@ def _folder(path: str, given: dict[str, Any], token: str | None) -> Site:
 def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site | None:
     """With --upstream: its files, kept in the folder of --cache. Raises UsageError."""
     if given["upstream"] is None:
-        for name in ("cache", "hold", "cache_size"):
+        for name in ("cache", "cache_size"):
             if given[name]:
                 raise UsageError(f"--{name.replace('_', '-')}", "useless without --upstream")
         refuse_where_nothing_is_fetched("--upstream")
@@ -238,7 +238,8 @@ def command() -> click.Command:
             click.Option(
                 ["--hold"],
                 is_flag=True,
-                help="Serve a file only when all of it is there and verified.",
+                help="Serve a file only when all of it is there and verified: of DIR, a download "
+                "that is running when it has ended.",
             ),
             click.Option(
                 ["--sync"],
@@ -250,8 +251,10 @@ def command() -> click.Command:
             *shared,
         ],
         help="Share the files of DIR, by default of this folder, by HTTP: whole or in parts, with "
-        "strong validators, for many readers at a time. Names that begin with a dot, links, and "
-        "what rdl keeps beside downloads are not served. /healthz says ok, /metrics tells numbers. "
-        "SIGINT and SIGTERM end it when what is being sent has ended, in 10 s at most.",
+        "strong validators, for many readers at a time; and downloads that other rdl still write "
+        "there: what is here is sent at once, the rest as it comes. Names that begin with a dot, "
+        "links, and what rdl keeps beside downloads are not served. /healthz says ok, "
+        "/metrics tells numbers. SIGINT and SIGTERM end it when what is being sent has "
+        "ended, in 10 s at most.",
         short_help="Share files by HTTP with many readers.",
     )

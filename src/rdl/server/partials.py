@@ -1,0 +1,293 @@
+"""Downloads of other processes, served while they run: what their indexes vouch for, no byte more.
+
+One thread looks at those that somebody reads. The last byte waits until the file has its name:
+who has it takes all of it for right.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+from rdl.core.byterange import ByteRange
+from rdl.core.fields import parse_http_date
+from rdl.core.representation import Trust
+from rdl.errors import BusyError, ChangedError, LocalFileError, RdlError
+from rdl.server.answers import Facts
+from rdl.server.files import FileReading, Tags, Version, media_type, nowhere
+from rdl.server.requests import Reply
+from rdl.storage.disk import Disk
+from rdl.storage.following import Followed, Standing
+from rdl.storage.names import Names
+from rdl.storage.platform import PosixDisk
+
+PERIOD = 0.2
+"""Seconds between two looks; more where a look takes long."""
+GRACE = 2.0
+"""So long a reader that has all that is here waits for another process to go on; what it was
+sent is on its way meanwhile."""
+KEPT = 8
+"""Extents of a file that are kept in memory when they were compared with their checksums."""
+
+
+class Partial:
+    """One download, while somebody reads it. What the thread finds is told by `standing`,
+    `finished` (it has its name) and `error`."""
+
+    def __init__(self, path: str, name: bytes, folder: int, followed: Followed) -> None:
+        self.path, self.name, self.folder, self.followed = path, name, folder, followed
+        self.standing: Standing | None = None
+        self.finished: FileReading | None = None
+        self.error: RdlError | None = None
+        self.moving = 0
+        self.readings = set[PartialReading]()
+        self._right = OrderedDict[int, bytes]()
+
+    @property
+    def stopped(self) -> bool:
+        """Nobody writes it, though it is not complete."""
+        found = self.standing
+        return found is not None and not (found.running or found.published)
+
+    @property
+    def span(self) -> ByteRange | None:
+        """The bytes of the representation that the file is to hold, when that is known."""
+        header = self.standing.header if self.standing else None
+        if header is None or header.span is not None:
+            return header.span if header else None
+        total = header.representation.total
+        return None if total is None else ByteRange(0, total)
+
+    @property
+    def etag(self) -> str | None:
+        """Ours, and only where the validators upstream may join parts."""
+        if self.standing is None or self.standing.header.representation.trust is Trust.T0:
+            return None
+        known = self.standing.header.representation
+        said = repr((known.etag, known.last_modified, known.total, self.span)).encode()
+        return f'"{blake2b(said, digest_size=12).hexdigest()}"'
+
+    def upto(self, offset: int) -> int:
+        """The end of the bytes that are here from this one of the representation on."""
+        assert self.standing is not None
+        runs = self.standing.present
+        place = bisect_right(runs, offset, key=lambda run: run.start) - 1
+        return max(offset, runs[place].stop) if place >= 0 else offset
+
+    def bytes_at(self, offset: int) -> memoryview:
+        """Some from this one of the representation on, as they were recorded."""
+        assert self.standing is not None
+        extent = self.standing.extents.at(offset)
+        if extent is None:
+            raise ChangedError("a download", "it is not here any more")
+        if extent.start not in self._right:
+            self._right[extent.start] = self.followed.bytes_of(extent)
+        self._right.move_to_end(extent.start)
+        if len(self._right) > KEPT:
+            self._right.popitem(last=False)
+        return memoryview(self._right[extent.start])[offset - extent.start :]
+
+
+class PartialReading:
+    """One request's reading of a download; of the file, when it has its name."""
+
+    def __init__(self, of: Partial, site: Partials) -> None:
+        self._of, self._site = of, site
+        self._start = 0
+        self._starved_at: float | None = None
+        self.changed: Callable[[], None] = lambda: None
+
+    @property
+    def facts(self) -> Facts | None:
+        of = self._of
+        if of.finished is not None:
+            return of.finished.facts
+        if isinstance(of.error, LocalFileError):
+            raise nowhere()
+        if of.error is not None:
+            raise of.error
+        span = of.span
+        if span is not None and of.standing is not None and not self._site.hold:
+            known, self._start = of.standing.header.representation, span.start
+            return Facts(
+                len(span),
+                etag=of.etag,
+                modified=parse_http_date(known.last_modified),
+                media_type=media_type(of.name),
+                private=self._site.private,
+            )
+        if of.stopped:
+            raise _stopped()
+        return None
+
+    @property
+    def moving(self) -> int:
+        return self._of.moving
+
+    @property
+    def descriptor(self) -> int | None:
+        return self._of.finished.descriptor if self._of.finished else None
+
+    def notify(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def demand(self, wanted: ByteRange) -> None:
+        """Nothing can be asked for: the other process has its own order."""
+        if self._of.stopped and not self._here(wanted.start):
+            raise _stopped()
+
+    def available(self, offset: int) -> int:
+        of = self._of
+        if of.finished is not None:
+            return of.finished.available(offset)
+        if of.error is not None:
+            raise of.error
+        here = self._here(offset)
+        now = time.monotonic()
+        if here or not of.stopped:
+            self._starved_at = None
+        elif self._starved_at is None:
+            self._starved_at = now
+        elif now - self._starved_at > GRACE:
+            raise ChangedError("a download", "nobody goes on with it")
+        return here
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        of = self._of
+        if of.finished is not None:
+            return of.finished.read_into(offset, view)
+        found = of.bytes_at(self._start + offset)[: min(len(view), self._here(offset))]
+        view[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        self._site.left(self)
+
+    def _here(self, offset: int) -> int:
+        span = self._of.span
+        assert span is not None
+        end = self._of.upto(self._start + offset)
+        return max(0, min(end, span.stop - 1) - self._start - offset)
+
+
+def _stopped() -> Reply:
+    return Reply(503, "this download has stopped", (("Retry-After", "10"),))
+
+
+class Partials:
+    """Those of one Site. `hold`: nothing is sent before a file has its name; `tags`: ETags that
+    files keep when they get it."""
+
+    def __init__(self, tags: Tags, *, private: bool = False, hold: bool = False) -> None:
+        self.private, self.hold = private, hold
+        self._tags = tags
+        self._disk: Disk = PosixDisk()
+        self._lock, self._bell = threading.Lock(), threading.Event()
+        self._partials = list[Partial]()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    def find(self, folder: int, name: bytes, path: str) -> PartialReading:
+        """The download of this name in a folder, which is taken over. Raises LocalFileError."""
+        with self._lock:
+            found = next((one for one in self._partials if _is_open(one, path)), None)
+            if found is not None:
+                self._disk.close(folder)
+            else:
+                found = self._begin(folder, name, path)
+                self._partials.append(found)
+            reading = PartialReading(found, self)
+            found.readings.add(reading)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="follow")
+                self._thread.start()
+        self._bell.set()
+        return reading
+
+    def _begin(self, folder: int, name: bytes, path: str) -> Partial:
+        try:
+            names = Names.of(Path(os.fsdecode(name)))
+            return Partial(path, name, folder, Followed(self._disk, folder, names))
+        except BaseException:
+            self._disk.close(folder)
+            raise
+
+    def left(self, reading: PartialReading) -> None:
+        """It needs nothing any more; with the last one the thread lets go of the files."""
+        with self._lock:
+            for one in self._partials:
+                one.readings.discard(reading)
+        self._bell.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._bell.set()
+        if self._thread is not None:
+            self._thread.join()
+        for one in self._partials:
+            self._close(one)
+
+    # In a thread of its own
+
+    def _watch(self) -> None:
+        pause = 0.0
+        while not self._closing:
+            self._bell.wait(pause if self._partials else None)
+            self._bell.clear()
+            begun = time.monotonic()
+            for one in tuple(self._partials):
+                if not self._let_go(one) and one.finished is None and one.error is None:
+                    self._look(one)
+            pause = max(PERIOD, 5 * (time.monotonic() - begun))
+
+    def _let_go(self, one: Partial) -> bool:
+        with self._lock:
+            if one.readings:
+                return False
+            self._partials.remove(one)
+        self._close(one)
+        return True
+
+    def _close(self, one: Partial) -> None:
+        one.followed.close()
+        self._disk.close(one.folder)
+        if one.finished is not None:
+            one.finished.close()
+
+    def _look(self, one: Partial) -> None:
+        """What is new is told to all who read it."""
+        before = one.standing
+        try:
+            found = one.followed.look()
+            if found is not None:
+                one.standing = found
+            if found is not None and found.published:
+                one.finished = self._finish(one)
+        except RdlError as error:
+            one.error = error
+        except OSError:  # there is no descriptor for it
+            one.error = BusyError("a download", "too many files are open")
+        grown = one.standing is not before
+        one.moving += grown
+        if not (grown or one.stopped or one.finished or one.error):
+            return
+        with self._lock:
+            readings = tuple(one.readings)
+        for reading in readings:
+            reading.changed()
+
+    def _finish(self, one: Partial) -> FileReading:
+        file = os.dup(one.followed.file)
+        if one.etag is not None:
+            self._tags.keep(Version.of(file), one.etag)
+        return FileReading(file, one.name, private=self.private, tags=self._tags)
+
+
+def _is_open(one: Partial, path: str) -> bool:
+    return one.path == path and one.finished is None and one.error is None
