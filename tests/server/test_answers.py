@@ -10,6 +10,7 @@ import pytest
 
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import format_http_date
+from rdl.core.row import ENDLESS
 from rdl.server.answers import Answer, Facts, answer, head, short
 from rdl.server.requests import Asked, Reply
 
@@ -197,3 +198,19 @@ def test_short_answers() -> None:
     assert short(reply, None, NOW).close
     closing = short(Reply(400, "no", (("Allow", "GET"),), close=True), asked(), NOW)
     assert (fields_of(closing)["Connection"], fields_of(closing)["Allow"]) == ("close", "GET")
+
+
+def test_an_answer_without_an_end() -> None:
+    facts = Facts(ENDLESS, media_type="text/event-stream", endless=True)
+    found = answer(asked(range="bytes=0-9", if_none_match="*"), facts, NOW)
+    assert (found.status, found.endless, found.close) == (200, True, True)
+    assert found.body == ByteRange(0, ENDLESS)
+    fields = fields_of(found)
+    assert (fields["Content-Type"], fields["Cache-Control"]) == ("text/event-stream", "no-store")
+    assert (fields["Content-Length"], fields["Connection"]) == (None, "close")
+    assert not answer(asked("HEAD"), facts, NOW).body
+
+
+def test_a_page_has_a_policy_of_its_own() -> None:
+    facts = Facts(3, media_type="text/html; charset=utf-8", policy="default-src 'none'")
+    assert fields_of(answer(asked(), facts, NOW))["Content-Security-Policy"] == "default-src 'none'"

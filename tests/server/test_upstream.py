@@ -162,6 +162,21 @@ def test_row_43_the_transfer_outlives_its_readers(origin: Origin, proxies: Any) 
     assert sum(one.sent for one in origin.log[requests:]) <= 128 * KiB  # whether it is current
 
 
+def test_the_page_shows_what_is_in_flight(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(transfer={"connections": 1}, most=9 * MiB)
+    origin.hold_after = 2 * MiB
+    first = asked(proxy)
+    assert first.read(MiB) == coded(0, MiB)
+    assert origin.held.wait(5)
+    assert until(lambda: b" % of 4.0 MiB, downloading, 1 reader<" in whole(proxy, "/"))
+    assert until(lambda: proxy.site.view().kept)
+    assert b" of 9.0 MiB<" in whole(proxy, "/")
+    origin.go.set()
+    assert first.read() == coded(MiB, origin.size)
+    first.close()
+    assert until(lambda: b"No download is running." in whole(proxy, "/"))
+
+
 def test_row_44_readers_of_a_cut_upstream_see_one_stream(origin: Origin, proxies: Any) -> None:
     proxy, cuts = proxies(), [2 * MiB]
 
@@ -300,7 +315,7 @@ def test_the_cache_keeps_no_more_than_it_may(origin: Origin, proxies: Any) -> No
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
+        "//",
         "/..%2f..%2fetc/passwd",
         "/%2e%2e/x",
         "/a//b",

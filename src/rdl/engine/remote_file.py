@@ -177,6 +177,11 @@ class RemoteFile(io.RawIOBase):
         self._check()
         return self._flight.present()
 
+    def look(self) -> tuple[int | None, tuple[ByteRange, ...]]:
+        """How long it is, when that is known, and which bytes are here; asks nobody."""
+        self._check()
+        return self._flight.shown.size, self._flight.present()
+
     def complete(self) -> Result:
         """Fetch the rest; where the file has a path it stands there afterwards."""
         self._check()

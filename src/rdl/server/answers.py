@@ -34,7 +34,9 @@ Fields = list[tuple[str, str]]
 class Facts(Struct, frozen=True):
     """What is known of a resource. `size` in bytes; `modified`: seconds since the epoch; `sha256`:
     of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it;
-    `said`: further fields of an answer that has it, or a part."""
+    `said`: further fields of an answer that has it, or a part; `policy`: what a browser may do with
+    it (else what is active is put in a sandbox); `endless`: it goes on until one side ends the
+    connection."""
 
     size: int
     etag: str | None = None
@@ -44,6 +46,8 @@ class Facts(Struct, frozen=True):
     ranges: bool = True
     private: bool = False
     said: tuple[tuple[str, str], ...] = ()
+    policy: str | None = None
+    endless: bool = False
 
 
 class Answer(NamedTuple):
@@ -54,10 +58,13 @@ class Answer(NamedTuple):
     body: ByteRange = ByteRange(0, 0)
     text: bytes = b""
     close: bool = False
+    endless: bool = False
 
 
 def answer(asked: Asked, facts: Facts, now: float) -> Answer:
     """The head for a GET, HEAD or POST of what `facts` are of; its preconditions decide."""
+    if facts.endless:
+        return _endless(asked, facts, now)
     has = Validators(parse_etag(facts.etag), facts.modified)
     if status := unmet(asked.fields, has):
         fields = _validators(facts, has)
@@ -80,6 +87,14 @@ def answer(asked: Asked, facts: Facts, now: float) -> Answer:
     )
 
 
+def _endless(asked: Asked, facts: Facts, now: float) -> Answer:
+    """It ends with the connection: nothing is known of it that a condition could be about."""
+    fields = [("Content-Type", facts.media_type), ("Cache-Control", "no-store")]
+    body = ByteRange(0, facts.size) if asked.method == "GET" else ByteRange(0, 0)
+    said = head(200, fields, now, close=True)
+    return Answer(said, 200, body, close=True, endless=True)
+
+
 def _wanted(asked: Asked) -> str | None:
     """A Range in bytes; of HEAD it means nothing (RFC 9110 section 14.2)."""
     given = asked.fields.get("range")
@@ -100,8 +115,9 @@ def _about(facts: Facts) -> Fields:
     fields = [("Content-Type", media), ("Accept-Ranges", "bytes" if facts.ranges else "none")]
     if facts.sha256:
         fields.append(("Repr-Digest", f"sha-256=:{b64encode(facts.sha256).decode()}:"))
-    if _ACTIVE.match(media):
-        fields.append(("Content-Security-Policy", "sandbox allow-downloads"))
+    policy = facts.policy or ("sandbox allow-downloads" if _ACTIVE.match(media) else None)
+    if policy:
+        fields.append(("Content-Security-Policy", policy))
     return fields
 
 

@@ -54,7 +54,7 @@ class Limits(Struct, frozen=True):
     `head`, for the `body` of a wishlist, without a byte taken (`stall`), between requests (`idle`),
     for bytes to come (`wait`), for what is being sent when the server ends (`grace`), and until a
     client that had its last answer is let go (`linger`). Where there are as many as may be, one
-    that did nothing for `quiet` seconds gives way."""
+    that did nothing for `quiet` seconds gives way. `watchers` of the page's news at a time."""
 
     connections: int = 64
     per_address: int = 16
@@ -66,6 +66,7 @@ class Limits(Struct, frozen=True):
     grace: float = 10.0
     linger: float = 1.0
     quiet: float = 1.0
+    watchers: int = 16
 
 
 class State(Enum):
@@ -330,11 +331,16 @@ class Connection:
         """The same, behind a request that had its answer."""
         return self.silent and self._served
 
+    @property
+    def endless(self) -> bool:
+        """Its answer has no end of its own."""
+        return self._answer is not None and self._answer.endless
+
     def reset(self) -> None:
         """The end, and the client sees that it is none."""
         if self.state in (State.WAIT, State.SEND):
-            self._around.tally.cut += 1
-            self._log(", cut off")
+            self._around.tally.cut += not self.endless
+            self._log("" if self.endless else ", cut off")
         with suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()

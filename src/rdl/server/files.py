@@ -17,6 +17,7 @@ from rdl.server.requests import Reply
 TICK = 0.02
 """Clocks of file systems go in steps: of what changes twice within one, the times do not tell."""
 MOST_TAGS = 1000
+_OWN = (b".part", b".part.index", b".part.index.new", b".part.bad", b".part.foreign")
 _TYPES = MimeTypes()
 
 
@@ -116,3 +117,10 @@ def media_type(name: bytes) -> str:
 def nowhere() -> Reply:
     """What a path leads to that is not served."""
     return Reply(404, "nothing is here")
+
+
+def is_served(name: bytes) -> bool:
+    """Whether a file or folder of this name is shown to anybody."""
+    if not name or name.startswith(b".") or any(mark in name for mark in (b"/", b"\\", b"\0")):
+        return False
+    return not name.lower().endswith(_OWN)

@@ -16,29 +16,21 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
-from rdl.core.text import safe_text
+from rdl.core.text import format_size, safe_text
 from rdl.errors import LocalFileError
-from rdl.server.files import FileReading, Tags, nowhere
-from rdl.server.partials import Partials
+from rdl.server.files import FileReading, Tags, is_served, nowhere
+from rdl.server.page import HTML, LISTING_POLICY, listing
+from rdl.server.partials import Partials, targets
 from rdl.server.requests import Reply
-from rdl.server.resource import Reading, Text
-from rdl.storage.names import Names
+from rdl.server.resource import Reading, Text, View
+from rdl.storage.inspecting import INDEX
 
 MAX_SEGMENTS = 64
 MAX_LISTED = 10_000
 """Entries of a folder that its page names."""
 LAST_SECOND = 253_402_300_799
 """Of the year 9999."""
-INDEX = b".part.index"
-_OWN = (b".part", b".part.index", b".part.index.new", b".part.bad", b".part.foreign")
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_PAGE = """<!DOCTYPE html>
-<html><head><meta charset="utf-8"><title>{title}</title></head>
-<body><h1>{title}</h1>
-<pre>
-{rows}
-</pre></body></html>
-"""
 
 
 class Folder:
@@ -83,12 +75,23 @@ class Folder:
                 raise nowhere()
             if not path.endswith("/"):
                 raise Reply(301, "a folder", (("Location", f"{_encoded(segments)}/"),))
-            page = Text(_page(file, segments), "text/html; charset=utf-8", private=self._private)
+            text = listing(_title(segments), _items(file, segments))
+            found = Text(text, HTML, private=self._private, policy=LISTING_POLICY)
         except BaseException:
             os.close(file)
             raise
         os.close(file)
-        return page
+        return found
+
+    def view(self) -> View | None:
+        return self._partials.view(self._root)
+
+    def front(self) -> list[str]:
+        folder = self._open([])
+        try:
+            return _items(folder, [])
+        finally:
+            os.close(folder)
 
     def close(self) -> None:
         self._partials.close()
@@ -118,33 +121,30 @@ def _segments(path: str) -> list[bytes]:
     return segments
 
 
-def is_served(name: bytes) -> bool:
-    """Whether a file or folder of this name is shown to anybody."""
-    if not name or name.startswith(b".") or any(mark in name for mark in (b"/", b"\\", b"\0")):
-        return False
-    return not name.lower().endswith(_OWN)
-
-
 def _encoded(segments: list[bytes]) -> str:
     return "".join(f"/{quote(name, safe='')}" for name in segments)
 
 
-def _page(folder: int, segments: list[bytes]) -> bytes:
-    """What is in a folder, for people: names, sizes and times (UTC)."""
-    title = escape(safe_text("/".join(["", *map(_shown, segments), ""]), 1000))
+def _title(segments: list[bytes]) -> str:
+    return safe_text("/".join(["", *map(_shown, segments), ""]), 1000)
+
+
+def _items(folder: int, segments: list[bytes]) -> list[str]:
+    """What is in a folder, as HTML: names, times (UTC) and sizes."""
     up = ['<a href="../">../</a>'] if segments else []
-    rows = [_row(*entry) for entry in islice(_entries(folder), MAX_LISTED)]
-    return _PAGE.format(title=title, rows="\n".join(up + rows)).encode()
+    return up + [_item(*entry) for entry in islice(_entries(folder), MAX_LISTED)]
 
 
 def _entries(folder: int) -> Iterator[tuple[bytes, os.stat_result, bool]]:
     """Those that are served, in order, and whether they are still coming. Raises Reply where the
     folder cannot be read."""
     try:
-        names = set(map(os.fsencode, os.listdir(folder)))
+        found = os.listdir(folder)
     except OSError:
         raise nowhere() from None
-    coming = {target: name for name in names if (target := _target(name)) not in names}
+    names = set(map(os.fsencode, found))
+    coming = {os.fsencode(one): os.fsencode(f"{one}{INDEX}") for one in targets(found)}
+    coming = {target: index for target, index in coming.items() if target not in names}
     for shown in sorted(filter(is_served, names | coming.keys())):
         try:
             facts = os.stat(coming.get(shown, shown), dir_fd=folder, follow_symlinks=False)
@@ -154,19 +154,13 @@ def _entries(folder: int) -> Iterator[tuple[bytes, os.stat_result, bool]]:
             yield shown, facts, shown in coming
 
 
-def _target(name: bytes) -> bytes:
-    """What a download is called whose index has this name; else nothing."""
-    target = Path(os.fsdecode(name.removesuffix(INDEX)))
-    is_one = name.endswith(INDEX) and Names.of(target).index == os.fsdecode(name)
-    return os.fsencode(target) if is_one else b""
-
-
-def _row(name: bytes, facts: os.stat_result, coming: bool) -> str:
+def _item(name: bytes, facts: os.stat_result, coming: bool) -> str:
     slash = "/" if stat.S_ISDIR(facts.st_mode) else ""
-    size = "-" if slash else "coming" if coming else str(facts.st_size)
+    size = "folder" if slash else "coming" if coming else format_size(facts.st_size)
     at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(min(max(facts.st_mtime, 0), LAST_SECOND)))
     text = escape(safe_text(_shown(name), 255))
-    return f'<a href="{quote(name, safe="")}{slash}">{text}{slash}</a>  {at}  {size}'
+    link = f'<a href="{quote(name, safe="")}{slash}">{text}{slash}</a>'
+    return f'{link} <span class="facts">{at}, {size}</span>'
 
 
 def _shown(name: bytes) -> str:

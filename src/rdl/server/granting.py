@@ -21,7 +21,7 @@ from rdl.server.files import FileReading, nowhere
 from rdl.server.folder import Folder
 from rdl.server.lists import MOST_KEPT, List, Lists, Made
 from rdl.server.requests import ACCEPT_POST, Reply
-from rdl.server.resource import Reading
+from rdl.server.resource import Reading, View
 
 HANDS = 2
 """Threads that read wishlists: the longest ones take a second."""
@@ -36,6 +36,12 @@ class Granting:
     def __init__(self, folder: Folder, *, most: int = MOST_KEPT) -> None:
         self._folder, self.lists = folder, Lists(most)
         self._hands = ThreadPoolExecutor(HANDS, "wishes")
+
+    def view(self) -> View | None:
+        return self._folder.view()
+
+    def front(self) -> list[str] | None:
+        return self._folder.front()
 
     def find(self, path: str) -> Reading:
         try:

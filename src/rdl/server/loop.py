@@ -18,7 +18,10 @@ from msgspec import Struct, structs
 
 from rdl.core.text import safe_text
 from rdl.errors import NetworkError
+from rdl.server import page
+from rdl.server.board import Board
 from rdl.server.connection import Connection, Limits, State
+from rdl.server.picture import Counts
 from rdl.server.requests import Asked, Rules, authority_of
 from rdl.server.resource import Reading, Site, Text, Wishable
 from rdl.server.tally import Tally
@@ -83,6 +86,7 @@ class Server:
             os.set_blocking(end, False)
         self._selector.register(self._inbox, selectors.EVENT_READ)
         self._stop_at: float | None = None
+        self._board = Board(site, self._counts, self.limits.watchers, private=token is not None)
 
     def __enter__(self) -> Server:
         return self
@@ -128,7 +132,14 @@ class Server:
         if asked.method == "POST":
             assert isinstance(self._site, Wishable), "the rules let nobody else in"
             return self._site.grant(asked.path, asked.body)
+        if asked.path == "/":
+            return self._board.front()
+        if asked.path == page.EVENTS:
+            return self._board.watch()
         return self._site.find(asked.path)
+
+    def _counts(self) -> Counts:
+        return Counts(len(self._connections), self.tally.sent)
 
     def _stalled(self) -> int:
         late = time.monotonic() - STALLED
@@ -155,13 +166,13 @@ class Server:
     def _ended(self) -> bool:
         if self._stop_at is None:
             return False
-        for connection in [one for one in self._connections if one.silent]:
+        for connection in [one for one in self._connections if one.silent or one.endless]:
             self._drop(connection)
         return not self._connections or time.monotonic() >= self._stop_at
 
     def _patience(self) -> float | None:
         """Seconds until something is due; None: nothing is."""
-        due = min((one.deadline for one in self._connections), default=float("inf"))
+        due = min([self._board.due, *(one.deadline for one in self._connections)])
         if self._stop_at is not None:
             due = min(due, self._stop_at)
         elif not self._accepting:
@@ -172,6 +183,8 @@ class Server:
         now = time.monotonic()
         for connection in [one for one in self._connections if one.deadline <= now]:
             self._step(connection, connection.on_time)
+        if self._board.due <= now:
+            self._board.tick(now)
 
     def _hear(self) -> None:
         with suppress(BlockingIOError):

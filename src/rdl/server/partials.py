@@ -11,19 +11,24 @@ import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import parse_http_date
 from rdl.core.representation import Trust
 from rdl.errors import BusyError, ChangedError, LocalFileError, RdlError
 from rdl.server.answers import Facts
-from rdl.server.files import FileReading, Tags, Version, media_type, nowhere
+from rdl.server.files import FileReading, Tags, Version, is_served, media_type, nowhere
 from rdl.server.requests import Reply
+from rdl.server.resource import Flight, View
 from rdl.storage.disk import Disk
 from rdl.storage.following import Followed, Standing
+from rdl.storage.inspecting import INDEX
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
 
@@ -32,6 +37,13 @@ PERIOD = 0.2
 GRACE = 2.0
 """So long a reader that has all that is here waits for another process to go on; what it was
 sent is on its way meanwhile."""
+LOOKED_FOR = 1.0
+"""Seconds between two looks for what has begun, while a page shows it."""
+INTEREST = 5.0
+"""So long after a page asked it is shown."""
+MOST_SHOWN = 50
+LINGERS = 30.0
+"""So long a page shows what has ended, or failed."""
 KEPT = 8
 """Extents of a file that are kept in memory when they were compared with their checksums."""
 
@@ -47,6 +59,9 @@ class Partial:
         self.error: RdlError | None = None
         self.moving = 0
         self.readings = set[PartialReading]()
+        self.shown = False
+        """It is on the page, though nobody may read it."""
+        self.ended_at: float | None = None
         self._right = OrderedDict[int, bytes]()
 
     @property
@@ -192,6 +207,8 @@ class Partials:
         self._partials = list[Partial]()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._root, self._asked_at, self._looked_at = -1, 0.0, 0.0
+        """The folder that a page shows, and when it was asked about, and looked into."""
 
     def find(self, folder: int, name: bytes, path: str) -> PartialReading:
         """The download of this name in a folder, which is taken over. Raises LocalFileError."""
@@ -204,11 +221,24 @@ class Partials:
                 self._partials.append(found)
             reading = PartialReading(found, self)
             found.readings.add(reading)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="follow")
-                self._thread.start()
-        self._bell.set()
+        self._start()
         return reading
+
+    def view(self, root: int) -> View | None:
+        """Those in this folder, and those elsewhere that somebody reads."""
+        self._root, self._asked_at = root, time.monotonic()
+        if self._asked_at - self._looked_at > INTEREST:
+            self._start()
+            return None
+        with self._lock:
+            found = {one.path: flight_of(one) for one in self._partials if one.standing}
+        return View(tuple(found[path] for path in sorted(found)))
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="follow")
+            self._thread.start()
+        self._bell.set()
 
     def _begin(self, folder: int, name: bytes, path: str) -> Partial:
         try:
@@ -238,21 +268,48 @@ class Partials:
     def _watch(self) -> None:
         pause = 0.0
         while not self._closing:
-            self._bell.wait(pause if self._partials else None)
+            self._bell.wait(pause if self._partials or self._wanted() else None)
             self._bell.clear()
             begun = time.monotonic()
+            looks = self._wanted() and begun - self._looked_at > LOOKED_FOR
+            if looks:
+                self._look_for_more()
             for one in tuple(self._partials):
                 if not self._let_go(one) and one.finished is None and one.error is None:
                     self._look(one)
+            if looks:
+                self._looked_at = time.monotonic()
             pause = max(PERIOD, 5 * (time.monotonic() - begun))
+
+    def _wanted(self) -> bool:
+        """Whether a page shows them."""
+        return time.monotonic() - self._asked_at < INTEREST
+
+    def _look_for_more(self) -> None:
+        """What has begun in the folder of the page."""
+        found = islice(targets(self._disk.entries(self._root)), MOST_SHOWN)
+        for name in found:
+            path = f"/{quote(os.fsencode(name), safe='')}"
+            with self._lock, suppress(OSError, LocalFileError):
+                if not any(_is_open(one, path) for one in self._partials):
+                    one = self._begin(os.dup(self._root), os.fsencode(name), path)
+                    one.shown = True
+                    self._partials.append(one)
 
     def _let_go(self, one: Partial) -> bool:
         with self._lock:
-            if one.readings:
+            if one.readings or (one.shown and self._wanted() and not self._is_old(one)):
                 return False
             self._partials.remove(one)
         self._close(one)
         return True
+
+    def _is_old(self, one: Partial) -> bool:
+        """It ended some time ago, or there are too many of that kind."""
+        if one.ended_at is None:
+            return False
+        late = time.monotonic() - LINGERS
+        return one.ended_at < late or one.standing is None or len(self._partials) > 2 * MOST_SHOWN
 
     def _close(self, one: Partial) -> None:
         one.followed.close()
@@ -273,6 +330,8 @@ class Partials:
             one.error = error
         except OSError:  # there is no descriptor for it
             one.error = BusyError("a download", "too many files are open")
+        if one.finished or one.error:
+            one.ended_at = time.monotonic()
         grown = one.standing is not before
         one.moving += grown
         if not (grown or one.stopped or one.finished or one.error):
@@ -287,6 +346,26 @@ class Partials:
         if one.etag is not None:
             self._tags.keep(Version.of(file), one.etag)
         return FileReading(file, one.name, private=self.private, tags=self._tags)
+
+
+def flight_of(one: Partial) -> Flight:
+    """As a page shows it."""
+    found, span = one.standing, one.span
+    assert found is not None
+    start = span.start if span else found.header.start
+    here = tuple(ByteRange(run.start - start, run.stop - start) for run in found.present)
+    state = "complete" if found.published else "downloading" if found.running else "stopped"
+    state = "failed" if one.error else state
+    return Flight(one.path, None if span is None else len(span), here, len(one.readings), state)
+
+
+def targets(names: Iterable[str]) -> Iterator[str]:
+    """What the downloads are called whose indexes are among these names."""
+    for name in names:
+        target = name.removesuffix(INDEX)
+        is_one = name.endswith(INDEX) and is_served(os.fsencode(target))
+        if is_one and Names.of(Path(target)).index == name:
+            yield target
 
 
 def _is_open(one: Partial, path: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from rdl.core.byterange import ByteRange
 from rdl.server.answers import PLAIN, Facts
 
@@ -51,8 +53,33 @@ class Reading(Protocol):
         """The reader needs nothing more; its demand ends with it."""
 
 
+class Flight(Struct, frozen=True):
+    """A file that is being filled, as a page shows it. `path`: percent-encoded, from a slash on;
+    `present`: which of its bytes are here; `state`: a word for people."""
+
+    path: str
+    size: int | None
+    present: tuple[ByteRange, ...]
+    readers: int
+    state: str
+
+
+class View(Struct, frozen=True):
+    """What a page shows of a Site. `kept`: bytes in its cache, of which there may be `most`."""
+
+    flights: tuple[Flight, ...] = ()
+    kept: int | None = None
+    most: int | None = None
+
+
 class Site(Protocol):
     """Where paths lead."""
+
+    def view(self) -> View | None:
+        """What is going on; None: it is being looked at. Waits for nothing."""
+
+    def front(self) -> list[str] | None:
+        """What stands at the root, as items of an HTML list; None: it cannot be listed."""
 
     def find(self, path: str) -> Reading:
         """What a path, percent-encoded and beginning with a slash, names. Raises Reply."""
@@ -75,9 +102,18 @@ class Text:
     descriptor = None
     moving = 0
 
-    def __init__(self, data: bytes, media_type: str = PLAIN, *, private: bool = False) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        media_type: str = PLAIN,
+        *,
+        private: bool = False,
+        policy: str | None = None,
+    ) -> None:
         self._data = data
-        self.facts = Facts(len(data), media_type=media_type, ranges=False, private=private)
+        self.facts: Facts | None = Facts(
+            len(data), media_type=media_type, ranges=False, private=private, policy=policy
+        )
 
     def notify(self, changed: Callable[[], None]) -> None:
         """It never changes."""

@@ -28,6 +28,7 @@ from rdl.lazy_files import cached_path
 from rdl.options import LazyOptions, Options
 from rdl.server.answers import BYTES, Facts
 from rdl.server.requests import Reply
+from rdl.server.resource import Flight, View
 
 HANDS = 16
 """Threads that open and close."""
@@ -36,6 +37,8 @@ KEEPERS = 64
 LAZY = LazyOptions()
 FAILED_SECONDS = 2.0
 """So long after a failure newcomers hear of it without another try."""
+MEASURED = 5.0
+"""Seconds between two looks how much is kept, while a page shows it."""
 AHEAD = 8 << 20
 MAX_PATH = 2000
 MOST_DIGESTS = 10_000
@@ -184,6 +187,8 @@ class Upstream:
         self.hold, self.private = hold, private
         self._session, self._url, self._cache = session, url.rstrip("/"), cache
         self._options, self._most = options or Options(), most
+        self._used: int | None = None
+        self._measured_at = 0.0
         self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
         self._digests = dict[tuple[object, ...], bytes]()
@@ -205,6 +210,18 @@ class Upstream:
             reading = Flying(held, self)
             held.readings.add(reading)
         return reading
+
+    def view(self) -> View:
+        with self._lock:
+            found = [flight_of(one) for one in self._held.values() if one.file]
+        if time.monotonic() - self._measured_at > MEASURED:
+            self._measured_at = time.monotonic()
+            with suppress(RuntimeError):  # the server ends
+                self._hands.submit(self._measure)
+        return View(tuple(sorted(found, key=lambda one: one.path)), self._used, self._most)
+
+    def front(self) -> None:
+        """What there is only the upstream knows."""
 
     def close(self) -> None:
         """What is being fetched ends; partials are kept."""
@@ -320,6 +337,11 @@ class Upstream:
         for reading in readings:
             reading.ring()
 
+    def _measure(self) -> None:
+        """How much is kept."""
+        with suppress(OSError), os.scandir(self._cache) as entries:
+            self._used = sum(map(_allocated, entries))
+
     def _evict(self, most: int) -> None:
         """Let those go that were used the longest time ago, and that nobody reads."""
         with self._lock:
@@ -337,6 +359,15 @@ class Upstream:
                 for entry in found[name]:
                     with suppress(OSError):
                         os.unlink(entry)
+
+
+def flight_of(held: Held) -> Flight:
+    """As a page shows it."""
+    assert held.file is not None
+    size, present = held.file.look()
+    state = "complete" if held.done else "downloading" if held.keeping else "in parts"
+    state = "failed" if held.error else state
+    return Flight(held.path, size, present, len(held.readings), state)
 
 
 def _allocated(entry: os.DirEntry[str]) -> int:

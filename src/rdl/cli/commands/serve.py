@@ -253,8 +253,8 @@ def command() -> click.Command:
         help="Share the files of DIR, by default of this folder, by HTTP: whole or in parts, with "
         "strong validators, for many readers at a time; and downloads that other rdl still write "
         "there: what is here is sent at once, the rest as it comes. Names that begin with a dot, "
-        "links, and what rdl keeps beside downloads are not served. /healthz says ok, "
-        "/metrics tells numbers. SIGINT and SIGTERM end it when what is being sent has "
-        "ended, in 10 s at most.",
+        "links, and what rdl keeps beside downloads are not served. / is a page of what is going "
+        "on, /healthz says ok, /metrics tells numbers. SIGINT and SIGTERM end it when what is "
+        "being sent has ended, in 10 s at most.",
         short_help="Share files by HTTP with many readers.",
     )
