@@ -50,7 +50,9 @@ class Followed:
                 raise
         self._seen: tuple[int, Decoded] | None = None
         """How long the open index was, and what it said."""
+        self._known: tuple[Decoded, bool, bool] | None = None
         self._last: Standing | None = None
+        """What was found last, and what it was made of."""
 
     @property
     def file(self) -> int:
@@ -73,13 +75,15 @@ class Followed:
                 if not running:
                     raise LocalFileError(self._names.part, "no index says what it holds")
                 return None
+            known = decoded, running, published
+            if self._known is not None and _same(known, self._known):
+                return self._last
             now, stat = session_of(self._disk, self._part), self._disk.fstat(self._part)
-        extents, last = believed(decoded, now, stat), self._last
+        extents = believed(decoded, now, stat)
         found = Standing(decoded.header, extents, extents.ranges(), running, published)
-        self._check(found, last)
-        if last is None or _said(found) != _said(last):
-            self._last = found
-        return self._last
+        self._check(found, self._last)
+        self._known, self._last = known, found
+        return found
 
     def bytes_of(self, extent: Extent) -> bytes:
         """As they were recorded. Raises ChangedError where they are not, by now."""
@@ -156,8 +160,8 @@ def _is_whole(found: Standing) -> bool:
     return span is not None and found.present == (span,)
 
 
-def _said(found: Standing) -> tuple[object, ...]:
-    return found.present, found.running, found.published, found.header
+def _same(known: tuple[Decoded, bool, bool], before: tuple[Decoded, bool, bool]) -> bool:
+    return known[0] is before[0] and known[1:] == before[1:]
 
 
 def _identity(header: Header) -> tuple[object, ...]:
