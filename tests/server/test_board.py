@@ -109,7 +109,10 @@ def test_so_many_may_watch(start: Start, site: Looked) -> None:
         assert head_of(sock).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_slow_watcher_is_dropped_and_slows_nobody(start: Start, site: Looked) -> None:
+def test_a_slow_watcher_is_dropped_and_slows_nobody(
+    start: Start, site: Looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rdl.server.board.PERIOD", 0.002)
     running = start(site, Limits(stall=0.3))
     site.count = 50
     with connected(running.port, 4096) as slow, connected(running.port) as quick:

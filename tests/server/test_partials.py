@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Iterator
@@ -303,6 +304,38 @@ def test_the_page_of_the_folder_names_it(running: Running, path: Path) -> None:
         writer.publish()
     page = ask(running.port, request(running.port, "/sub/", "Connection: close")).decode()
     assert "coming" not in page
+
+
+def page(running: Running) -> str:
+    return ask(running.port, request(running.port, "/", "Connection: close")).decode()
+
+
+def test_the_page_at_the_root_shows_those_of_its_folder(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rdl.server.partials.LOOKED_FOR", 0.05)
+    monkeypatch.setattr("rdl.server.partials.INTEREST", 2.0)
+    running = start(tmp_path)
+    (tmp_path / "foreign.part.index").write_bytes(b"foreign")
+    (tmp_path / "foreign.part").write_bytes(b"foreign")
+    with filling(tmp_path / "left", DATA) as left:
+        left.fill(0, HALF)
+    before = len(os.listdir("/proc/self/fd"))
+    with filling(tmp_path / "a b", DATA) as writer, filling(tmp_path / "wrong", DATA) as wrong:
+        writer.fill(0, HALF)
+        wrong.fill(0, HALF)
+        first = page(running)
+        assert "50 % of 2.0 MiB, downloading, 0 readers" in first
+        assert "50 % of 2.0 MiB, stopped, 0 readers" in first
+        assert "<li data-path" in first
+        assert "foreign, in" not in first
+        writer.fill(HALF, len(DATA))
+        writer.publish()
+        gone(wrong)
+        assert until(lambda: "100 % of 2.0 MiB, complete, 0 readers" in page(running))
+        assert until(lambda: "50 % of 2.0 MiB, failed, 0 readers" in page(running))
+    monkeypatch.setattr("rdl.server.partials.INTEREST", 0.0)
+    assert until(lambda: len(os.listdir("/proc/self/fd")) <= before), "what nobody looks at"
 
 
 def test_rdl_fetches_what_another_rdl_is_fetching(start: Start, tmp_path: Path, path: Path) -> None:
