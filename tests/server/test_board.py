@@ -13,6 +13,7 @@ import pytest
 from rdl.core.byterange import ByteRange
 from rdl.server.connection import Limits
 from rdl.server.page import EVENTS
+from rdl.server.requests import Reply
 from rdl.server.resource import Flight, View
 from tests.server.conftest import Start
 from tests.server.growing import Growing
@@ -150,6 +151,23 @@ def test_the_page_waits_until_all_is_known(start: Start, site: Looked) -> None:
     assert status == 200
     assert b"1 % of 1000 B, there" in text
     assert running.server._board.due == float("inf")
+
+
+def test_a_page_that_cannot_be_made_concerns_nobody_else(start: Start, site: Looked) -> None:
+    class Unread(Looked):
+        def front(self) -> None:
+            raise Reply(503, "not now")
+
+    class Broken(Looked):
+        def view(self) -> View | None:
+            raise ZeroDivisionError("view")
+
+    unread, broken = start(Unread()), start(Broken(), Limits(wait=0.3))
+    assert b" 503 " in ask(unread.port, request(unread.port, "/", "Connection: close"))
+    assert b" 504 " in ask(broken.port, request(broken.port, "/"))
+    assert "internal error: ZeroDivisionError: view" in broken.lines
+    found = ask(broken.port, request(broken.port, "/healthz", "Connection: close"))
+    assert found.endswith(b"ok\n")
 
 
 def test_the_page_and_its_news_need_the_token(start: Start, site: Looked) -> None:

@@ -67,16 +67,26 @@ class Board:
 
     def _tell(self, view: View, now: float) -> None:
         picture = self._painter.paint(view, self._counts(), now)
-        text = page.live(picture, self._site.front()) if self.fronts else b""
-        for front in tuple(self.fronts):
-            front.show(Text(text, page.HTML, private=self._private, policy=page.LIVE_POLICY))
-        self.fronts.clear()
+        if self.fronts:
+            self._open(picture)
         if picture == self._picture and now - self._told_at < HEARTBEAT:
             return
         self._picture, self._told_at = picture, now
         self.latest, self.number = picture.event(), self.number + 1
         for watcher in tuple(self.watchers):
             watcher.changed()
+
+    def _open(self, picture: Picture) -> None:
+        """The page for all who wait for it, or why there is none."""
+        fronts, self.fronts = self.fronts, set()
+        try:
+            text = page.live(picture, self._site.front())
+        except Reply as reply:
+            for front in fronts:
+                front.show(reply)
+            return
+        for front in fronts:
+            front.show(Text(text, page.HTML, private=self._private, policy=page.LIVE_POLICY))
 
 
 class Front:
@@ -88,14 +98,20 @@ class Front:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._text: Text | None = None
+        self._reply: Reply | None = None
         self._changed: Callable[[], None] = lambda: None
 
-    def show(self, text: Text) -> None:
-        self._text = text
+    def show(self, found: Text | Reply) -> None:
+        if isinstance(found, Reply):
+            self._reply = found
+        else:
+            self._text = found
         self._changed()
 
     @property
     def facts(self) -> Facts | None:
+        if self._reply is not None:
+            raise self._reply
         return self._text.facts if self._text else None
 
     def notify(self, changed: Callable[[], None]) -> None:

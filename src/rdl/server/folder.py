@@ -87,7 +87,10 @@ class Folder:
         return self._partials.view(self._root)
 
     def front(self) -> list[str]:
-        folder = self._open([])
+        try:
+            folder = self._open([])
+        except OSError:
+            raise Reply(503, "the folder cannot be read now", (("Retry-After", "1"),)) from None
         try:
             return _items(folder, [])
         finally:

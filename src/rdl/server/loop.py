@@ -184,7 +184,15 @@ class Server:
         for connection in [one for one in self._connections if one.deadline <= now]:
             self._step(connection, connection.on_time)
         if self._board.due <= now:
+            self._tick(now)
+
+    def _tick(self, now: float) -> None:
+        """What goes wrong with the page concerns no reader."""
+        try:
             self._board.tick(now)
+        except Exception as error:
+            self._tell_of(error)
+            self._board.due = now + RECHECK
 
     def _hear(self) -> None:
         with suppress(BlockingIOError):
@@ -207,9 +215,12 @@ class Server:
         except OSError:
             connection.reset()
         except Exception as error:
-            self.log(f"internal error: {type(error).__name__}: {safe_text(str(error))}")
+            self._tell_of(error)
             connection.reset()
         self._watch(connection)
+
+    def _tell_of(self, error: Exception) -> None:
+        self.log(f"internal error: {type(error).__name__}: {safe_text(str(error))}")
 
     def _watch(self, connection: Connection) -> None:
         """Let the selector watch for what the connection is interested in now."""

@@ -79,7 +79,8 @@ class Site(Protocol):
         """What is going on; None: it is being looked at. Waits for nothing."""
 
     def front(self) -> list[str] | None:
-        """What stands at the root, as items of an HTML list; None: it cannot be listed."""
+        """What stands at the root, as items of an HTML list; None: it cannot be listed. Raises
+        Reply."""
 
     def find(self, path: str) -> Reading:
         """What a path, percent-encoded and beginning with a slash, names. Raises Reply."""
