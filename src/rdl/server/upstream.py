@@ -29,6 +29,7 @@ from rdl.options import LazyOptions, Options
 from rdl.server.answers import BYTES, Facts
 from rdl.server.requests import Reply
 from rdl.server.resource import Flight, View
+from rdl.server.room import evict, taken
 
 HANDS = 16
 """Threads that open and close."""
@@ -43,7 +44,6 @@ AHEAD = 8 << 20
 MAX_PATH = 2000
 MOST_DIGESTS = 10_000
 STEP = 1 << 20
-_NAME = re.compile("[0-9a-f]{40}")
 _SEGMENT = re.compile(rb"(?!\.\.?$)[^/\\\x00-\x1f\x7f]+")
 
 
@@ -187,7 +187,7 @@ class Upstream:
         self.hold, self.private = hold, private
         self._session, self._url, self._cache = session, url.rstrip("/"), cache
         self._options, self._most = options or Options(), most
-        self._used: int | None = None
+        self._taken: int | None = None
         self._measured_at = 0.0
         self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
@@ -218,7 +218,7 @@ class Upstream:
             self._measured_at = time.monotonic()
             with suppress(RuntimeError):  # the server ends
                 self._hands.submit(self._measure)
-        return View(tuple(sorted(found, key=lambda one: one.path)), self._used, self._most)
+        return View(tuple(sorted(found, key=lambda one: one.path)), self._taken, self._most)
 
     def front(self) -> None:
         """What there is only the upstream knows."""
@@ -339,26 +339,14 @@ class Upstream:
 
     def _measure(self) -> None:
         """How much is kept."""
-        with suppress(OSError), os.scandir(self._cache) as entries:
-            self._used = sum(map(_allocated, entries))
+        with suppress(OSError):
+            self._taken = taken(self._cache)
 
     def _evict(self, most: int) -> None:
-        """Let those go that were used the longest time ago, and that nobody reads."""
+        """Let those go that nobody reads."""
         with self._lock:
             busy = {self._place(path).name for path in self._held}
-        found = dict[str, list[os.DirEntry[str]]]()
-        with os.scandir(self._cache) as entries:
-            for entry in entries:
-                found.setdefault(entry.name.partition(".")[0], []).append(entry)
-        sizes = {name: sum(map(_allocated, files)) for name, files in found.items()}
-        oldest = sorted(found, key=lambda name: max(map(_used, found[name])))
-        surplus = sum(sizes.values()) - most
-        for name in oldest:
-            if surplus > 0 and name not in busy and _NAME.fullmatch(name):
-                surplus -= sizes[name]
-                for entry in found[name]:
-                    with suppress(OSError):
-                        os.unlink(entry)
+        evict(self._cache, most, busy)
 
 
 def flight_of(held: Held) -> Flight:
@@ -368,14 +356,6 @@ def flight_of(held: Held) -> Flight:
     state = "complete" if held.done else "downloading" if held.keeping else "in parts"
     state = "failed" if held.error else state
     return Flight(held.path, size, present, len(held.readings), state)
-
-
-def _allocated(entry: os.DirEntry[str]) -> int:
-    return entry.stat(follow_symlinks=False).st_blocks * 512
-
-
-def _used(entry: os.DirEntry[str]) -> float:
-    return entry.stat(follow_symlinks=False).st_atime
 
 
 def _sha256_of(file: RemoteFile) -> bytes:
