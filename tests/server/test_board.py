@@ -115,6 +115,7 @@ def test_a_slow_watcher_is_dropped_and_slows_nobody(
 ) -> None:
     monkeypatch.setattr("rdl.server.board.PERIOD", 0.002)
     running = start(site, Limits(stall=0.3))
+    running.server._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
     site.count = 50
     with connected(running.port, 4096) as slow, connected(running.port) as quick:
         for sock in (slow, quick):
