@@ -236,7 +236,7 @@ class Partials:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="follow")
+            self._thread = threading.Thread(target=self._watch, name="follow", daemon=True)
             self._thread.start()
         self._bell.set()
 
