@@ -127,7 +127,7 @@ def test_repr_is_a_dump() -> None:
 def test_a_tebibyte_costs_by_its_runs() -> None:
     total = TiB + 77
     row = BlockMap(total, block_size_for(total))
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for number in range(64):
         row.add(ByteRange(number * GiB * 16 + 5, (number * 16 + 8) * GiB + 9))
     assert len(list(row.missing())) == 65
@@ -139,7 +139,7 @@ def test_a_tebibyte_costs_by_its_runs() -> None:
     assert row.head() == total
     row.discard(ByteRange(total - 1, total))
     assert row.next_missing(0) == ByteRange(total - 1, total)
-    assert time.perf_counter() - begun < 2.0
+    assert time.thread_time() - begun < 2.0
 
 
 @pytest.mark.parametrize(

@@ -116,9 +116,9 @@ def test_if_range(has: Validators, given: str, applies: bool) -> None:
 
 @pytest.mark.parametrize("text", ['"v",', " ", '"', "\t,", 'W/"', '"v" ', ",,x"])
 def test_long_lists_take_linear_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert unmet({"if-none-match": text * (100_000 // len(text)) + "x"}, STRONG) == 0
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_a_time_without_a_date_is_no_validator() -> None:

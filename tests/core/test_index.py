@@ -384,9 +384,9 @@ def test_many_extents_in_a_bad_order_are_read_quickly() -> None:
     for number in reversed(range(20_000)):
         data.append(encoder.extent(Extent(number, number + 1, number)))
     data += [encoder.forget(ByteRange(1 << 21, total))] * 100
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert len(decode(b"".join(data)).soft) == 20_000
-    assert time.perf_counter() - begun < 3.0
+    assert time.thread_time() - begun < 3.0
 
 
 def packed(start: int, *lengths: int, count: int | None = None) -> bytes:
@@ -434,9 +434,9 @@ def test_a_million_extents_are_read_at_once() -> None:
     parts = [encoder.begin(Header("u", Representation(total), 1 << 22)), *encoder.runs(known)]
     data = b"".join(parts)
     assert len(data) < 13 << 20
-    begun = time.perf_counter()
+    begun = time.thread_time()
     decoded = decode(data)
-    assert time.perf_counter() - begun < 2.0  # 0.1 s; by objects it would be 3
+    assert time.thread_time() - begun < 2.0  # 0.1 s; by objects it would be 3
     assert decoded.soft.ranges() == (ByteRange(0, total),)
     assert len(decoded.soft) == count
 

@@ -194,9 +194,9 @@ def test_no_index_that_is_read_is_longer_than_is_said() -> None:
 def test_a_header_full_of_safe_names_takes_no_time() -> None:
     names = [f"{number:x}" for number in range(5000)]
     data = made(f"Safe: {' '.join(names)}", *(f"{name}:" for name in names))
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert parse_zsync(data).total == 5000
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 @given(st.data())

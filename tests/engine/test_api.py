@@ -277,7 +277,7 @@ def test_a_limited_session_is_as_slow_as_it_was_told(tmp_path):
     ):
         before = time.monotonic()
         session.get(Target(origin.url(), tmp_path / "f", QUICK))
-        assert 0.4 < time.monotonic() - before < 2
+        assert 0.4 < time.monotonic() - before < 10
 
 
 def test_a_run_that_fails_early_removes_nothing_it_did_not_make(tmp_path):

@@ -15,6 +15,7 @@ from tests.engine.staging import content_of
 from tests.engine.test_stream import MiB, options, ranged
 from tests.support import threads
 from tests.support.origin import Origin, Wait
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -103,11 +104,11 @@ def test_a_reader_that_stays_away_finds_that_a_worker_went_on(past, monkeypatch)
         for chunk in stream.chunks(MiB):
             out += chunk
             if len(out) > 20 * MiB and past and past[-1][1] == len(out):
-                time.sleep(0.5)
-                ahead = stream._passages[0]._delivered - len(out)
                 break
             time.sleep(0.002)
-        assert 4 * MiB <= ahead <= 16 * MiB
+        passage, here = stream._passages[0], len(out)
+        assert until(lambda: passage._delivered - here >= 4 * MiB)
+        assert passage._delivered - here <= 16 * MiB
         assert bytes(out) + read(stream) == content
 
 
@@ -129,7 +130,7 @@ def test_an_exception_between_the_network_and_the_reader_loses_no_byte_unseen(pa
             stream.read(MiB)
         begun = time.monotonic()
         stream.close()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
 
 
 def test_closing_while_it_is_lent_ends_the_worker(past):
@@ -140,7 +141,7 @@ def test_closing_while_it_is_lent_ends_the_worker(past):
         assert past
         begun = time.monotonic()
         stream.close()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4
     assert not threads.left(before)
 
 

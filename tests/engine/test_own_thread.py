@@ -42,15 +42,19 @@ QUICK = Options(network=NetworkOptions(netrc=False, proxy=""))
 STALLS: dict[str, Answer] = {
     "no head": [HANG],
     "half a head": [HEAD[:20], HANG],
-    "a head that trickles": [step for at in HEAD for step in (bytes([at]), Wait(0.02))],
+    "a head that trickles": [step for at in HEAD for step in (bytes([at]), Wait(0.2))],
     "no body": [HEAD, HANG],
     "half a body": [WHOLE[:30_000], HANG],
     "a body that trickles": [
         HEAD,
-        *(step for at in range(0, 65536, 64) for step in (BODY[at : at + 64], Wait(0.002))),
+        *(step for at in range(0, 65536, 64) for step in (BODY[at : at + 64], Wait(0.02))),
     ],
     "a redirect to what hangs": [response(b"", "302 Found", "Location: /hang")],
 }
+
+
+AT_ONCE = 5.0
+"""Seconds, on a machine that has other things to do too; each of the stalls lasts longer."""
 
 
 class Rung(BaseException):
@@ -159,7 +163,7 @@ def test_an_interrupt_ends_it_at_once(tmp_path: Path, steps: Answer) -> None:
         begun = time.monotonic()
         with alarm(0.05, lambda: session.interrupt("SIGINT")), pytest.raises(Interrupted):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", QUICK))
-        assert 0.04 < time.monotonic() - begun < 0.6
+        assert 0.04 < time.monotonic() - begun < AT_ONCE
     assert not (tmp_path / "slow").exists()
 
 
@@ -172,19 +176,19 @@ def test_it_may_take_only_so_long(tmp_path: Path, steps: Answer) -> None:
         begun = time.monotonic()
         with pytest.raises(OutOfTime):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", brief))
-        assert 0.04 < time.monotonic() - begun < 0.6
+        assert 0.04 < time.monotonic() - begun < AT_ONCE
 
 
 @pytest.mark.parametrize("steps", [[HANG], [HEAD[:20], HANG], [WHOLE[:30_000], HANG]])
 def test_what_hangs_ends_by_the_timeout(tmp_path: Path, steps: Answer) -> None:
-    once = TransferOptions(retry=0)
-    brief = Options(network=NetworkOptions(netrc=False, proxy="", timeout=0.1), transfer=once)
+    again = Options(network=NetworkOptions(netrc=False, proxy="", timeout=0.1))
+    once = Options(network=again.network, transfer=TransferOptions(retry=0))
     with serving(steps) as origin, Session() as session:
-        session.get(Target(origin.url("/0"), tmp_path / "0", brief))
+        session.get(Target(origin.url("/0"), tmp_path / "0", again))
         begun = time.monotonic()
         with pytest.raises(NetworkError):
-            session.get(Target(origin.url("/slow"), tmp_path / "slow", brief))
-        assert 0.09 < time.monotonic() - begun < 0.8
+            session.get(Target(origin.url("/slow"), tmp_path / "slow", once))
+        assert 0.09 < time.monotonic() - begun < AT_ONCE
 
 
 @pytest.mark.usefixtures("settled")
@@ -195,7 +199,7 @@ def test_a_handler_that_raises_leaves_a_session_that_works(tmp_path: Path, steps
         begun = time.monotonic()
         with alarm(0.05, rung), pytest.raises(Rung):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", QUICK))
-        assert time.monotonic() - begun < 0.6
+        assert time.monotonic() - begun < AT_ONCE
         session.get(Target(origin.url("/1"), tmp_path / "1", QUICK))
     assert (tmp_path / "1").read_bytes() == BODY
 
@@ -283,7 +287,7 @@ def test_one_that_no_worker_can_take_on_leaves_no_connection(
         monkeypatch.setattr(Crew, "_free", lambda crew: None)
         with pytest.raises(LocalFileError):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", once))
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + AT_ONCE
         while origin.alive and time.monotonic() < deadline:
             time.sleep(0.01)
         assert origin.alive == 0

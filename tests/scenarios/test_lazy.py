@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import pickle
 import random
@@ -28,6 +29,7 @@ from typing import Any
 import pytest
 
 import rdl
+from rdl.core import pace
 from rdl.core.events import Fact, Retrying, Warned
 from rdl.engine.remote_file import RemoteFile
 from rdl.errors import ChangedError, DigestMismatch, HTTPStatusError, NetworkError, UsageError
@@ -298,8 +300,8 @@ def test_row_27_bytes_far_behind_a_request_are_not_waited_for(
     origin.size = 16 * MiB
 
     def slow(asked: Asked, at: int) -> None:
-        if asked.fields["range"].startswith("bytes=0-"):
-            time.sleep(0.05)
+        if asked.fields["range"].startswith("bytes=0-") and at >= MiB:
+            origin.go.wait(10)
 
     origin.before = slow
     file = opened()
@@ -308,7 +310,8 @@ def test_row_27_bytes_far_behind_a_request_are_not_waited_for(
         until(lambda: len(origin.log) >= 1)
         begun = time.monotonic()
         assert file.read_at(3 * MiB, 10) == coded(3 * MiB, 3 * MiB + 10)
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 5
+        origin.go.set()
         assert whole.result() == coded(0, 4 * MiB)
 
 
@@ -339,7 +342,7 @@ def test_row_28_a_stalled_block_stops_no_other(origin: Origin, opened: Opening) 
         until(lambda: len(origin.log) == 1)
         begun = time.monotonic()
         assert file.read_at(40 * BLOCK, 10) == coded(40 * BLOCK, 40 * BLOCK + 10)
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 5
         origin.go.set()
         assert stalled.result() == coded(20 * BLOCK, 20 * BLOCK + 10)
 
@@ -347,11 +350,11 @@ def test_row_28_a_stalled_block_stops_no_other(origin: Origin, opened: Opening) 
 def test_row_28_and_x5_many_threads(origin: Origin, opened: Opening) -> None:
     origin.size = 3 * MiB
     file, wrong = opened(keep=MiB), []
-    until_time = time.monotonic() + 0.8
+    until_time = time.monotonic() + 0.5
 
     def read(seed: int) -> int:
         chance, count = random.Random(seed), 0
-        while time.monotonic() < until_time:
+        while count < 5 or time.monotonic() < until_time:
             at, size = chance.randrange(origin.size), chance.choice([1, 100, 5000, 200_000])
             if file.read_at(at, size) != coded(at, min(at + size, origin.size)):
                 wrong.append((at, size))
@@ -380,14 +383,14 @@ def test_row_29_it_yields_to_reads_and_stops(
     origin: Origin, opened: Opening, tmp_path: Path
 ) -> None:
     origin.size = 64 * MiB
-    origin.before = lambda asked, at: time.sleep(0.004)
+    origin.before = lambda asked, at: time.sleep(0.02)  # 64 MiB take forty seconds
     file = opened(tmp_path / "f", fill=True)
     file.read(1)
     until(lambda: len(origin.log) >= 2)
     for at in (50 * MiB, 20 * MiB, 60 * MiB):
         begun = time.monotonic()
         assert file.read_at(at, 10) == coded(at, at + 10)
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 4
     file.close()
     before = sorted((one.name, one.stat().st_mtime_ns) for one in tmp_path.iterdir())
     requests = len(origin.log)
@@ -396,18 +399,26 @@ def test_row_29_it_yields_to_reads_and_stops(
     assert len(origin.log) == requests
 
 
-def test_row_29_a_server_that_fails_is_left_alone(origin: Origin, opened: Opening) -> None:
-    origin.size = 64 * BLOCK
-    file = opened(fill=True, retry=20)
-    file.read(1)
-    origin.log.clear()
-    origin.always = 503
-    time.sleep(1.5)
-    assert 1 <= len(origin.log) <= 4  # of 10 in 10 s
-    origin.always = None
-    begun = time.monotonic()
-    assert file.read_at(50 * BLOCK, 3) == coded(50 * BLOCK, 50 * BLOCK + 3)
-    assert time.monotonic() - begun < 0.5  # a read waits for no pause that filling earned
+def test_row_29_a_server_that_fails_is_left_alone(
+    origin: Origin, session: rdl.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "BASE_DELAY", 0.2)
+    origin.size, told = 64 * BLOCK, list[Fact]()
+    lazy, options = LazyOptions(fill=True), Options(QUIET.network, TransferOptions(retry=20))
+    with session.open(origin.url, options=options, lazy=lazy, tell=told.append) as file:
+        file.read(1)
+        origin.log.clear()
+        origin.always, begun = 503, time.monotonic()
+        time.sleep(0.6)
+        until(lambda: len(origin.log) >= 1)
+        pauses = math.log2(1 + (time.monotonic() - begun) / 0.1)  # each twice as long
+        assert len(origin.log) <= 2 + pauses
+        monkeypatch.setattr(pace, "BASE_DELAY", 30.0)
+        failed = len(told)
+        until(lambda: any(isinstance(fact, Retrying) for fact in told[failed:]))
+        origin.always, begun = None, time.monotonic()
+        assert file.read_at(50 * BLOCK, 3) == coded(50 * BLOCK, 50 * BLOCK + 3)
+        assert time.monotonic() - begun < 5  # a read waits for no pause that filling earned
 
 
 def test_row_30_connections_of_all_files(origin: Origin) -> None:
@@ -418,12 +429,12 @@ def test_row_30_connections_of_all_files(origin: Origin) -> None:
             first = session.open(origin.url, options=QUIET, lazy=lazy)
             second = session.open(other.url, options=QUIET, lazy=lazy)
             origin.size = 64 * MiB
-            origin.before = lambda asked, at: time.sleep(0.01)
+            origin.before = lambda asked, at: time.sleep(0.05)
             first.read(1)
             until(lambda: len(origin.log) >= 2)  # it is being filled
             begun = time.monotonic()
             assert second.read(10) == coded(0, 10, 7)
-            assert time.monotonic() - begun < 1.0  # 4 MiB take longer
+            assert time.monotonic() - begun < 4  # 4 MiB take longer
     finally:
         other.close()
 
@@ -435,9 +446,10 @@ def test_row_30_connections_that_nobody_uses_are_closed(
     monkeypatch.setattr("rdl.transport.pool.IDLE_SECONDS", 0.2)
     ended = threading.Event()
     origin.finished = ended.set
+    begun = time.monotonic()
     opened().read(1)
-    assert not ended.wait(0.1)
-    assert ended.wait(5)  # though nobody asked for anything
+    assert ended.wait(10)  # though nobody asked for anything
+    assert time.monotonic() - begun > 0.2
 
 
 def test_row_33_opened_twice(origin: Origin, opened: Opening, tmp_path: Path) -> None:
@@ -557,7 +569,7 @@ def test_row_x5_and_58_closed(origin: Origin, opened: Opening, when: str) -> Non
         for one in waiting:
             with pytest.raises(ValueError, match="closed"):
                 one.result(5)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8
     until(lambda: not flying())
 
 
@@ -593,7 +605,7 @@ def test_a_signal_handler_that_raises_at_any_moment(origin: Origin, opened: Open
             file.invalidate(0, BLOCK)
             assert file.read_at(100, 100) == coded(100, 200)
             file.close()
-            assert time.monotonic() - begun < 1.5
+            assert time.monotonic() - begun < 8
     finally:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         timer(0)
@@ -987,7 +999,7 @@ def test_row_39_followers(origin: Origin, opened: Opening) -> None:
         assert len(own) > 3
     begun = time.monotonic()
     assert file.follow().wait() == origin.size
-    assert time.monotonic() - begun < 0.2
+    assert time.monotonic() - begun < 5
 
 
 def test_row_39_a_follower_that_is_cancelled_or_waits_in_vain(
@@ -1000,7 +1012,7 @@ def test_row_39_a_follower_that_is_cancelled_or_waits_in_vain(
     assert (head := follower.wait(1)) == 2 * BLOCK
     begun = time.monotonic()
     assert follower.wait(0.1) == head
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(follower.wait)
         follower.cancel()

@@ -108,9 +108,9 @@ def test_nothing_of_an_empty_file(text: str) -> None:
 @pytest.mark.parametrize("text", ["0-0,", "-", "0-", ",", " ", "1-2, ", "0"])
 def test_s27_a_hundred_thousand_ranges_cost_nothing(text: str) -> None:
     request = asked(range="bytes=" + text * 100_000)
-    began = time.perf_counter()
+    began = time.thread_time()
     assert answer(request, FILE, NOW).status == 416
-    assert time.perf_counter() - began < 0.01
+    assert time.thread_time() - began < 0.01
 
 
 @pytest.mark.parametrize(

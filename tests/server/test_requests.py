@@ -260,10 +260,10 @@ def test_authorities(text: str, read: str | None) -> None:
 
 @pytest.mark.parametrize("text", ["A", "\r", " ", "A: b\r\n", "\r\n", "\n", ":"])
 def test_what_is_too_long_is_refused_in_linear_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(Reply):
         read_bytewise(text * 100_000)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 PARTS = st.sampled_from(

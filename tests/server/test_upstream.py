@@ -123,7 +123,7 @@ def test_row_41_who_joins_late_reads_what_is_here(origin: Origin, proxies: Any) 
     late = asked(proxy)
     begun = time.monotonic()
     assert late.read(MiB) == coded(0, MiB)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     origin.go.set()
     assert first.read() == late.read() == coded(MiB, origin.size)
 
@@ -211,12 +211,14 @@ def test_row_44_all_readers_end_with_the_last_try(origin: Origin, proxies: Any) 
     begun = time.monotonic()
     with asked(proxy) as late:
         assert late.status in (404, 502)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     partials = [path.name for path in (proxy.site._cache).iterdir()]
     assert any(name.endswith(".part") for name in partials)
 
 
-def test_row_44_a_file_that_changes_is_never_mixed(origin: Origin, proxies: Any) -> None:
+def test_row_44_a_file_that_changes_is_never_mixed(
+    origin: Origin, proxies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proxy = proxies(retry=2, transfer={"connections": 1})
     origin.hold_after = MiB
     reader = asked(proxy)
@@ -232,7 +234,7 @@ def test_row_44_a_file_that_changes_is_never_mixed(origin: Origin, proxies: Any)
     origin.go.set()
     with pytest.raises(CUT):
         reader.read()
-    time.sleep(2.1)
+    monkeypatch.setattr("rdl.server.upstream.FAILED_SECONDS", 0.0)
     assert whole(proxy) == coded(0, origin.size, 5)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 @contextmanager

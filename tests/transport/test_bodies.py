@@ -104,13 +104,18 @@ def test_surplus_is_a_forged_response_and_never_used(connect):
 def test_surplus_that_comes_later_is_not_used(connect):
     forged = response(b"EVIL!")
 
+    sent = threading.Event()
+
     def answer(connection, number, seen):
-        return (response(b"12345"), Wait(0.1), forged if connection == 0 else b"")
+        yield response(b"12345")
+        yield Wait(0.1)
+        yield forged if connection == 0 else b""
+        sent.set()
 
     with Origin(answer) as origin:
         transport = connect()
         assert fetch(transport, origin.url()) == (200, b"12345")
-        time.sleep(0.3)
+        assert sent.wait(20)
         assert fetch(transport, origin.url()) == (200, b"12345")
         assert origin.connections == 2
 
@@ -242,18 +247,18 @@ def test_a_slow_record_is_no_stall(certificates):
         data = outside.read()
         for at in range(0, len(data), 1600):
             theirs.sendall(data[at : at + 1600])
-            time.sleep(0.1)
+            time.sleep(0.12)
 
     thread = threading.Thread(target=serve)
     thread.start()
     client = ssl.create_default_context(cafile=certificates.authority)
     with ours, theirs, client.wrap_socket(ours, server_hostname="localhost") as sock:
         view, count = memoryview(bytearray(1 << 16)), 0
-        reader = RecordReader(sock, 0.5)
+        reader = RecordReader(sock, 1.0)  # all of it takes longer
         while count < 16_000:
             count += reader.recv_into(view[count:])
         with pytest.raises(TimeoutError):
-            reader.recv_into(view)
+            RecordReader(sock, 0.1).recv_into(view)
         thread.join()
     assert bytes(view[:count]) == b"x" * 16_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -94,18 +95,18 @@ def test_a_dead_address_costs_a_quarter_of_a_second(monkeypatch, full_backlog):
     monkeypatch.setattr(socket, "getaddrinfo", addresses("127.0.0.2", "127.0.0.1"))
     began = time.monotonic()
     with socket.create_server(("127.0.0.1", full_backlog)):
-        sock, peer = dial(Goal("example", full_backlog, began + 5))
+        sock, peer = dial(Goal("example", full_backlog, began + 20))
         assert peer == "127.0.0.1"
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         sock.close()
-    assert 0.2 < time.monotonic() - began < 1.5
+    assert 0.2 < time.monotonic() - began < 5
 
 
 def test_connecting_has_a_deadline(connect, full_backlog):
     began = time.monotonic()
     with pytest.raises(NetworkError, match="too long"):
         fetch(connect(connect_timeout=0.4), f"http://127.0.0.2:{full_backlog}/")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_refusing_address_is_passed_over_at_once(monkeypatch, connect):
@@ -129,12 +130,13 @@ def test_unknown_name(connect, monkeypatch):
 
 
 def test_slow_name_look_up_has_a_deadline(connect, monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: time.sleep(1) or [])
+    ended = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: ended.wait(20) and [])
     began = time.monotonic()
     with pytest.raises(NetworkError, match="too long"):
         fetch(connect(connect_timeout=0.3), "http://slow.example/")
-    assert time.monotonic() - began < 0.9
-    time.sleep(1)
+    assert time.monotonic() - began < 5
+    ended.set()
 
 
 def test_private_addresses_of_a_name_are_not_called(monkeypatch):
