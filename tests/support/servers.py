@@ -110,11 +110,12 @@ def running(
     public: Path,
     private: Path,
     *,
+    port: int | None = None,
     rate: int | None = None,
     certificates: Certificates | None = None,
 ) -> Iterator[RunningServer]:
     """Start the server, wait until it accepts, and end it (and its children) afterwards."""
-    site = Site(public, private, free_port(), rate, certificates if recipe.tls else None)
+    site = Site(public, private, port or free_port(), rate, certificates if recipe.tls else None)
     scheme = "https" if recipe.tls else "http"
     with (private / "server.out").open("ab") as out:
         process = subprocess.Popen(
