@@ -28,7 +28,7 @@ class Mirror(Origin):
         wrong = bytearray(content)
         for at in flips:
             wrong[at] ^= 1
-        self.content, self._rate, self._fails = bytes(wrong), rate, fails
+        self.content, self.rate, self._fails = bytes(wrong), rate, fails
         self._fields = fields or (f"Last-Modified: {DATE}",)
         self.sent = 0
         self.cut: int | None = None
@@ -58,19 +58,20 @@ class Mirror(Origin):
         yield "\r\n".join(["HTTP/1.1 206 Partial Content", *lines, "", ""]).encode()
         for at in range(start, stop, STEP):
             data = self.content[at : min(at + STEP, stop)]
-            if self._rate:
+            if self.rate:
                 yield Wait(self._turn(len(data)))
             if self.cut is not None and self.sent >= self.cut:
+                yield Wait(0.3)  # what is on its way is not lost
                 yield RESET
             self.sent += len(data)
             yield data
 
     def _turn(self, size: int) -> float:
         """Seconds to wait, where all connections share the rate."""
-        assert self._rate is not None
+        assert self.rate is not None
         with self._lock:
             now = time.monotonic()
-            self._free_at = max(self._free_at, now - 0.05) + size / self._rate
+            self._free_at = max(self._free_at, now - 0.05) + size / self.rate
             return max(0.0, self._free_at - now)
 
 
