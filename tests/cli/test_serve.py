@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.cli.conftest import Rdl
-from tests.server.wire import until
 from tests.support.program import RDL
+from tests.support.waiting import until
 
 
 class Serving(NamedTuple):

@@ -195,7 +195,7 @@ def test_a_slow_reader_holds_the_fetching_back():
         stream = session.stream(origin.url(), options(connections=4))
         for turn in range(1, 6):
             assert len(stream.read(100_000)) <= 100_000
-            time.sleep(0.1)
+            time.sleep(0.06)
             assert max(map(_end, origin.seen[1:]), default=0) <= 12 * MiB + turn * 100_000
         stream.close()
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from rdl.core import pace
 from tests.support.folders import Folder, serving
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has failed is tried again sooner than by the program: after a twentieth of a second."""
+    monkeypatch.setattr(pace, "BASE_DELAY", 0.05)
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_row_7_servers_of_every_kind(
     assert file.read_at(origin.size - 3, 100) == content[-3:]
     assert file.read() == content
     if not origin.ranges:
-        assert origin.sent == origin.size
+        until(lambda: origin.sent == origin.size)
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1])
@@ -587,10 +587,10 @@ def test_a_signal_handler_that_raises_at_any_moment(origin: Origin, opened: Open
     def stop(*_: object) -> None:
         raise Stop
 
-    stopped, until_then = 0, time.monotonic() + 1.5
+    stopped, until_then = 0, time.monotonic() + 0.8
     signal.signal(signal.SIGALRM, stop)
     try:
-        while time.monotonic() < until_then:
+        while stopped <= 10 or time.monotonic() < until_then:
             file = opened(keep=4 * BLOCK)
             for _ in range(10):
                 at = chance.randrange(origin.size - BLOCK)
@@ -930,7 +930,7 @@ def test_what_a_run_forgets_while_it_publishes_comes_again(
 def test_row_x5_and_22_wrong_while_others_read_and_complete(
     origin: Origin, session: rdl.Session, tmp_path: Path, kind: str
 ) -> None:
-    origin.size, over = 4 * BLOCK, time.monotonic() + 1
+    origin.size, over = 4 * BLOCK, time.monotonic() + 0.5
     where = {"memory": {}, "path": {"path": tmp_path / "f"}, "cache": {"cache": tmp_path / "c"}}
 
     def play(seed: int) -> None:
@@ -1087,6 +1087,5 @@ def test_the_functions(origin: Origin) -> None:
     origin.log.clear()
     with rdl.reader(origin.url, options=QUIET) as parts:
         assert parts.read_at(1000, 100) == coded(1000, 1100)
-    assert [(asked.fields["range"], asked.sent) for asked in origin.log] == [
-        ("bytes=1000-1099", 100)
-    ]
+    until(lambda: origin.sent == 100)
+    assert [asked.fields["range"] for asked in origin.log] == ["bytes=1000-1099"]

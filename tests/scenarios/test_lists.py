@@ -7,7 +7,10 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from rdl.api import Session, Target
+from rdl.core import pace
 from rdl.options import Options, TransferOptions
 from rdl.sources import ceilings, limited
 from tests.engine.staging import content_of
@@ -114,9 +117,13 @@ def test_files_of_one_server_share_its_connections(tmp_path: Path) -> None:
     assert limited(given, 3).transfer.connections == 8, "what was asked for counts"
 
 
-def test_a_list_of_large_files_makes_no_more_connections_than_its_share(tmp_path: Path) -> None:
+def test_a_list_of_large_files_makes_no_more_connections_than_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = content_of(3 << 20)
-    with Mirror(data, 3 << 20) as server, Session() as session:
+    monkeypatch.setattr(pace, "WORTH_SECONDS", 0.75)  # as if the server were slower
+    monkeypatch.setattr(pace, "LONG_SECONDS", 1.5)
+    with Mirror(data, 8 << 20) as server, Session() as session:
         small = TransferOptions(min_split=64 << 10)
         targets = [
             Target(server.url(f"/{name}"), tmp_path / name, Options(transfer=small))

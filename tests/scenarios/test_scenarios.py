@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from rdl.api import Session, Target
-from rdl.core.events import Fact, Result, Verifying
+from rdl.core.events import Fact, Progress, Result, Verifying
 from rdl.core.row import OVERLAP
 from rdl.errors import DigestMismatch, ExitCode, RdlError, exit_code_of
 from rdl.options import Digest, Options, RangeSpec, SessionOptions, TransferOptions
@@ -53,19 +53,19 @@ def code(origin: Origin, path: Path, **options: Any) -> int:
 
 def interrupted(origin: Origin, path: Path, after: int, **options: Any) -> int:
     """A run interrupted when the server has sent `after` bytes; returns how many are kept."""
-    origin.hold_after = after
+    origin.hold_after, told = after, list[Fact]()
     with Session() as session:
 
         def stop() -> None:
             origin.held.wait(10)
-            until(part_of(path).exists)
-            time.sleep(0.1)
+            until(lambda: any(isinstance(fact, Progress) and fact.bytes_present for fact in told))
+            time.sleep(0.05)
             session.interrupt("SIGINT")
 
         stopper = threading.Thread(target=stop)
         stopper.start()
         made = Options(transfer=TransferOptions(**options))
-        [result] = session.get_all([Target(origin.url, path, made)])
+        [result] = session.get_all([Target(origin.url, path, made)], told.append)
         stopper.join(10)
     assert result.exit_code == ExitCode.INTERRUPTED
     assert 0 < result.bytes_present <= after
@@ -190,7 +190,7 @@ def test_row_10_other_block_size(origin: Origin, tmp_path: Path, before: int, af
     origin.replace()
     result = fetch(origin, tmp_path / "f", block_size=after * KiB)
     assert result.bytes_reused == kept
-    assert origin.sent == origin.size - kept + OVERLAP
+    until(lambda: origin.sent == origin.size - kept + OVERLAP)
     assert published(tmp_path / "f", origin)
 
 
@@ -350,28 +350,29 @@ def test_row_14_retry_after_is_waited_for(origin: Origin, tmp_path: Path) -> Non
 def test_row_17_limit_rate(origin: Origin, tmp_path: Path) -> None:
     origin.size = 5 * MiB
     began = time.monotonic()
-    fetch(origin, tmp_path / "f", session=SessionOptions(limit_rate=4 * MiB))
-    assert 1.0 <= time.monotonic() - began < 4
+    fetch(origin, tmp_path / "f", session=SessionOptions(limit_rate=8 * MiB))
+    assert 0.5 <= time.monotonic() - began < 10
     assert published(tmp_path / "f", origin)
 
 
 def test_row_17_limit_rate_over_many_small_files(origin: Origin, tmp_path: Path) -> None:
     origin.size = 5 * KiB
     began = time.monotonic()
-    with Session(SessionOptions(limit_rate=100 * KiB, parallel=2)) as session:
+    with Session(SessionOptions(limit_rate=200 * KiB, parallel=2)) as session:
         results = session.get_all([Target(origin.url, tmp_path / str(n)) for n in range(30)])
-    assert 1.2 <= time.monotonic() - began < 4
+    assert 0.6 <= time.monotonic() - began < 10
     assert [result.exit_code for result in results] == [0] * 30
 
 
 def test_row_17_limit_requests(origin: Origin, tmp_path: Path) -> None:
     origin.size = KiB
     targets = [Target(origin.url, tmp_path / str(number)) for number in range(9)]
-    with Session(SessionOptions(limit_requests=5, parallel=4)) as session:
+    began = time.monotonic()
+    with Session(SessionOptions(limit_requests=10, parallel=4)) as session:
         results = session.get_all(targets)
     assert [result.exit_code for result in results] == [0] * 9
-    times = sorted(asked.at for asked in origin.log)
-    assert all(sum(at <= other < at + 1 for other in times) <= 6 for at in times)
+    for number, at in enumerate(sorted(asked.at for asked in origin.log)):
+        assert at - began >= 0.099 * number
 
 
 def test_row_19_digests(origin: Origin, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 import rdl
 from rdl.api import Session, Target
+from rdl.core import link, pace
 from rdl.core.events import Result
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import OVERLAP
@@ -117,7 +118,7 @@ def test_row_02_a_killed_run_is_continued(kind: str, tmp_path: Path, target: Pat
             [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
 
-    first = start(4 * MiB)
+    first = start(8 * MiB)
     try:
         until(lambda: target.with_name("f.part.index").exists())
         until(lambda: rdl.status(target).bytes_present >= size // 2)
@@ -283,8 +284,11 @@ def test_no_other_name_and_no_other_validator_continues_a_partial(target: Path) 
         target.unlink()
 
 
-@pytest.mark.parametrize("delay", [None, 0.7])
-def test_a_passing_failure_is_tried_again(delay: float | None, target: Path) -> None:
+@pytest.mark.parametrize("delay", [None, 0.4])
+def test_a_passing_failure_is_tried_again(
+    delay: float | None, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "BASE_DELAY", 0.2)
     source, failed = Coded(3 * MiB), list[float]()
 
     def before(offset: int) -> None:
@@ -295,7 +299,7 @@ def test_a_passing_failure_is_tried_again(delay: float | None, target: Path) -> 
 
     source.watch.before = before
     assert fetch(source, target).retries == 1
-    assert failed[1] - failed[0] >= (delay or 0.2)
+    assert failed[1] - failed[0] >= (delay or 0.1)
     assert published(target, coded(0, 3 * MiB))
 
 
@@ -690,7 +694,10 @@ def test_the_user_may_name_files(tmp_path: Path) -> None:
     assert run(tmp_path, "get", gone).returncode == 3
 
 
-def test_a_new_url_may_be_a_file(tmp_path: Path, target: Path) -> None:
+def test_a_new_url_may_be_a_file(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LEAST_SECONDS", 0.1)
     (tmp_path / "copy").write_bytes(coded(0, MiB))
     url = (tmp_path / "copy").as_uri()
     with Origin(lambda *_: [response(b"", "403 Forbidden")]) as origin:

@@ -12,7 +12,8 @@ from rdl.core.byterange import ByteRange
 from rdl.server.connection import Limits
 from tests.server.conftest import Start
 from tests.server.growing import Growing
-from tests.server.wire import ask, connected, request, response, rest, until
+from tests.server.wire import ask, connected, request, response, rest
+from tests.support.waiting import until
 
 DATA = random.Random(5).randbytes(1 << 20)
 

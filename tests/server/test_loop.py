@@ -18,8 +18,9 @@ from rdl.server.connection import Limits
 from rdl.server.loop import Address, Server
 from tests.server.conftest import Start
 from tests.server.growing import Growing
-from tests.server.wire import ask, connected, request, response, rest, until
+from tests.server.wire import ask, connected, request, response, rest
 from tests.support.content import MiB
+from tests.support.waiting import until
 
 DATA = bytes(range(256)) * 4096
 LARGE = DATA * 24

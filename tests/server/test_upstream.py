@@ -18,6 +18,7 @@ from rdl.options import Options, SessionOptions, TransferOptions
 from rdl.server.upstream import Upstream
 from tests.scenarios.coded import KiB, MiB, Origin, coded
 from tests.server.conftest import Running, Start
+from tests.support.waiting import until
 
 CUT = (ConnectionError, http.client.IncompleteRead)
 
@@ -94,13 +95,6 @@ def whole(proxy: Proxy, path: str = "/file.bin", **fields: str) -> bytes:
         return response.read()
 
 
-def until(has: Any, seconds: float = 5) -> bool:
-    deadline = time.monotonic() + seconds
-    while not has() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(has())
-
-
 def test_row_40_one_transfer_for_many_readers(origin: Origin, proxies: Any) -> None:
     proxy = proxies()
     origin.hold_after = MiB
@@ -109,7 +103,7 @@ def test_row_40_one_transfer_for_many_readers(origin: Origin, proxies: Any) -> N
     with ThreadPoolExecutor(20) as pool:
         found = list(pool.map(lambda reader: reader.read(), readers))
     assert all(data == origin.content for data in found)
-    assert origin.sent == origin.size
+    assert until(lambda: origin.sent == origin.size)
 
 
 def test_row_41_who_joins_late_reads_what_is_here(origin: Origin, proxies: Any) -> None:

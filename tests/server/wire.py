@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 PATIENCE = 20.0
@@ -61,13 +61,3 @@ def ask(port: int, data: bytes) -> bytes:
     with connected(port) as sock:
         sock.sendall(data)
         return rest(sock)
-
-
-def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Whether a condition comes true in that time."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True

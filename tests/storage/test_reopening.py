@@ -22,7 +22,7 @@ from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
 from rdl.storage.reopening import reopened
 
-SIZE, BLOCK = 3 << 20, 1 << 20
+SIZE, BLOCK = 192 << 10, 64 << 10
 HEADER = Header("http://host/f", Representation(SIZE, None, None), 64 << 10)
 OPERATIONS = 150
 
