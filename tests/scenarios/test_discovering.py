@@ -257,10 +257,10 @@ def test_a_file_that_is_here_is_not_enough_where_a_digest_is_required(tmp_path: 
 
 
 def test_slow_sums_are_bounded_by_max_time(tmp_path: Path) -> None:
-    with Origin(lambda *_: [Wait(0.4), response(b"", "404 Not Found")]) as origin:
+    with Origin(lambda *_: [Wait(0.2), response(b"", "404 Not Found")]) as origin:
         begun = time.monotonic()
         with pytest.raises(OutOfTime):
-            fetched(origin, tmp_path, max_time=1.0)
+            fetched(origin, tmp_path, max_time=0.5)
         assert time.monotonic() - begun < 5
 
 

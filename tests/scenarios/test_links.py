@@ -68,7 +68,7 @@ def test_p55_bodies_that_outlive_their_link(tmp_path: Path) -> None:
 
 
 def test_row_61_a_link_that_serves_one_request(tmp_path: Path, quick: None) -> None:
-    with Links(CONTENT, life=60, rate=2 * MiB, uses=1) as links:
+    with Links(CONTENT, life=60, rate=4 * MiB, uses=1) as links:
         result = fetched(links, tmp_path)
         assert len(links.issued) >= 1
         assert links.refused >= 1, "a second request came to the first link"

@@ -152,7 +152,7 @@ def test_ctrl_c_ends_it_and_nothing_is_left(origin: Holding, tmp_path: Path, com
 @pytest.mark.parametrize("words", [("ls",), ("cat", "--member", "big"), ("get", "--member", "big")])
 def test_max_time_ends_it(origin: Holding, tmp_path: Path, words: tuple[str, ...]) -> None:
     origin.hold_after = 64 * KiB
-    ended = rdl(words[0], origin.url, *words[1:], "--max-time", "0.5", cwd=tmp_path)
+    ended = rdl(words[0], origin.url, *words[1:], "--max-time", "0.2", cwd=tmp_path)
     assert ended.returncode == ExitCode.OUT_OF_TIME, ended.stderr
     assert os.listdir(tmp_path) == []
 

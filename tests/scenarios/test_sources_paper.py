@@ -83,8 +83,8 @@ def test_mirrors(tmp_path: Path) -> None:
     gone = [response(b"", "404 Not Found")]
     with (
         Mirror(CONTENT, fails=lambda _: gone) as first,
-        Mirror(CONTENT, 2 * MiB) as second,
-        Mirror(CONTENT, MiB) as third,
+        Mirror(CONTENT, 8 * MiB) as second,
+        Mirror(CONTENT, 4 * MiB) as third,
     ):
         urls = {"URL": first.url(), "MIRROR": second.url(), "OTHER": third.url()}
         done = shell(named, tmp_path, **urls)

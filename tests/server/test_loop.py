@@ -151,13 +151,14 @@ def test_a_slow_reader_that_takes_something_is_not(start: Start, folder: Path) -
 
 def read_slowly(port: int, seconds: float) -> tuple[int, list[float]]:
     """How many bytes came in that time, or until it was cut off, and what lay between them."""
+    size, times = 0, [time.monotonic()]
     with connected(port) as sock, suppress(ConnectionResetError):
         sock.sendall(request(port, "/large.bin"))
-        size, times = 0, [time.monotonic()]
         while times[-1] < times[0] + seconds:
             size += len(sock.recv(16 << 10))
             time.sleep(0.02)
             times.append(time.monotonic())
+    times.append(time.monotonic())
     return size, [after - before for before, after in pairwise(times)]
 
 
