@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import rdl
+from rdl.engine.remote_file import RemoteFile
 from rdl.options import Options, SessionOptions, TransferOptions
 from rdl.server.upstream import Upstream
 from tests.scenarios.coded import KiB, MiB, Origin, coded
@@ -228,6 +229,32 @@ def test_row_44_a_file_that_changes_is_never_mixed(origin: Origin, proxies: Any)
         reader.read()
     time.sleep(2.1)
     assert whole(proxy) == coded(0, origin.size, 5)
+
+
+def test_row_44_who_comes_while_the_old_one_is_being_closed_gets_an_answer(
+    origin: Origin, proxies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rdl.server.upstream.FAILED_SECONDS", 0.0)
+    over, close = threading.Event(), RemoteFile.close
+    monkeypatch.setattr(RemoteFile, "close", lambda file: over.wait(30) and close(file))
+    proxy = proxies(retry=2, transfer={"connections": 1})
+    origin.hold_after = MiB
+    reader = asked(proxy)
+    assert reader.read(1000) == coded(0, 1000)
+    assert origin.held.wait(20)
+
+    def before(one: Any, at: int) -> None:
+        origin.before = None
+        origin.etag, origin.salt = '"two"', 5
+        raise OSError("cut")
+
+    origin.before = before
+    origin.go.set()
+    with pytest.raises(CUT):
+        reader.read()
+    with asked(proxy) as late:
+        assert late.status == 502
+    over.set()
 
 
 def test_row_45_a_wrong_digest_is_not_kept(origin: Origin, proxies: Any) -> None:

@@ -241,7 +241,7 @@ class Upstream:
         """It is to be told of what comes."""
         with self._lock:
             if reading.held.file is not None:
-                reading.begin(reading.held.file)
+                self._begin(reading, reading.held.file)
 
     def keep(self, held: Held) -> None:
         """All of it is wanted: it comes, whoever reads on."""
@@ -278,10 +278,17 @@ class Upstream:
             os.utime(place, ns=(time.time_ns(), place.stat().st_mtime_ns))
         with self._lock:
             held.file = file
-            for reading in held.readings:
-                reading.begin(file)
+            for reading in tuple(held.readings):
+                self._begin(reading, file)
             self._leave(held)
         self._ring(held)
+
+    def _begin(self, reading: Flying, file: RemoteFile) -> None:
+        """It may be over already: while those who had it before still close it, it is theirs."""
+        try:
+            reading.begin(file)
+        except RdlError as error:
+            self.failed(reading.held, error)
 
     def _keep(self, held: Held) -> None:
         assert held.file is not None
