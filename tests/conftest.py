@@ -10,8 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 os.environ.pop("RDL_CONFIG", None)
+
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")  # an example may take as long as the machine makes it take
 
 
 def unsynced(file: int) -> None:

@@ -183,7 +183,7 @@ PARTS = st.lists(
 """Of the target from this block on so many; before it so many bytes of something else."""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PARTS, st.sampled_from([(1, 4, 16), (2, 4, 16), (2, 2, 5), (2, 3, 4)]), st.integers(0, 80))
 def test_parts_of_the_target_are_found(
     parts: list[tuple[int, int, int]], lengths: tuple[int, int, int], odd: int
@@ -200,7 +200,7 @@ def test_parts_of_the_target_are_found(
     assert there <= places.keys() | set(range(index.count, 99))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.sampled_from([1, 2, 4, 16]))
 def test_whatever_is_found_is_there(target: bytes, seed: bytes, block: int) -> None:
     """Short blocks of few values: what is there in all is found."""

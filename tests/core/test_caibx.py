@@ -144,7 +144,7 @@ def consistent(found: Caibx) -> bool:
     return before == found.total and len(found.chunks.digests) == 32 * len(spans)
 
 
-@settings(max_examples=FUZZ, deadline=None)
+@settings(max_examples=FUZZ)
 @given(st.data())
 def test_whatever_comes_is_taken_whole_or_refused(data: st.DataObject) -> None:
     """Words of a real index are replaced, its bytes cut or lengthened."""
@@ -161,7 +161,7 @@ def test_whatever_comes_is_taken_whole_or_refused(data: st.DataObject) -> None:
     assert found is None or consistent(found)
 
 
-@settings(max_examples=FUZZ, deadline=None)
+@settings(max_examples=FUZZ)
 @given(st.lists(st.integers(1, 1 << 27), max_size=50))
 def test_what_is_right_is_taken(sizes: list[int]) -> None:
     stops = [sum(sizes[: number + 1]) for number in range(len(sizes))]

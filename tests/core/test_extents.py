@@ -16,7 +16,7 @@ from rdl.core.extents import Extents, Run
 changes = st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(1, 12)), max_size=40)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(changes)
 def test_adding_and_dropping_as_in_a_list(changes: list[tuple[bool, int, int]]) -> None:
     here, model = Extents(), list[Extent]()

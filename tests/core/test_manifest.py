@@ -196,7 +196,7 @@ def test_on_a_machine_of_the_other_byte_order(monkeypatch: pytest.MonkeyPatch) -
     st.integers(64, 600),
     st.integers(64, 300),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_whatever_is_cut_is_read_back(data: bytes, name: str, coarse: int, fine: int) -> None:
     cutting = Cutting("x", Sizes(coarse, coarse, coarse), Sizes(fine, fine, fine))
     written = made(data, cutting, name)
@@ -487,7 +487,7 @@ def test_coarse_data_that_ends_too_early() -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_is_changed_is_refused_or_means_something(data: st.DataObject) -> None:
     good = made()
     at = data.draw(st.integers(0, len(good) - 1))
@@ -505,7 +505,7 @@ def test_whatever_is_changed_is_refused_or_means_something(data: st.DataObject) 
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_comes_is_refused(data: bytes) -> None:
     assert refused(lambda: read(data))
     assert refused(lambda: read(made()[:12] + data))

@@ -346,7 +346,6 @@ AnyOrder.TestCase.settings = settings(
     max_examples=int(os.environ.get("NIGHTLY_ORDERS", "90")),
     derandomize="NIGHTLY_ORDERS" not in os.environ,
     stateful_step_count=30,
-    deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
