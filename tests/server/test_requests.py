@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl.server.requests import MAX_HEAD, Asked, Reply, RequestReader, Rules, authority_of
+from tests.support.timing import seconds
 
 RULES = Rules(frozenset(("127.0.0.1:8080", "localhost:8080")), frozenset(("http://good",)))
 H = "Host: localhost:8080\r\n"
@@ -260,10 +260,11 @@ def test_authorities(text: str, read: str | None) -> None:
 
 @pytest.mark.parametrize("text", ["A", "\r", " ", "A: b\r\n", "\r\n", "\n", ":"])
 def test_what_is_too_long_is_refused_in_linear_time(text: str) -> None:
-    began = time.thread_time()
-    with pytest.raises(Reply):
-        read_bytewise(text * 100_000)
-    assert time.thread_time() - began < 1
+    def refused() -> None:
+        with pytest.raises(Reply):
+            read_bytewise(text * 100_000)
+
+    assert seconds(refused) < 1
 
 
 PARTS = st.sampled_from(

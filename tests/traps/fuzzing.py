@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,23 +15,11 @@ T = TypeVar("T")
 FUZZ = int(os.environ.get("NIGHTLY_FUZZ", "60"))
 bounded = settings(
     max_examples=FUZZ,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 MiB = 1 << 20
 ANY = st.text(alphabet=st.characters(codec=None), max_size=120)
 """Any text, lone surrogates included."""
-
-
-def seconds(parse: Callable[[str], Any], text: str) -> float:
-    """CPU seconds of one call, the best of three: other processes are not its fault."""
-
-    def once() -> float:
-        begun = time.thread_time()
-        parse(text)
-        return time.thread_time() - begun
-
-    return min(once() for _ in range(3))
 
 
 def accepted(parse: Callable[[str], T], text: str) -> T | None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rdl.cli.config_file import GENERAL, OF_HOST, Config, parse_config
 from rdl.errors import UsageError
-from tests.traps.fuzzing import ANY, accepted, bounded, mutated, seconds
+from tests.support.timing import seconds
+from tests.traps.fuzzing import ANY, accepted, bounded, mutated
 
 KiB = 1 << 10
 CANARY = "cAnArY"

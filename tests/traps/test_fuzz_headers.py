@@ -32,7 +32,8 @@ from rdl.core.published import informing, published, quarrel
 from rdl.core.text import is_redacted, redact_text, redact_url, safe_text
 from rdl.errors import UsageError
 from rdl.options import Digest
-from tests.traps.fuzzing import ANY, MiB, bounded, mutated, seconds
+from tests.support.timing import seconds
+from tests.traps.fuzzing import ANY, MiB, bounded, mutated
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 DATES = (DATE, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994")

@@ -13,7 +13,8 @@ from rdl.core.link_field import MOST, Linked, linked
 from rdl.core.lock import path_fault
 from rdl.core.metalink import MetalinkFile, parse_metalink
 from rdl.options import BlockDigests, Digest
-from tests.traps.fuzzing import ANY, MiB, accepted, bounded, mutated, seconds
+from tests.support.timing import seconds
+from tests.traps.fuzzing import ANY, MiB, accepted, bounded, mutated
 
 HEAD = '<metalink xmlns="urn:ietf:params:xml:ns:metalink">'
 HEX = "0123456789abcdef" * 4

@@ -17,7 +17,8 @@ from rdl.errors import RdlError, UsageError
 from rdl.options import Digest, NetworkOptions
 from rdl.transport.credentials import load_netrc
 from rdl.transport.proxies import ProxyChoice, parse_proxy
-from tests.traps.fuzzing import ANY, MiB, accepted, bounded, mutated, seconds
+from tests.support.timing import seconds
+from tests.traps.fuzzing import ANY, MiB, accepted, bounded, mutated
 
 CANARY = "cAnArY"
 SHA256 = hashlib.sha256(b"rdl").hexdigest()
