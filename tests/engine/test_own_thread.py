@@ -6,15 +6,17 @@ from __future__ import annotations
 import gc
 import random
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rdl.api import Session, Target
+from rdl.engine import reception
 from rdl.engine.crew import Crew
 from rdl.engine.reception import Reception
 from rdl.errors import Interrupted, LocalFileError, NetworkError, OutOfTime
@@ -34,11 +36,14 @@ from tests.support.origin import (
     Wait,
     response,
 )
+from tests.support.waiting import until
 
 BODY = content_of(65536)
 WHOLE = response(BODY, "200 OK", 'ETag: "1"')
 HEAD = WHOLE[: -len(BODY)]
 QUICK = Options(network=NetworkOptions(netrc=False, proxy=""))
+LARGE = content_of(SMALL + 1)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 STALLS: dict[str, Answer] = {
     "no head": [HANG],
     "half a head": [HEAD[:20], HANG],
@@ -53,7 +58,7 @@ STALLS: dict[str, Answer] = {
 }
 
 
-AT_ONCE = 5.0
+AT_ONCE = 10.0
 """Seconds, on a machine that has other things to do too; each of the stalls lasts longer."""
 
 
@@ -96,8 +101,8 @@ def serving(steps: Sequence[Step]) -> Origin:
 def alarm(seconds: float, act: Callable[[], None]) -> Iterator[None]:
     """A signal after so long."""
     before = signal.signal(signal.SIGALRM, lambda number, frame: act())
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -108,7 +113,10 @@ def rung() -> None:
     raise Rung
 
 
-def test_only_the_first_of_many_needs_a_worker(tmp_path: Path, handed: list[Reception]) -> None:
+def test_only_the_first_of_many_needs_a_worker(
+    tmp_path: Path, handed: list[Reception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception, "PROMPT_SECONDS", AT_ONCE)  # the server may be late
     with serving([]) as origin, Session() as session:
         for number in range(5):
             session.get(Target(origin.url(f"/{number}"), tmp_path / str(number), QUICK))
@@ -118,26 +126,36 @@ def test_only_the_first_of_many_needs_a_worker(tmp_path: Path, handed: list[Rece
 
 
 @pytest.mark.parametrize(
-    "steps",
+    ("before", "after", "content"),
     [
-        [HEAD, Wait(0.02), BODY],
-        [HEAD[:30], Wait(0.02), HEAD[30:] + BODY],
-        [Wait(0.02), WHOLE],
-        [response(b"", "302 Found", "Location: /1")],
-        [response(content_of(SMALL + 1))],
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"],
+        (HEAD, BODY, BODY),
+        (HEAD[:30], HEAD[30:] + BODY, BODY),
+        (b"", WHOLE, BODY),
+        (response(b"", "302 Found", "Location: /1"), b"", BODY),
+        (response(LARGE), b"", LARGE),
+        (CHUNKED, b"", b"abc"),
     ],
     ids=["late body", "half a head", "late head", "redirect", "not small", "chunked"],
 )
 def test_a_worker_goes_on_where_more_is_needed(
-    tmp_path: Path, handed: list[Reception], steps: Answer
+    tmp_path: Path, handed: list[Reception], before: bytes, after: bytes, content: bytes
 ) -> None:
-    contents = {BODY, b"abc", content_of(SMALL + 1)}
-    with serving(steps) as origin, Session() as session:
+    """What comes after comes when it goes on."""
+
+    def slow() -> Iterator[bytes]:
+        yield before
+        if after:
+            until(lambda: len(handed) == 2)
+            yield after
+
+    def answer(connection: int, number: int, seen: Seen) -> Iterable[Step]:
+        return slow() if "/slow" in seen.line else [WHOLE]
+
+    with Origin(answer) as origin, Session() as session:
         session.get(Target(origin.url("/0"), tmp_path / "0", QUICK))
         result = session.get(Target(origin.url("/slow"), tmp_path / "slow", QUICK))
         assert sum("/slow" in seen.line for seen in origin.seen) == 1, "asked once"
-    assert (tmp_path / "slow").read_bytes() in contents
+    assert (tmp_path / "slow").read_bytes() == content
     assert (result.exit_code, len(handed)) == (0, 2)
 
 
@@ -161,7 +179,7 @@ def test_an_interrupt_ends_it_at_once(tmp_path: Path, steps: Answer) -> None:
     with serving(steps) as origin, Session() as session:
         session.get(Target(origin.url("/0"), tmp_path / "0", QUICK))
         begun = time.monotonic()
-        with alarm(0.05, lambda: session.interrupt("SIGINT")), pytest.raises(Interrupted):
+        with pytest.raises(Interrupted), alarm(0.05, lambda: session.interrupt("SIGINT")):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", QUICK))
         assert 0.04 < time.monotonic() - begun < AT_ONCE
     assert not (tmp_path / "slow").exists()
@@ -181,14 +199,14 @@ def test_it_may_take_only_so_long(tmp_path: Path, steps: Answer) -> None:
 
 @pytest.mark.parametrize("steps", [[HANG], [HEAD[:20], HANG], [WHOLE[:30_000], HANG]])
 def test_what_hangs_ends_by_the_timeout(tmp_path: Path, steps: Answer) -> None:
-    again = Options(network=NetworkOptions(netrc=False, proxy="", timeout=0.1))
+    again = Options(network=NetworkOptions(netrc=False, proxy="", timeout=1))
     once = Options(network=again.network, transfer=TransferOptions(retry=0))
     with serving(steps) as origin, Session() as session:
         session.get(Target(origin.url("/0"), tmp_path / "0", again))
         begun = time.monotonic()
         with pytest.raises(NetworkError):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", once))
-        assert 0.09 < time.monotonic() - begun < AT_ONCE
+        assert 0.9 < time.monotonic() - begun < AT_ONCE
 
 
 @pytest.mark.usefixtures("settled")
@@ -197,16 +215,18 @@ def test_a_handler_that_raises_leaves_a_session_that_works(tmp_path: Path, steps
     with serving(steps) as origin, Session() as session:
         session.get(Target(origin.url("/0"), tmp_path / "0", QUICK))
         begun = time.monotonic()
-        with alarm(0.05, rung), pytest.raises(Rung):
+        with pytest.raises(Rung), alarm(0.05, rung):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", QUICK))
         assert time.monotonic() - begun < AT_ONCE
         session.get(Target(origin.url("/1"), tmp_path / "1", QUICK))
     assert (tmp_path / "1").read_bytes() == BODY
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_handler_that_raises_at_any_moment(tmp_path: Path) -> None:
+def test_a_handler_that_raises_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files may then be left to be closed by the collection of garbage, but no lock is held."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)  # it may come there too
     chance, interrupted = random.Random(1), 0
     before = signal.signal(signal.SIGALRM, lambda number, frame: rung())
     try:
@@ -287,7 +307,4 @@ def test_one_that_no_worker_can_take_on_leaves_no_connection(
         monkeypatch.setattr(Crew, "_free", lambda crew: None)
         with pytest.raises(LocalFileError):
             session.get(Target(origin.url("/slow"), tmp_path / "slow", once))
-        deadline = time.monotonic() + AT_ONCE
-        while origin.alive and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert origin.alive == 0
+        assert until(lambda: origin.alive == 0)

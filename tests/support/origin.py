@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,7 +75,7 @@ class Origin:
     `greeting`: steps before the first request. `inner_tls` is what START_TLS uses.
     """
 
-    answer: Callable[[int, int, Seen], Answer]
+    answer: Callable[[int, int, Seen], Iterable[Step]]
     tls: ssl.SSLContext | None = None
     family: Literal[4, 6] = 4
     greeting: Answer = ()
