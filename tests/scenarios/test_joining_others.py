@@ -29,11 +29,18 @@ def origin() -> Iterator[Origin]:
 
 def test_row_47_one_waits_and_finds_it_finished(origin: Origin, tmp_path: Path) -> None:
     path, seen = tmp_path / "f", list[Fact]()
+    origin.hold_after = 2 * MiB
+
+    def tell(fact: Fact) -> None:
+        seen.append(fact)
+        if isinstance(fact, Progress) and fact.bytes_present:
+            origin.go.set()
+
     with Download(origin.url, path, "--limit-rate", "4M") as first:
         assert first.wait_for("progress")
         with pytest.raises(BusyError):
             rdl.get(origin.url, path)
-        result = rdl.get(origin.url, path, options=Options(file=JOIN), tell=seen.append)
+        result = rdl.get(origin.url, path, options=Options(file=JOIN), tell=tell)
         assert first.finish() == 0
     assert (result.reason, result.bytes_downloaded) == ("unchanged", 0)
     assert path.read_bytes() == coded(0, origin.size)
@@ -43,11 +50,19 @@ def test_row_47_one_waits_and_finds_it_finished(origin: Origin, tmp_path: Path) 
 
 
 def test_row_47_one_takes_over_from_a_killed_one(origin: Origin, tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    with Download(origin.url, path, "--limit-rate", "1M") as first:
+    path, waited = tmp_path / "f", list[int]()
+    origin.hold_after = 2 * MiB
+
+    def tell(fact: Fact) -> None:
+        if isinstance(fact, Progress) and not origin.go.is_set():
+            waited.append(fact.bytes_present)
+            first.kill()
+            origin.go.set()
+
+    with Download(origin.url, path, "--limit-rate", "4M") as first:
         assert first.wait_for("progress", bytes_present=512 * KiB)
-        threading.Timer(0.3, first.kill).start()
-        result = rdl.get(origin.url, path, options=Options(file=JOIN))
+        result = rdl.get(origin.url, path, options=Options(file=JOIN), tell=tell)
+    assert waited
     assert result.reason == "complete"
     assert result.bytes_reused > 0
     assert path.read_bytes() == coded(0, origin.size)
