@@ -29,13 +29,16 @@ def test_a_reader_waits_for_length_and_bytes(start: Start, site: Growing) -> Non
         sock.sendall(request(running.port))
         assert until(lambda: len(site.readers) == 1)
         site.begin()
-        assert sock.recv(17) == b"HTTP/1.1 200 OK\r\n", "the head does not wait for the first byte"
+        found = bytearray(sock.recv(17))
+        assert found == b"HTTP/1.1 200 OK\r\n", "the head does not wait for the first byte"
         assert site.demands == [ByteRange(0, len(DATA))]
         for upto in (1, 2, 70_000, 70_001, len(DATA)):
             site.grow(upto)
-            found = b""
-            while not found.endswith(DATA[upto - 1 : upto]):
-                found = sock.recv(1 << 20)
+            while len(body := found.partition(b"\r\n\r\n")[2]) < upto:
+                more = sock.recv(1 << 20)
+                assert more, "it ended"
+                found += more
+            assert body == DATA[:upto]
         assert until(lambda: site.readers == [])
 
 
@@ -154,7 +157,7 @@ def test_x10_fifty_readers_and_random_cuts(start: Start, site: Growing) -> None:
         site.begin()
         for upto in range(0, len(DATA) * 3 // 4, 4999):
             site.grow(upto)
-        assert until(lambda: len(ends) >= 10)
+        assert until(lambda: "right" in ends)
         site.fail()
     assert len(ends) == 50
     assert set(ends) == {"right", "error", "gone"}

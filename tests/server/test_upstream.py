@@ -97,7 +97,7 @@ def whole(proxy: Proxy, path: str = "/file.bin", **fields: str) -> bytes:
 
 
 def test_row_40_one_transfer_for_many_readers(origin: Origin, proxies: Any) -> None:
-    proxy = proxies()
+    proxy = proxies(transfer={"connections": 1})  # of several some may be sent more than is read
     origin.hold_after = MiB
     readers = [asked(proxy) for _ in range(20)]
     origin.go.set()
@@ -116,9 +116,8 @@ def test_row_41_who_joins_late_reads_what_is_here(origin: Origin, proxies: Any) 
     with asked(proxy, method="HEAD") as head:
         assert int(head.headers["Content-Length"]) == origin.size
     late = asked(proxy)
-    begun = time.monotonic()
     assert late.read(MiB) == coded(0, MiB)
-    assert time.monotonic() - begun < 5
+    assert origin.sent == 2 * MiB, "nothing had to come for that"
     origin.go.set()
     assert first.read() == late.read() == coded(MiB, origin.size)
 
@@ -145,7 +144,7 @@ def test_row_42_ranges_of_what_is_in_flight(origin: Origin, proxies: Any) -> Non
 
 
 def test_row_43_the_transfer_outlives_its_readers(origin: Origin, proxies: Any) -> None:
-    proxy = proxies()
+    proxy = proxies(transfer={"connections": 1})  # others could have been sent all of that
     origin.hold_after = 512 * KiB
     first = asked(proxy)
     assert first.read(100) == coded(0, 104)[:100]
@@ -203,10 +202,8 @@ def test_row_44_all_readers_end_with_the_last_try(origin: Origin, proxies: Any) 
     for one in readers:
         with pytest.raises(CUT):
             one.read()
-    begun = time.monotonic()
     with asked(proxy) as late:
         assert late.status in (404, 502)
-    assert time.monotonic() - begun < 5
     partials = [path.name for path in (proxy.site._cache).iterdir()]
     assert any(name.endswith(".part") for name in partials)
 
