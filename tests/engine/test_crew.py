@@ -19,6 +19,7 @@ from rdl.options import SessionOptions
 from rdl.transport import pool
 from tests.scenarios.coded import KiB, Origin
 from tests.support import threads
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -111,7 +112,8 @@ def test_what_done_raises_ends_the_list(tmp_path: Path, monkeypatch: pytest.Monk
     def slowly(session: Session, target: Target, tell: object) -> Result:
         if session._interrupted is None:
             begun.append(target)
-            time.sleep(0.02)
+            if len(begun) > 20:  # by now it must have been heard
+                until(lambda: session._interrupted is not None, 5)
         return Result(target.url, str(target.path))
 
     def broken(result: Result) -> None:
@@ -128,7 +130,7 @@ def test_what_done_raises_ends_the_list(tmp_path: Path, monkeypatch: pytest.Monk
 def test_workers_of_a_burst_end_though_one_is_used_on(
     origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(crew, "IDLE_SECONDS", 2)
     before = threads.running()
     with Session(SessionOptions(parallel=6)) as session:
         getters = [
@@ -140,11 +142,13 @@ def test_workers_of_a_burst_end_though_one_is_used_on(
         for thread in getters:
             thread.join()
         assert len(threads.running() - before) > 1
-        deadline = time.monotonic() + 5
-        while len(threads.running() - before) > 1 and time.monotonic() < deadline:
+
+        def one_is_left() -> bool:
             session.get(Target(origin.url, tmp_path / "b"))
             (tmp_path / "b").unlink()
-        assert len(threads.running() - before) == 1
+            return len(threads.running() - before) == 1
+
+        assert until(one_is_left)
 
 
 def test_a_stalled_target_lets_the_others_pass(origin: Origin, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_signal_ends_a_run_whose_server_never_answers(tmp_path):
 
     def hang(request):
         drivers[0].signal("SIGTERM")
-        release.wait(10)
+        release.wait(40)
         raise NetworkError("server", "gone")
 
     server.trouble = hang
@@ -139,7 +139,7 @@ def test_a_signal_ends_a_run_whose_server_never_answers(tmp_path):
     _, error = download(server, tmp_path / "f", started=drivers.append)
     release.set()
     assert isinstance(error, Interrupted)
-    assert time.monotonic() - before < 8
+    assert time.monotonic() - before < 20
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,7 +154,7 @@ def test_a_signal_ends_a_wait_at_once(tmp_path):
     before = time.monotonic()
     _, error = download(server, tmp_path / "f", started=drivers.append)
     assert isinstance(error, Interrupted)
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 20
 
 
 def test_max_time_ends_a_body_that_drips(tmp_path):
@@ -162,14 +162,14 @@ def test_max_time_ends_a_body_that_drips(tmp_path):
 
     def drip(data):
         for byte in data:
-            time.sleep(0.01)
             yield bytes([byte])
+            time.sleep(0.04)
 
     server.body = drip
     before = time.monotonic()
-    result, error = download(server, tmp_path / "f", max_time=0.3)
+    result, error = download(server, tmp_path / "f", max_time=2)
     assert isinstance(error, OutOfTime)
-    assert time.monotonic() - before < 8
+    assert time.monotonic() - before < 20
     assert 0 < result.bytes_present < 1000
 
 
