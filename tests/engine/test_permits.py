@@ -5,6 +5,7 @@ import time
 
 from rdl.core import messages as m
 from rdl.engine.permits import Permits
+from tests.support.waiting import until
 
 
 class Holder:
@@ -27,27 +28,19 @@ def begin(permits, holder, order, done):
     return thread
 
 
-def until(condition):
-    for _ in range(500):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("it did not come")
-
-
 def test_so_many_at_one_time_and_reads_first():
     permits, order, done = Permits(2), [], threading.Event()
     last = threading.Event()
     threads = [begin(permits, Holder(number), order, done) for number in (1, 2)]
-    until(lambda: len(order) == 2)
+    assert until(lambda: len(order) == 2)
     idle, urgent = Holder(3, idle=True), Holder(4)
     threads.append(begin(permits, idle, order, last))
-    until(lambda: permits._waiting == [idle])
+    assert until(lambda: permits._waiting == [idle])
     threads.append(begin(permits, urgent, order, last))
-    until(lambda: len(permits._waiting) == 2)
+    assert until(lambda: len(permits._waiting) == 2)
     assert len(order) == 2
     done.set()
-    until(lambda: len(order) == 4)
+    assert until(lambda: len(order) == 4)
     last.set()
     for thread in threads:
         thread.join(5)
@@ -60,12 +53,12 @@ def test_what_nobody_waits_for_is_asked_to_make_way():
     permits, order, done = Permits(1), [], threading.Event()
     idle, other = Holder(1, idle=True), Holder(2, idle=True)
     threads = [begin(permits, idle, order, done), begin(permits, other, order, done)]
-    until(lambda: len(order) == 1)
+    assert until(lambda: len(order) == 1)
     time.sleep(0.05)
     assert idle.posted == other.posted == []  # for another of its kind it need not
     threads.append(begin(permits, Holder(3), order, done))
     first = idle if order == [1] else other
-    until(lambda: first.posted)
+    assert until(lambda: first.posted)
     assert first.posted[0] == m.MakeWay(first.segment)
     done.set()
     for thread in threads:
@@ -77,11 +70,11 @@ def test_one_that_is_dropped_waits_no_longer():
     permits, order, done = Permits(1), [], threading.Event()
     waiting = Holder(2)
     threads = [begin(permits, Holder(1), order, done)]
-    until(lambda: order == [1])
+    assert until(lambda: order == [1])
     threads.append(begin(permits, waiting, order, done))
-    until(lambda: permits._waiting)
+    assert until(lambda: permits._waiting)
     waiting.dropped = True
-    until(lambda: order == [1, 2])
+    assert until(lambda: order == [1, 2])
     done.set()
     for thread in threads:
         thread.join(5)

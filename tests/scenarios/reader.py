@@ -31,15 +31,6 @@ def cat(url: str, *words: str, cwd: Path | None = None) -> subprocess.CompletedP
     )
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it, ten seconds at most."""
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come")
-
-
 def resting(figure: Callable[[], int], seconds: float = 0.4) -> int:
     """The figure when it has not changed for so long."""
     known, since = figure(), time.monotonic()

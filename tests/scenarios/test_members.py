@@ -15,7 +15,8 @@ import pytest
 from rdl.errors import ExitCode
 from tests.doors.packing import made_tar, made_zip
 from tests.scenarios.coded import Asked, Holding, KiB, MiB
-from tests.scenarios.reader import PATIENCE, QUIET_NETWORK, RDL, until
+from tests.scenarios.reader import PATIENCE, QUIET_NETWORK, RDL
+from tests.support.waiting import until
 
 SOURCE = random.Random(1)
 BIG = SOURCE.randbytes(12 * MiB)
@@ -138,7 +139,7 @@ def test_ctrl_c_ends_it_and_nothing_is_left(origin: Holding, tmp_path: Path, com
         cwd=tmp_path,
     )
     try:
-        until(origin.held.is_set)
+        assert until(origin.held.is_set)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)
     finally:

@@ -31,8 +31,8 @@ from tests.scenarios.reader import (
     cat,
     fetched,
     resting,
-    until,
 )
+from tests.support.waiting import until
 
 WINDOW = 8 * MiB
 CHUNK = MiB
@@ -130,7 +130,7 @@ def status(path: Path) -> dict[str, Any]:
 
 def here(path: Path, least: int) -> dict[str, Any]:
     """The status when so many bytes are present."""
-    until(lambda: bool(status(path)["bytes_present"] >= least))
+    assert until(lambda: bool(status(path)["bytes_present"] >= least))
     return status(path)
 
 
@@ -144,7 +144,7 @@ def test_row_24_empty_partial_and_full(origin: Origin, tmp_path: Path) -> None:
         origin.held.clear()
         process = get(origin, path)
         try:
-            until((tmp_path / "f.part.index").exists)
+            assert until((tmp_path / "f.part.index").exists)
             assert origin.held.wait(10)
             found = here(path, held - 3 * MiB // 2)
             assert (found["running"], found["complete"]) == (True, False)
@@ -174,7 +174,7 @@ def test_row_24_the_first_block_is_missing_while_later_ones_are_here(
     origin.before = before
     process = get(origin, tmp_path / "f", "-x", "2", "-k", "256K", "--block-size", "256K")
     try:
-        until((tmp_path / "f.part.index").exists)
+        assert until((tmp_path / "f.part.index").exists)
         found = here(tmp_path / "f", 2 * MiB)
         assert found["missing"][0][0] == 0
         assert found["missing"][0][1] >= BLOCK - 1
@@ -210,7 +210,7 @@ def test_row_31_a_range_is_one_request_and_no_file(origin: Origin, tmp_path: Pat
     assert data == coded(1000, 1100)
     assert said == b""
     assert [asked.fields["range"] for asked in origin.log] == ["bytes=1000-1099"]
-    until(lambda: origin.sent == 100)
+    assert until(lambda: origin.sent == 100)
     assert os.listdir(tmp_path) == []
 
 
@@ -324,7 +324,7 @@ def test_row_37_the_statistics_are_truthful(origin: Origin) -> None:
     made = Options(NetworkOptions(netrc=False, proxy=""), TransferOptions(connections=2))
     with rdl.stream(origin.url, options=made) as stream:
         assert stream.read(1) == b"\0"
-        until(lambda: origin.sent >= origin.size - MiB)
+        assert until(lambda: origin.sent >= origin.size - MiB)
         fetched = resting(lambda: origin.sent)
         early = stream.statistics
         held.set()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rdl.core.row import OVERLAP
 from rdl.errors import DigestMismatch, ExitCode, RdlError, exit_code_of
 from rdl.options import Digest, Options, RangeSpec, SessionOptions, TransferOptions
 from tests.scenarios.coded import BLOCK, GiB, KiB, MiB, Origin, coded
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -56,9 +57,12 @@ def interrupted(origin: Origin, path: Path, after: int, **options: Any) -> int:
     origin.hold_after, told = after, list[Fact]()
     with Session() as session:
 
+        def has_told() -> bool:
+            return any(isinstance(fact, Progress) and fact.bytes_present for fact in told)
+
         def stop() -> None:
             origin.held.wait(10)
-            until(lambda: any(isinstance(fact, Progress) and fact.bytes_present for fact in told))
+            assert until(has_told)
             time.sleep(0.05)
             session.interrupt("SIGINT")
 
@@ -73,19 +77,10 @@ def interrupted(origin: Origin, path: Path, after: int, **options: Any) -> int:
     return result.bytes_present
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it, ten seconds at most."""
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come")
-
-
 def landed(path: Path, data: bytes) -> None:
     """Wait until the part file of `path` begins with this."""
     part = part_of(path)
-    until(lambda: part.exists() and part.read_bytes()[: len(data)] == data)
+    assert until(lambda: part.exists() and part.read_bytes()[: len(data)] == data)
 
 
 def part_of(path: Path) -> Path:
@@ -190,7 +185,7 @@ def test_row_10_other_block_size(origin: Origin, tmp_path: Path, before: int, af
     origin.replace()
     result = fetch(origin, tmp_path / "f", block_size=after * KiB)
     assert result.bytes_reused == kept
-    until(lambda: origin.sent == origin.size - kept + OVERLAP)
+    assert until(lambda: origin.sent == origin.size - kept + OVERLAP)
     assert published(tmp_path / "f", origin)
 
 

@@ -19,7 +19,7 @@ HASTY = Options(transfer=TransferOptions(retry=0))
 
 
 class Bell:
-    """What may have changed is looked at again, five seconds at most."""
+    """What may have changed is looked at again, twenty seconds at most."""
 
     def __init__(self) -> None:
         self._rung = threading.Event()
@@ -28,7 +28,7 @@ class Bell:
         self._rung.set()
 
     def until(self, has: Callable[[], object]) -> bool:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while not has() and time.monotonic() < deadline:
             self._rung.wait(0.2)
             self._rung.clear()
