@@ -8,9 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.folders import Folder, serving
 
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 os.environ.pop("RDL_CONFIG", None)
@@ -38,3 +42,12 @@ if sys.dont_write_bytecode:  # nothing beside the sources, but the processes of 
     subprocess.run(  # once, before any test that looks at the clock
         [sys.executable, "-c", every], env=os.environ | {"PYTHONPATH": own}, timeout=60, check=True
     )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """What is put into its root is served."""
+    root = tmp_path / "served"
+    root.mkdir()
+    with serving(root) as folder:
+        yield folder

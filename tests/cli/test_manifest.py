@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +18,7 @@ from rdl.manifests import open_manifest
 from tests.cli.conftest import Rdl
 from tests.scenarios.coded import Holding
 from tests.support.json_schema import parse, parse_all
+from tests.support.program import interrupted
 
 DATA = random.Random(4).randbytes(200_000)
 
@@ -111,23 +109,7 @@ def test_every_display_shows_it(rdl: Rdl, tmp_path: Path, progress: str) -> None
 def test_a_signal_ends_it_soon(tmp_path: Path) -> None:
     with (tmp_path / "big").open("wb") as file:
         file.truncate(200 << 30)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rdl", "manifest", "make", "big", "--progress", "json"],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        assert '"verify"' in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 130
+    assert interrupted(tmp_path, "manifest", "make", "big")[0] == 130
     assert sorted(os.listdir(tmp_path)) == ["big", "f"]
 
 

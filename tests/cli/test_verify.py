@@ -7,8 +7,6 @@ import hashlib
 import io
 import os
 import re
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ import pytest
 from rdl.verification import Verification
 from tests.cli.conftest import Answer, Rdl
 from tests.support.json_schema import parse, parse_all
+from tests.support.program import interrupted
 
 DATA = bytes(number * 7 % 251 for number in range(10_000))
 DOCS = Path(__file__).parents[2] / "docs"
@@ -290,23 +289,7 @@ def test_nothing_on_disk_changes(rdl: Rdl, tmp_path: Path) -> None:
 def test_a_signal_ends_it_soon(tmp_path: Path) -> None:
     with (tmp_path / "big").open("wb") as file:
         file.truncate(200 << 30)
-    command = [sys.executable, "-m", "rdl", "verify", "big", "-r0-", "-r1-", RIGHT, RIGHT]
-    process = subprocess.Popen(
-        [*command, "--progress", "json"],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        assert '"verify"' in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 130
+    code, said = interrupted(tmp_path, "verify", "big", "-r0-", "-r1-", RIGHT, RIGHT)
+    assert code == 130
     last = parse_all(said)[-2:]
     assert [(one["event"], one["reason"]) for one in last] == [("error", "interrupted")] * 2

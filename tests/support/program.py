@@ -106,6 +106,27 @@ class Download:
         return json_schema.parse(text)
 
 
+def interrupted(folder: Path, *words: str) -> tuple[int, str]:
+    """`rdl WORDS --progress json` in this folder, that gets SIGINT once it has told that it
+    verifies: its exit code, and what it said then on stderr."""
+    with subprocess.Popen(
+        [*RDL, *words, "--progress", "json"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert '"verify"' in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=PATIENCE / 2)
+        finally:
+            process.kill()
+    return process.returncode, said
+
+
 @contextmanager
 def download(url: str, output: Path, *options: str) -> Iterator[Download]:
     """A Download that has ended well, for tests that only need its result."""
