@@ -27,7 +27,7 @@ import pytest
 
 from tests.doors.packing import Entry, link, made_tar, zip_of
 from tests.scenarios.coded import MiB, coded
-from tests.support.ranges import asked_span
+from tests.support.ranges import chosen
 
 FOLDER = Path(__file__).with_name("transcripts")
 TRANSCRIPTS = sorted(FOLDER.glob("*.txt"))
@@ -102,7 +102,7 @@ class Site:
         self._thread.join(5)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """200, 206, 304, 401, 404, 416 or 503."""
+        """200, 206, 304, 401, 404, 412, 416 or 503."""
         body = FILES.get(request.path)
         if body is None:
             self._empty(request, 404)
@@ -110,8 +110,6 @@ class Site:
             self._empty(request, 401, ("WWW-Authenticate", "Basic"))
         elif request.path == "/busy.txt":
             self._empty(request, 503, ("Retry-After", "0"))
-        elif request.headers["If-None-Match"] == f'"{request.path[1:]}"':
-            self._empty(request, 304)
         else:
             self._send(request, body)
 
@@ -125,19 +123,20 @@ class Site:
         request.end_headers()
 
     def _send(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
-        wanted = request.headers["Range"]
-        start, stop = asked_span(wanted, len(body)) if wanted else (0, len(body))
-        if start >= stop:
-            self._empty(request, 416, ("Content-Range", f"bytes */{len(body)}"))
+        etag = f'"{request.path[1:]}"'
+        status, start, stop = chosen(request.headers, etag, len(body))
+        if status >= 300:
+            fields = [("Content-Range", f"bytes */{len(body)}")] if status == 416 else []
+            self._empty(request, status, *fields)
             return
-        request.send_response(206 if wanted else 200)
+        request.send_response(status)
         page = request.path == "/page.iso"
         request.send_header("Content-Type", "text/html" if page else "application/octet-stream")
         request.send_header("Content-Length", str(stop - start))
-        request.send_header("ETag", f'"{request.path[1:]}"')
+        request.send_header("ETag", etag)
         request.send_header("Last-Modified", "Wed, 01 Jan 2025 12:00:00 GMT")
         request.send_header("Accept-Ranges", "bytes")
-        if wanted:
+        if status == 206:
             request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}")
         request.end_headers()
         if request.path == "/stops.iso" and not self.stopped.is_set():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.support.ranges import asked_span
+from tests.support.ranges import chosen
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 BLOCK = 256 * KiB
@@ -172,20 +172,19 @@ class Origin:
         if request.command == "HEAD" and not self.heads:
             self._refuse(request, 405)
             return
-        match = asked.fields.get("if-match", self.etag)
-        if match not in (self.etag, "*"):
+        deaf = {"if-none-match": True, "if-range": self.ignore_if_range, "range": not self.ranges}
+        fields = {name: one for name, one in asked.fields.items() if not deaf.get(name)}
+        status, start, stop = chosen(fields, self.etag, size)
+        if status == 412:
             self._refuse(request, 412)
             return
-        same = self.ignore_if_range or asked.fields.get("if-range", self.etag) == self.etag
-        span = asked.fields.get("range") if same and self.ranges else None
-        start, stop = asked_span(span, size) if span else (0, size)
-        if span and start >= size:
+        if status == 416:
             request.send_response(416)
             request.send_header("Content-Range", f"bytes */{size}")
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
-        self._head(request, span is not None, start, stop, size)
+        self._head(request, status == 206, start, stop, size)
         if request.command == "GET":
             self._body(request, asked, start, stop)
 

@@ -14,7 +14,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.support.ranges import asked_span
+from tests.support.ranges import chosen
 
 STEP = 64 << 10
 
@@ -102,28 +102,22 @@ class _Handler(SimpleHTTPRequestHandler):
     def _answer(self, file: Any, asked: Asked) -> None:
         about = os.fstat(file.fileno())
         size, etag = about.st_size, f'"{about.st_mtime_ns:x}-{about.st_ino:x}"'
-        if self.headers.get("If-Match", etag) not in (etag, "*"):
-            self.send_error(412)
-            return
-        if self.headers["If-None-Match"] == etag:
-            self.send_response(304)
-            self.send_header("ETag", etag)
+        status, start, stop = chosen(self.headers, etag, size)
+        self.send_response(status)
+        if status >= 300:
+            if status == 304:
+                self.send_header("ETag", etag)
+            else:
+                self.send_header("Content-Length", "0")
+            if status == 416:
+                self.send_header("Content-Range", f"bytes */{size}")
             self.end_headers()
             return
-        span = asked.range if self.headers.get("If-Range", etag) == etag else None
-        start, stop = asked_span(span, size) if span else (0, size)
-        if span and start >= size:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{size}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if span else 200)
         self.send_header("Content-Type", self.guess_type(self.path))
         self.send_header("Content-Length", str(stop - start))
         self.send_header("Last-Modified", self.date_time_string(int(about.st_mtime)))
         self.send_header("ETag", etag)
-        if span:
+        if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
         self.end_headers()
         self._send(file, start, stop, asked)
