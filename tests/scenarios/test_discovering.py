@@ -56,10 +56,16 @@ def site(files: dict[str, str], *fields: str, page: str = "") -> Origin:
     return Origin(answer)
 
 
-def fetched(origin: Origin, folder: Path, verify: str = "discover", **more: object) -> Result:
+def fetched(
+    origin: Origin,
+    folder: Path,
+    verify: str = "discover",
+    query: str = "?token=x",
+    **more: object,
+) -> Result:
     options = Options(network=NETWORK, transfer=TransferOptions(verify=verify, **more))
     with Session() as session:
-        target = Target(origin.url("/v1/my%20file.bin?token=x"), folder / "f", options)
+        target = Target(origin.url(f"/v1/my%20file.bin{query}"), folder / "f", options)
         result = session.get(target)
     assert (folder / "f").read_bytes() == CONTENT
     return result
@@ -247,10 +253,10 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 def test_a_file_that_is_here_is_not_enough_where_a_digest_is_required(tmp_path: Path) -> None:
     with site({}) as origin:
-        fetched(origin, tmp_path, "auto")
-        assert fetched(origin, tmp_path, "auto").reason == "unchanged"
+        fetched(origin, tmp_path, "auto", "")
+        assert fetched(origin, tmp_path, "auto", "").reason == "unchanged"
         with pytest.raises(DigestMissing):
-            fetched(origin, tmp_path, "require")
+            fetched(origin, tmp_path, "require", "")
         assert (tmp_path / "f").read_bytes() == CONTENT
     with site({}, f'X-Linked-ETag: "{HEX}"') as origin:
         assert fetched(origin, tmp_path, "require").trust == "T3"
