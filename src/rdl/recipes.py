@@ -106,12 +106,14 @@ class _Local(Struct, frozen=True):
     ) -> list[Spans]:
         """Find what is wanted in these parts of the seeds, or all of them: then, what of each is
         not."""
+        cutter = None
+        if len(self.seeds):
+            cutter = chunker_of(chunker, sizes.least, sizes.average, sizes.most)
         sought = self.seeds.size if within is None else sum(one.total for one in within)
         self.check.expect(sought + sum(map(len, self.here)))
         in_place(self.part, wanted, self.here, self.check)
-        if not len(self.seeds):
+        if cutter is None:
             return []
-        cutter = chunker_of(chunker, sizes.least, sizes.average, sizes.most)
         return _through(self.seeds, Search(wanted, cutter, self.check), within)
 
 

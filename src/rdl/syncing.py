@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from msgspec.structs import replace
 
 from rdl.api import Session, Target, Teller
+from rdl.chunkers import CannotCut
 from rdl.core.blockmap import block_size_for
 from rdl.core.byterange import ByteRange, joined
 from rdl.core.delta import IN_PLACE, Copy, Sown, fewer, gap_for, planned, repeats_in
@@ -334,10 +335,11 @@ class Syncing:
     def _found(
         self, recipe: Recipe, part: SownPart, here: Runs, seeds: Seeds, watch: Watch
     ) -> Found:
-        """What recipe.find() says; with less to look at where what that takes is not installed."""
+        """What recipe.find() says; with less to look at where what that takes is not known, or not
+        installed."""
         try:
             return recipe.find(part, here, seeds, watch)
-        except UsageError as error:
+        except (UsageError, CannotCut) as error:
             hint = f" ({error.hint})" if error.hint else ""
             self._warn(f"old files are not looked through: {error}{hint}")
         none = Seeds((), self._warn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import rdl
 from rdl import recipes, syncing
 from rdl.api import Session, Target
 from rdl.core.byterange import ByteRange
+from rdl.core.caibx import END, ENDLESS, INDEX, TABLE
 from rdl.core.events import Fact, Result, Warned, ended
 from rdl.errors import (
     ChangedError,
@@ -32,7 +34,7 @@ from rdl.seeds import MOST_SAID, Seeds, files_of
 from rdl.storage.local_file import LocalFile
 from rdl.storage.sown_part import SownPart
 from rdl.syncing import sync, sync_with
-from tests.scenarios.coded import KiB
+from tests.scenarios.coded import KiB, MiB
 from tests.support.deltas import content_sent, manifest_of, mixed, put
 from tests.support.folders import Folder
 from tests.support.zsyncs import sums_of
@@ -294,6 +296,38 @@ def test_without_the_extra_all_is_fetched(
     assert any(
         "not installed (pip install" in one.message for one in facts if isinstance(one, Warned)
     )
+
+
+def caibx_of(data: bytes, least: int, average: int, most: int) -> bytes:
+    """Of one chunk after another of a MiB."""
+    stops = range(MiB, len(data) + MiB, MiB)
+    items = (
+        struct.pack("<Q", min(stop, len(data))) + hashlib.sha256(data[stop - MiB : stop]).digest()
+        for stop in stops
+    )
+    head = struct.pack("<8Q", 48, INDEX, 0b1001 << 60, least, average, most, ENDLESS, TABLE)
+    return b"".join((head, *items, struct.pack("<5Q", 0, 0, 48, 56 + 40 * len(stops), END)))
+
+
+UNCUT = {
+    "average": caibx_of(NEW, MiB, 5 * MiB, 16 * MiB),
+    "least": caibx_of(NEW, 47, MiB, 4 * MiB),
+    "most": caibx_of(NEW, MiB, 4 * MiB, 17 * MiB),
+    "name": manifest_of(NEW, chunker="rabin"),
+}
+
+
+@pytest.mark.parametrize("what", UNCUT)
+def test_what_cuts_in_no_way_that_is_known_is_only_not_looked_for(
+    folder: Folder, here: Path, what: str
+) -> None:
+    (folder.root / "new").write_bytes(NEW)
+    (here / "new").write_bytes(OLD)
+    (here / "m").write_bytes(UNCUT[what])
+    facts = list[Fact]()
+    sync(f"{folder.url}/new", here / "new", manifest=here / "m", tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert "old files are not looked through: chunker" in warnings(facts)
 
 
 def test_the_manifest_tells_how_large_it_is(folder: Folder, here: Path) -> None:

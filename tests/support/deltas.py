@@ -13,10 +13,13 @@ from tests.support.folders import Folder
 COARSE, FINE = Sizes(1 << 10, 4 << 10, 16 << 10), Sizes(64, 256, 1024)
 
 
-def manifest_of(data: bytes, coarse: Sizes = COARSE, fine: Sizes = FINE) -> bytes:
-    """What `rdl manifest make` writes of these bytes, cut in smaller chunks."""
+def manifest_of(
+    data: bytes, coarse: Sizes = COARSE, fine: Sizes = FINE, *, chunker: str = "fastcdc"
+) -> bytes:
+    """What `rdl manifest make` writes of these bytes, cut in smaller chunks; by fastcdc, whatever
+    it says."""
     encoder, parts, view = (
-        Encoder("new", Cutting("fastcdc", coarse, fine)),
+        Encoder("new", Cutting(chunker, coarse, fine)),
         list[bytes](),
         memoryview(data),
     )

@@ -12,19 +12,24 @@ LONGEST = 16 << 20
 """No chunk is longer, in bytes, so that a window of content fits in memory."""
 
 
+class CannotCut(ProtocolError):
+    """A chunker that is unknown, or sizes that it cannot cut to: what was cut so may be right, and
+    is only not found in other content."""
+
+
 def chunker_of(name: str, least: int, average: int, most: int) -> Chunker:
-    """The one of this name; sizes in bytes. Raises ProtocolError for a name that is unknown and
-    sizes that it cannot cut to, UsageError where the extra `sync` is not installed."""
+    """The one of this name; sizes in bytes. Raises CannotCut, and UsageError where
+    the extra `sync` is not installed."""
     what = f"chunker {safe_text(name)}"
     if name not in NAMES:
-        raise ProtocolError(what, "is unknown")
+        raise CannotCut(what, "is unknown")
     try:
         if not 0 < least <= average <= most <= LONGEST:
             raise ValueError("sizes out of order")
         return _made(name, least, average, most)
     except ValueError as error:
         sizes = f"{least} to {most}, {average} on average"
-        raise ProtocolError(what, f"cannot cut to chunks of {sizes}") from error
+        raise CannotCut(what, f"cannot cut to chunks of {sizes}") from error
     except ImportError as error:
         hint = "pip install 'rdl-get[sync]'"
         raise UsageError(what, f"{error.name} is not installed", hint=hint) from error
