@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from rdl.chunkers import chunker_of
-from rdl.chunkers.rolling import find_blocks
+from rdl.chunkers.rolling import Read, Sought, blocks_in_place
 from rdl.core import manifest as rdlm
 from rdl.core.byterange import ByteRange
 from rdl.core.caibx import Caibx
@@ -283,26 +283,30 @@ class Rolled:
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         index, size = self._index, self._index.block
         stops = array("Q", (min(end, self.total) for end in range(size, self.total + size, size)))
-        chunks, found = Chunks("", 0, stops, b""), Places(len(stops))
-        if here:
-            for number, at in find_blocks(index, part.read_into, here[-1].stop):
-                if at == number * size and any(run.covers(chunks.chunk(number)) for run in here):
-                    found[number] = Place(IN_PLACE, at)
+        found = Places(len(stops))
 
-        def look(seed: LocalFile, number: int) -> None:
+        def reading(file: Readable) -> Read:
             def read(offset: int, view: memoryview) -> int:
-                count = seed.read_into(offset, view)
+                count = file.read_into(offset, view)
                 check(count)
                 return count
 
-            wanted = (block for block in range(len(chunks)) if block not in found)
-            for block, at in find_blocks(index, read, seed.size, wanted):
+            return read
+
+        check.expect(seeds.size + sum(map(len, here)))
+        if here:
+            for block in blocks_in_place(index, reading(part), here):
+                found[block] = Place(IN_PLACE, block * size)
+        if len(seeds):
+            sought = Sought(index, (block for block in range(len(stops)) if block not in found))
+
+        def look(seed: LocalFile, number: int) -> None:
+            for block, at in sought.within(reading(seed), seed.size):
                 found[block] = Place(number, at)
 
-        check.expect(seeds.size)
         for number in range(len(seeds)):
             seeds.using(number, partial(look, number=number), None)
-        return Found(chunks, found, checked=False)
+        return Found(Chunks("", 0, stops, b""), found, checked=False)
 
 
 def _through(seeds: Seeds, search: Search, within: Sequence[Spans] | None = None) -> list[Spans]:

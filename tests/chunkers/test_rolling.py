@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rdl.chunkers import groups, rolling
 from rdl.chunkers.groups import right_blocks, rolling_sums
-from rdl.chunkers.rolling import find_blocks
+from rdl.chunkers.rolling import Read, Sought, blocks_in_place
+from rdl.core.byterange import ByteRange
 from rdl.core.zsync import Zsync
 from rdl.errors import UsageError
 from tests.support.zsyncs import index_of, slow_sum, sums_of
@@ -26,16 +27,21 @@ def noise(size: int, seed: int = 0) -> bytes:
     return random.Random(f"{size} {seed}").randbytes(size)
 
 
-def found(index: Zsync, seed: bytes, wanted: Iterable[int] | None = None) -> dict[int, int]:
-    """Where each block is; none is found twice."""
+def reading(seed: bytes) -> Read:
+    """As files do at times: a part of what is asked for."""
 
     def read(offset: int, into: memoryview) -> int:
-        """As files do at times: a part of what is asked for."""
         part = seed[offset : offset + min(len(into), 1 << 16)]
         into[: len(part)] = part
         return len(part)
 
-    pairs = list(find_blocks(index, read, len(seed), wanted))
+    return read
+
+
+def found(index: Zsync, seed: bytes, wanted: Iterable[int] | None = None) -> dict[int, int]:
+    """Where each block is; none is found twice."""
+
+    pairs = list(Sought(index, wanted).within(reading(seed), len(seed)))
     assert len(pairs) == len(dict(pairs))
     return dict(pairs)
 
@@ -148,7 +154,7 @@ def test_nothing_is_read_once_all_is_found(monkeypatch: pytest.MonkeyPatch) -> N
         into[:] = seed[offset : offset + len(into)]
         return len(into)
 
-    assert len(list(find_blocks(index_of(target, BLOCK), read, len(seed)))) == 8
+    assert len(list(Sought(index_of(target, BLOCK)).within(read, len(seed)))) == 8
     assert reads == [0]
 
 
@@ -173,7 +179,7 @@ def test_a_seed_that_is_cut_meanwhile() -> None:
         into[: len(part)] = part
         return len(part)
 
-    places = dict(find_blocks(index_of(target, BLOCK), read, len(target)))
+    places = dict(Sought(index_of(target, BLOCK)).within(read, len(target)))
     assert places == {number: number * BLOCK for number in range(5)}
 
 
@@ -264,6 +270,35 @@ def test_blocks_that_stand_in_their_place() -> None:
     wrong = bytearray(target)
     wrong[5 * BLOCK] ^= 1
     assert right_blocks(index, 0, memoryview(wrong)) == [*range(5), *range(6, 11)]
+
+
+@pytest.mark.parametrize("step", [1, 3 * BLOCK, 1 << 20])
+def test_blocks_that_stand_in_their_place_where_they_may(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of those that are alike, and nothing of what is not to be looked at."""
+    monkeypatch.setattr(rolling, "STEP", step // BLOCK * BLOCK)
+    target = bytes(10 * BLOCK) + noise(10 * BLOCK + 5)
+    index = index_of(target, BLOCK, rsum=2, checksum=3)
+    whole = ByteRange(0, len(target))
+    assert list(blocks_in_place(index, reading(target), [whole])) == list(range(21))
+    some = [
+        ByteRange(1, 4 * BLOCK - 1),
+        ByteRange(4 * BLOCK, 7 * BLOCK),
+        ByteRange(19 * BLOCK, 1 << 40),
+    ]
+    assert list(blocks_in_place(index, reading(target), some)) == [1, 2, 4, 5, 6, 19, 20]
+    assert list(blocks_in_place(index, reading(target[:-1]), some)) == [1, 2, 4, 5, 6, 19]
+
+
+def test_what_one_seed_has_is_not_looked_for_in_the_next() -> None:
+    target = noise(10 * BLOCK)
+    sought = Sought(index_of(target, BLOCK))
+    assert list(sought.within(reading(b"short"), 5)) == []
+    first, second = target[: 4 * BLOCK], noise(9) + target[2 * BLOCK :]
+    assert {number for number, _ in sought.within(reading(first), len(first))} == set(range(4))
+    places = dict(sought.within(reading(second), len(second)))
+    assert places == {number: 9 + (number - 2) * BLOCK for number in range(4, 10)}
 
 
 def test_without_numpy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rdl.chunkers.rolling import find_blocks
+from rdl.chunkers.rolling import Sought
 from rdl.core.zsync import parse_zsync
 from tests.servers.conftest import required
 from tests.support.zsyncs import sums_of
@@ -35,7 +35,7 @@ def test_an_index_of_zsyncmake(block: int | None, size: int, tmp_path: Path) -> 
         into[: len(part)] = part
         return len(part)
 
-    places = dict(find_blocks(index, read, len(seed)))
+    places = dict(Sought(index).within(read, len(seed)))
     assert places.keys() == set(range(index.count)) - {3}
     rebuilt = bytearray(content)
     for number, offset in places.items():

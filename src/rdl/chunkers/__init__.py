@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rdl.chunkers.base import Chunker
 from rdl.core.text import safe_text
 from rdl.errors import ProtocolError, UsageError
@@ -26,10 +29,18 @@ def chunker_of(name: str, least: int, average: int, most: int) -> Chunker:
     try:
         if not 0 < least <= average <= most <= LONGEST:
             raise ValueError("sizes out of order")
-        return _made(name, least, average, most)
+        with needed(what):
+            return _made(name, least, average, most)
     except ValueError as error:
         sizes = f"{least} to {most}, {average} on average"
         raise CannotCut(what, f"cannot cut to chunks of {sizes}") from error
+
+
+@contextmanager
+def needed(what: str) -> Iterator[None]:
+    """What `what` needs is imported inside. Raises UsageError where it is not installed."""
+    try:
+        yield
     except ImportError as error:
         hint = "pip install 'rdl-get[sync]'"
         raise UsageError(what, f"{error.name} is not installed", hint=hint) from error
