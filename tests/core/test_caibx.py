@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def made(
     head = struct.pack(
         "<8Q", 48, caibx.INDEX, flags, least, average, most, (1 << 64) - 1, caibx.TABLE
     )
-    items = b"".join(struct.pack("<Q", one) + bytes([at]) * 32 for at, one in enumerate(stops))
+    items = b"".join(struct.pack("<Q", one) + bytes([at % 256]) * 32 for at, one in enumerate(stops))
     return head + items + struct.pack("<5Q", 0, 0, 48, 56 + len(items), caibx.END)
 
 
@@ -132,6 +133,17 @@ def test_what_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caibx, "LARGEST", 100 << 20)
     with pytest.raises(ProtocolError, match="larger than 100 MiB"):
         parse_caibx(bytes((100 << 20) + 1))
+
+
+def test_memory_for_little_more_than_what_it_says() -> None:
+    data = made(*range(10, 200_001, 10))
+    tracemalloc.start()
+    try:
+        assert parse_caibx(data).total == 200_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * len(data)
 
 
 def consistent(found: Caibx) -> bool:

@@ -67,9 +67,11 @@ def parse_caibx(data: bytes) -> Caibx:
         raise ProtocolError(WHAT, "its table of chunks is cut short, or damaged at its end")
     stops = array("Q", (stop for (stop,) in _STOP.iter_unpack(items)))
     _check(stops, most)
-    digests = b"".join(digest for (digest,) in _DIGEST.iter_unpack(items))
+    digests = bytearray()  # joined at once they would all be objects together
+    for (digest,) in _DIGEST.iter_unpack(items):
+        digests += digest
     algorithm = "sha512_256" if flags & SHA512_256 else "sha256"
-    return Caibx(least, average, most, Chunks(algorithm, 32, stops, digests))
+    return Caibx(least, average, most, Chunks(algorithm, 32, stops, bytes(digests)))
 
 
 def _check(stops: array[int], most: int) -> None:
