@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from rdl.chunkers import chunker_of
+from rdl.chunkers import CannotCut, chunker_of
 from rdl.chunkers.rolling import Read, Sought, blocks_in_place
 from rdl.core import manifest as rdlm
 from rdl.core.byterange import ByteRange
@@ -41,6 +41,11 @@ ROUND_TRIP = 0.02
 MANY, SAMPLES, SAMPLE = 2048, 32, 16
 """Where more coarse chunks are missing, so many runs of so many are looked at first: where those
 have nothing in common with the seeds, fine chunks of all would be read for nothing."""
+
+LEAST_BLOCK = 512
+"""Bytes of a block of a .zsync that is looked for: of the smallest that `zsyncmake` takes by itself
+a quarter. An index of as many blocks as it may have already takes a second for a MiB of a seed, and
+with smaller ones two, four, and so on."""
 
 
 class Timed(Carrier, Protocol):
@@ -282,6 +287,8 @@ class Rolled:
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         index, size = self._index, self._index.block
+        if size < LEAST_BLOCK and (here or len(seeds)):
+            raise CannotCut("zsync index", f"blocks of {size} bytes are not looked for")
         stops = array("Q", (min(end, self.total) for end in range(size, self.total + size, size)))
         found = Places(len(stops))
 

@@ -40,7 +40,9 @@ def made(
     head = struct.pack(
         "<8Q", 48, caibx.INDEX, flags, least, average, most, (1 << 64) - 1, caibx.TABLE
     )
-    items = b"".join(struct.pack("<Q", one) + bytes([at % 256]) * 32 for at, one in enumerate(stops))
+    items = b"".join(
+        struct.pack("<Q", one) + bytes([at % 256]) * 32 for at, one in enumerate(stops)
+    )
     return head + items + struct.pack("<5Q", 0, 0, 48, 56 + len(items), caibx.END)
 
 

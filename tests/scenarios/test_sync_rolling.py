@@ -13,11 +13,14 @@ import pytest
 from rdl.chunkers import groups, rolling
 from rdl.core.byterange import ByteRange
 from rdl.core.delta import IN_PLACE, Place
+from rdl.core.events import Fact, Warned
 from rdl.core.zsync import Zsync, parse_zsync
 from rdl.errors import Interrupted
 from rdl.recipes import Found, Rolled
 from rdl.seeds import Seeds
+from rdl.syncing import sync
 from tests.scenarios.coded import KiB
+from tests.support.folders import Folder
 from tests.support.zsyncs import sums_of
 
 BLOCK = KiB // 2
@@ -25,11 +28,11 @@ DATA = bytes(64 * BLOCK) + random.Random(3).randbytes(64 * BLOCK)
 
 
 @cache
-def index() -> Zsync:
-    """Of DATA, as zsyncmake writes it."""
-    lines = ["zsync: 0.6.2", f"Blocksize: {BLOCK}", f"Length: {len(DATA)}", "Hash-Lengths: 2,2,5"]
+def zsync_of(block: int) -> bytes:
+    """The index of DATA, as zsyncmake writes it."""
+    lines = ["zsync: 0.6.2", f"Blocksize: {block}", f"Length: {len(DATA)}", "Hash-Lengths: 2,2,5"]
     lines += ["URL: f", f"SHA-1: {hashlib.sha1(DATA).hexdigest()}", "", ""]
-    return parse_zsync("\n".join(lines).encode() + sums_of(DATA, BLOCK, 2, 5))
+    return "\n".join(lines).encode() + sums_of(DATA, block, 2, 5)
 
 
 class Watch:
@@ -62,7 +65,7 @@ class Part:
 
 def looked(part: bytes, here: Sequence[ByteRange], seeds: Sequence[Path], watch: Watch) -> Found:
     with Seeds(seeds, pytest.fail) as opened:
-        return Rolled(index(), 0.02).find(Part(part), here, opened, watch)
+        return Rolled(parse_zsync(zsync_of(BLOCK)), 0.02).find(Part(part), here, opened, watch)
 
 
 def test_what_repeats_in_the_part_file_is_all_in_place() -> None:
@@ -114,3 +117,23 @@ def test_seeds_are_looked_through_for_what_is_missing_yet(
         Place(5, 47 * BLOCK + 3),
     ]
     assert watch.read == 70 * BLOCK + 3 + 48 * BLOCK + 68 * BLOCK
+
+
+def test_tiny_blocks_are_not_looked_for(folder: Folder, here: Path) -> None:
+    (folder.root / "new").write_bytes(DATA)
+    for name, block in (("tiny", BLOCK // 2), ("small", BLOCK)):
+        (folder.root / name).write_bytes(zsync_of(block))
+    said = {"tiny": list[Fact](), "small": list[Fact]()}
+    for name, facts in said.items():
+        (here / "new").write_bytes(DATA[:-1])
+        manifest = f"{folder.url}/{name}"
+        result = sync(f"{folder.url}/new", here / "new", manifest=manifest, tell=facts.append)
+        assert result.verified_by == ("manifest:sha1",)
+        assert (here / "new").read_bytes() == DATA
+    warned = {name: [one for one in said[name] if isinstance(one, Warned)] for name in said}
+    assert [one.message for one in warned["tiny"]] == [
+        "old files are not looked through: zsync index: blocks of 256 bytes are not looked for"
+    ]
+    assert warned["small"] == []
+    copied = {one.bytes_total for one in said["small"] if getattr(one, "stage", "") == "copies"}
+    assert copied == {len(DATA) - BLOCK}

@@ -16,7 +16,7 @@ LONGEST = 16 << 20
 
 
 class CannotCut(ProtocolError):
-    """A chunker that is unknown, or sizes that it cannot cut to: what was cut so may be right, and
+    """A chunker that is unknown, or sizes that it is not cut to: what was cut so may be right, and
     is only not found in other content."""
 
 
