@@ -6,7 +6,6 @@ one engine, and nothing takes the file's place before the copy has the digests a
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -38,16 +37,10 @@ from rdl.landing import Landing
 from rdl.manifest_reading import opened
 from rdl.options import Digest, FileOptions, Options, RangeSpec, Source
 from rdl.sources import addressed
-from rdl.storage.copying import (
-    PRIVATE,
-    PRIVATE_DIGITS,
-    PrivateCopy,
-    has_unknown_part,
-    target_stat,
-)
+from rdl.storage.copying import PrivateCopy, has_unknown_part, target_stat
 from rdl.storage.disk import FileStat, told
 from rdl.storage.inspecting import PART
-from rdl.storage.names import Names
+from rdl.storage.names import Names, private_name
 from rdl.storage.platform import PosixDisk
 from rdl.syncing import INDEXES, NONE, Syncing, beside
 from rdl.verification import Check, Verifier, as_check
@@ -206,8 +199,7 @@ class _Ranges:
         nothing else, so that a run that was cut off is continued by the next."""
         part = _range_of(check, size)
         about = repr((self._path.name, part.start, part.stop, check.digests))
-        mark = hashlib.sha256(about.encode("utf-8", "surrogatepass")).hexdigest()
-        source = self._path.with_name(PRIVATE + mark[:PRIVATE_DIGITS])
+        source = self._path.with_name(private_name(about))
         transfer = replace(
             self._options.transfer,
             digests=check.digests,

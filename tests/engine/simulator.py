@@ -25,8 +25,7 @@ from rdl.errors import BusyError, ChangedError, DigestMismatch, RdlError
 from rdl.landing import Sow
 from rdl.options import BlockDigests, Digest, FileOptions, Options, TransferOptions
 from rdl.storage import index_file
-from rdl.storage.copying import PRIVATE
-from rdl.storage.names import Names
+from rdl.storage.names import PRIVATE, Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
 from rdl.storage.sown_part import SownPart

@@ -22,9 +22,8 @@ from rdl.core.representation import Trust
 from rdl.core.row import OVERLAP
 from rdl.errors import BusyError, DigestMismatch, LocalFileError, RdlError
 from rdl.options import Digest, Options, TransferOptions
-from rdl.storage.copying import PRIVATE
 from rdl.storage.inspecting import Partial, read_partial
-from rdl.storage.names import Names
+from rdl.storage.names import PRIVATE, Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.small import SmallStore
 from tests.engine.simulated import URL, Process

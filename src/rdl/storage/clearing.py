@@ -6,7 +6,6 @@ holds. The part file goes before its index: never data without an index.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,13 +13,10 @@ from msgspec import Struct
 
 from rdl.core.index import MAGIC, IndexDamaged
 from rdl.errors import BusyError, LocalFileError
-from rdl.storage.copying import PRIVATE, PRIVATE_DIGITS
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.index_file import Place, check_ours, load
 from rdl.storage.inspecting import BAD, partials_in
-from rdl.storage.names import Names
-
-_PRIVATE = re.compile(rf"{re.escape(PRIVATE)}[0-9a-f]{{{PRIVATE_DIGITS}}}")
+from rdl.storage.names import PRIVATE_NAME, Names
 
 
 class Leftover(Struct, frozen=True):
@@ -51,7 +47,7 @@ def survey(disk: Disk, folder: int, *, bad: bool) -> tuple[list[Leftover], list[
         except LocalFileError as error:
             refused.append(error)
     for name in disk.entries(folder):
-        if _PRIVATE.fullmatch(name) or (bad and name.endswith(BAD) and name != BAD):
+        if PRIVATE_NAME.fullmatch(name) or (bad and name.endswith(BAD) and name != BAD):
             try:
                 found.append(_alone(disk, folder, name))
             except LocalFileError as error:

@@ -7,7 +7,6 @@ killed run leaves can be told from what is in use.
 from __future__ import annotations
 
 import errno
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +17,10 @@ from rdl.errors import LocalFileError
 from rdl.storage.base import Finish
 from rdl.storage.disk import Disk, FileStat, told, write_all
 from rdl.storage.foreign import Foreign, give_back, put_aside
-from rdl.storage.names import Names
+from rdl.storage.names import Names, private_name
 from rdl.storage.publishing import Publication, check_target, mode_of
 
 STEP, PAGE = 1 << 20, 4096
-PRIVATE = ".rdl-"
-PRIVATE_DIGITS = 16
 
 Check = Callable[[], None]
 
@@ -74,7 +71,7 @@ def copy_to_part(disk: Disk, path: Path, check: Check, foreign: Foreign | None =
 
 def _copy_to(disk: Disk, folder: int, names: Names, check: Check, foreign: Foreign) -> None:
     """The data first: a state that is in the way makes place when all is copied."""
-    fresh = PRIVATE + secrets.token_hex(PRIVATE_DIGITS // 2)
+    fresh = private_name()
     copy, moved = disk.open(folder, fresh, create=True), False
     try:
         disk.lock(copy)
@@ -102,7 +99,7 @@ class PrivateCopy:
     def __init__(self, disk: Disk, path: Path, target: FileStat, check: Check) -> None:
         self._disk, self._path, self._target, self._check = disk, path, target, check
         self._folder = self._file = -1
-        self._name = PRIVATE + secrets.token_hex(PRIVATE_DIGITS // 2)
+        self._name = private_name()
         self._gone = False
 
     def __enter__(self) -> Self:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import secrets
 from pathlib import Path
 
 from msgspec import Struct
 
 MAX_NAME = 255
 LONGEST_SUFFIX = ".part.index.new"
+PRIVATE = ".rdl-"
+_MARK_BYTES = 8
+PRIVATE_NAME = re.compile(rf"{re.escape(PRIVATE)}[0-9a-f]{{{2 * _MARK_BYTES}}}")
+
+
+def private_name(about: str = "") -> str:
+    """A name for a file of ours that nobody is to see yet: one that depends on `about` and nothing
+    else, or a new one."""
+    raw = about.encode("utf-8", "surrogatepass")
+    mark = hashlib.sha256(raw).digest()[:_MARK_BYTES] if about else secrets.token_bytes(_MARK_BYTES)
+    return PRIVATE + mark.hex()
 
 
 class Names(Struct, frozen=True):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from rdl.core.text import safe_text
-from rdl.storage.copying import PRIVATE
-from rdl.storage.disk import told
+from rdl.storage.disk import told, write_all
+from rdl.storage.names import private_name
 from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import check_target
 
@@ -18,24 +16,31 @@ from rdl.storage.publishing import check_target
 def write_whole(path: Path, parts: Iterable[bytes]) -> None:
     """Make `path` a file of these bytes, synced. Raises LocalFileError, also where something stands
     there that is no regular file; NoSpaceError; and what `parts` raises."""
-    disk, made = PosixDisk(), ""
+    with told(safe_text(str(path))):
+        disk = PosixDisk()
+        folder = disk.open_folder(path.parent)
+        try:
+            check_target(disk, folder, path.name)
+            _write(disk, folder, path.name, parts)
+            disk.sync_folder(folder)
+        finally:
+            disk.close(folder)
+
+
+def _write(disk: PosixDisk, folder: int, name: str, parts: Iterable[bytes]) -> None:
+    fresh, end = private_name(), 0
+    file = disk.open(folder, fresh, create=True)
     try:
-        with told(safe_text(str(path))):
-            folder = disk.open_folder(path.parent)
-            try:
-                check_target(disk, folder, path.name)
-                file, made = tempfile.mkstemp(prefix=PRIVATE, dir=path.parent)
-                with os.fdopen(file, "wb") as whole:
-                    whole.writelines(parts)
-                    whole.flush()
-                    os.fsync(whole.fileno())
-                Path(made).chmod(0o666 & ~disk.umask())
-                Path(made).replace(path)
-                made = ""
-                disk.sync_folder(folder)
-            finally:
-                disk.close(folder)
+        disk.lock(file)
+        for data in parts:
+            write_all(disk, file, memoryview(data), end)
+            end += len(data)
+        disk.set_mode(file, 0o666 & ~disk.umask())
+        disk.sync(file, metadata=True)
+        disk.rename(folder, fresh, name, replace=True)
+    except BaseException:
+        with suppress(OSError):
+            disk.unlink(folder, fresh)
+        raise
     finally:
-        if made:
-            with suppress(OSError):
-                Path(made).unlink()
+        disk.close(file)
