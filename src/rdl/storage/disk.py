@@ -35,6 +35,10 @@ class FileStat(Struct, frozen=True):
     def same_file(self, other: FileStat | None) -> bool:
         return other is not None and (self.device, self.inode) == (other.device, other.inode)
 
+    def at_rest_since(self, before: FileStat) -> bool:
+        """Whether nobody has written to this file since it was as `before`, as far as it shows."""
+        return (self.size, self.mtime_ns) == (before.size, before.mtime_ns)
+
 
 class Disk(Protocol):
     """A file system and the process on it. Positioned reads and writes may be called from

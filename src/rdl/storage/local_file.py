@@ -116,7 +116,7 @@ class LocalFile:
             raise self._changed()
         before = self._index
         if before is None:
-            same = (now.size, now.mtime_ns) == (self._stat.size, self._stat.mtime_ns)
+            same = now.at_rest_since(self._stat)
         else:
             same = index is not None and (index.header, index.session) == (
                 before.header,
@@ -135,7 +135,7 @@ class LocalFile:
         """FileChanged unless the file is as it was, whatever its name leads to by now."""
         with told(self.shown):
             now = self._disk.fstat(self._file)
-        if (now.size, now.mtime_ns) != (self._stat.size, self._stat.mtime_ns):
+        if not now.at_rest_since(self._stat):
             raise self._changed()
 
     def _real_path(self) -> Path:
