@@ -3,6 +3,7 @@ memory, beside a signal handler that raises."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -130,6 +131,20 @@ def test_killed_at_any_operation(path: Path) -> None:
         assert there or claimed == (ByteRange(BLOCK, SIZE),)
         assert not there or claimed == ()
     assert 0 < last < OPERATIONS - 1
+
+
+@pytest.mark.parametrize("why", ["refused", "replaced"])
+def test_where_it_keeps_its_name_no_index_stays(path: Path, why: str) -> None:
+    def fail(name: str, args: tuple[Any, ...]) -> None:
+        if why == "refused" and name == "rename" and args[1] == "f":
+            raise OSError(errno.EPERM, "Operation not permitted")
+        if why == "replaced" and name == "sync" and path.with_name("f.part.index").exists():
+            path.with_name("other").write_bytes(b"x" * SIZE)
+            path.with_name("other").replace(path)
+
+    with pytest.raises(LocalFileError, match=r"not permitted|replaced under us"):
+        reopen(path, Watched(fail))
+    assert names(path) == ["f"]
 
 
 def test_what_another_wrote_meanwhile_is_no_partial(path: Path) -> None:

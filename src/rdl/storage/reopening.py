@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from xxhash import xxh3_64
@@ -10,7 +11,7 @@ from xxhash import xxh3_64
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.extents import Extents
 from rdl.core.index_json import Header
-from rdl.errors import LocalFileError
+from rdl.errors import LocalFileError, RdlError
 from rdl.storage.checking import session_of
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.index_file import IndexFile, Place
@@ -53,7 +54,7 @@ def reopened(
             file = disk.open(folder, names.target, write=True)
             kept = Extents(_extents(disk, file, present, wrong))
             now = disk.fstat(file)
-            if not now.same_file(stood) or (now.size, now.mtime_ns) != (stood.size, stood.mtime_ns):
+            if not (now.same_file(stood) and now.at_rest_since(stood)):
                 raise LocalFileError(str(path), "was replaced, or written to, by another")
             index = IndexFile(
                 Place(disk, folder, names.index), header, session_of(disk, file), kept
@@ -63,6 +64,11 @@ def reopened(
                 if not stood.same_file(disk.stat(folder, names.target)):
                     raise LocalFileError(str(path), "was replaced under us")
                 disk.rename(folder, names.target, names.part, replace=True)
+            except (OSError, RdlError):  # FILE keeps its name, and is nobody's partial
+                with suppress(OSError):
+                    index.remove()
+                raise
+            else:
                 disk.set_mode(file, 0o600)
                 disk.sync_folder(folder)
             finally:
