@@ -296,6 +296,26 @@ def test_every_block_is_due_exactly_once(size: int, total: int, data: st.DataObj
     assert blocks.complete
 
 
+def test_what_is_not_here_is_not_looked_up(monkeypatch):
+    count, asked, original = 10_000, list[int](), Chunks.chunk
+
+    def counted(chunks: Chunks, number: int) -> ByteRange:
+        asked.append(number)
+        return original(chunks, number)
+
+    monkeypatch.setattr(Chunks, "chunk", counted)
+    chunks = Chunks("sha256", 1, array("Q", range(10, 10 * count + 1, 10)), bytes(count))
+    row = Row(Representation(10 * count, '"a"'), rng(0, 10 * count), None)
+    row.add([rng(5, 35), rng(40, 45), rng(48, 50), rng(90_000, 90_010)])
+    blocks = Blocks(chunks)
+    assert list(blocks.due(row, rng(15, 10 * count))) == [
+        rng(10, 20),
+        rng(20, 30),
+        rng(90_000, 90_010),
+    ]
+    assert len(asked) < 20
+
+
 @pytest.mark.parametrize("times", [1, 3])
 def test_how_often_a_block_was_wrong_is_counted(times):
     blocks = Blocks(CHUNKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from itertools import chain
 
 from pyroaring import BitMap
 
@@ -45,7 +46,7 @@ class Blocks:
     def due(self, row: Row, span: ByteRange) -> Iterator[ByteRange]:
         """The blocks that touch `span`, are here, and were not asked for."""
         upto = 0
-        for number in self._chunks.numbers(span):
+        for number in chain.from_iterable(map(self._chunks.numbers, row.present(span))):
             if number in self._asked:
                 continue
             block = self._chunks.chunk(number)

@@ -190,11 +190,12 @@ class Row:
         runs = self._map.missing(within)
         return runs if self._owed is None else chain.from_iterable(map(self._owed.missing, runs))
 
-    def present(self) -> Iterator[ByteRange]:
-        """Runs of wanted bytes that are here, in order."""
+    def present(self, within: ByteRange | None = None) -> Iterator[ByteRange]:
+        """Runs of wanted bytes (`within` those) that are here, in order."""
+        within = self.span if within is None else within.clip(self.span)
         if self._map is None:
-            return iter((ByteRange(self.span.start, self._upto),))
-        return self._map.present(self.span)
+            return iter((ByteRange(self.span.start, self._upto).clip(within),))
+        return self._map.present(within)
 
     def joint(self) -> ByteRange:
         """The gap to continue at: the first that has present bytes before it (nothing, at the
