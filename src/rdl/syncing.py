@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from rdl.api import Session, Target, Teller
 from rdl.chunkers import CannotCut
 from rdl.core.blockmap import block_size_for
+from rdl.core.blocks import Repeats
 from rdl.core.byterange import ByteRange, joined
 from rdl.core.delta import IN_PLACE, Copy, Sown, fewer, gap_for, planned, repeats_in
 from rdl.core.events import Result, Warned
@@ -312,7 +313,7 @@ class Syncing:
         with Seeds(self._paths(), self._warn) as seeds:
             watch = _Watch(self._alive, Tally(str(self._path), self._tell, stage="seeds"))
             found = self._found(recipe, part, here, seeds, watch)
-            repeats = repeats_in(found.chunks, found.places) if found.checked else ()
+            repeats = repeats_in(found.chunks, found.places) if found.checked else Repeats()
             if wishes is not None:  # in one answer each chunk costs its bytes, and nothing else
                 delta = planned(found.chunks, found.places, repeats, 0, 0)
                 wishes.lack(delta.lacking(found.chunks))

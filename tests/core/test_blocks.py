@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl.core import messages as m
-from rdl.core.blocks import Blocks
+from rdl.core.blocks import Blocks, Repeats
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
 from rdl.core.events import Warned
@@ -471,7 +471,7 @@ def test_what_is_right_while_a_source_is_left_is_copied_all_the_same():
             1,
             mirrors=("http://m/f",),
             chunks=chunks,
-            repeats=((once, again),),
+            repeats=Repeats.of((2, 3)),
         )
     )
     play.head(part())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from array import array
 from hashlib import sha256
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdl.core.blocks import Blocks, Repeats
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
 from rdl.core.delta import (
@@ -20,11 +22,14 @@ from rdl.core.delta import (
     Copy,
     Delta,
     Place,
+    Places,
     fewer,
     gap_for,
     planned,
     repeats_in,
 )
+from rdl.core.representation import Representation
+from rdl.core.row import Row
 from tests.core.playing import rng
 
 
@@ -37,9 +42,15 @@ def chunks_of(*parts: tuple[str, int]) -> Chunks:
     return Chunks("sha256", 8, stops, b"".join(sha256(n.encode()).digest()[:8] for n, _ in parts))
 
 
-def gaps_of(delta: Delta, total: int) -> list[ByteRange]:
+def repeated_in(chunks: Chunks, repeats: Repeats) -> list[tuple[ByteRange, ByteRange]]:
+    """What is copied within the file, and where to."""
+    return [(chunks.chunk(source), chunks.chunk(place)) for source, place in repeats]
+
+
+def gaps_of(delta: Delta, chunks: Chunks) -> list[ByteRange]:
     """What is neither copied nor repeated."""
-    held = [one.range for one in delta.copies] + [place for _, place in delta.repeats]
+    total, repeated = chunks.span.stop, repeated_in(chunks, delta.repeats)
+    held = [one.range for one in delta.copies] + [again for _, again in repeated]
     held.sort(key=lambda one: one.start)
     edges = [0, *(edge for one in held for edge in (one.start, one.stop)), total]
     assert edges == sorted(edges), "nothing is put anywhere twice"
@@ -60,7 +71,7 @@ def test_copies_repeats_and_what_is_fetched_make_the_file(parts, found, gap):
     found = {number: place for number, place in found.items() if number < len(parts)}
     delta = planned(chunks, found, repeats_in(chunks, found), gap)
     total = sum(size for _, size in parts)
-    fetched = gaps_of(delta, total)
+    fetched = gaps_of(delta, chunks)
     assert delta.fetched == sum(map(len, fetched))
     assert not delta.pays or delta.runs == len(fetched)
     assert delta.pays or (delta.fetched, delta.runs) == (total, 1)
@@ -68,7 +79,7 @@ def test_copies_repeats_and_what_is_fetched_make_the_file(parts, found, gap):
     assert sum(map(len, runs)) == sum(len(one.range) for one in delta.copies)
     assert all(before.stop < after.start for before, after in pairwise(runs))
     come = [*fetched, *(one.range for one in delta.copies if one.seed == IN_PLACE)]
-    for source, place in delta.repeats:
+    for source, place in repeated_in(chunks, delta.repeats):
         assert source.stop <= place.start
         assert len(source) == len(place)
         assert any(one.covers(source) or source.covers(one) for one in come)
@@ -82,7 +93,7 @@ def test_copies_repeats_and_what_is_fetched_make_the_file(parts, found, gap):
 def test_what_stands_again_is_fetched_once(parts, found):
     chunks = chunks_of(*parts)
     found = {number: place for number, place in found.items() if number < len(parts)}
-    places = {place for _, place in repeats_in(chunks, found)}
+    places = {place for _, place in repeated_in(chunks, repeats_in(chunks, found))}
     rest = {number for number in range(len(parts)) if number not in found}
     asked = [parts[number] for number in rest if chunks.chunk(number) not in places]
     assert len(asked) == len(set(asked)), "each of them once"
@@ -93,19 +104,39 @@ def test_what_stands_again_is_fetched_once(parts, found):
 def test_a_chunk_in_place_is_where_others_come_from():
     chunks = chunks_of(("a", 9000), ("b", 9000), ("a", 9000), ("a", 9000))
     found = {0: Place(IN_PLACE, 0), 3: Place(0, 77)}
-    assert repeats_in(chunks, found) == ((rng(0, 9000), rng(18000, 27000)),)
+    assert repeats_in(chunks, found) == Repeats.of((0, 2))
     elsewhere = {0: Place(0, 5)}
-    assert repeats_in(chunks, elsewhere) == ((rng(18000, 27000), rng(27000, 36000)),)
+    assert repeats_in(chunks, elsewhere) == Repeats.of((2, 3))
+
+
+def test_a_file_of_one_chunk_again_and_again_takes_little_memory():
+    count = 20_000
+    chunks = Chunks("sha256", 8, array("Q", range(10, 10 * count + 1, 10)), bytes(8) * count)
+    places = Places(count)
+    tracemalloc.start()
+    try:
+        delta = planned(chunks, places, repeats_in(chunks, places), 1)
+        blocks = Blocks(chunks, delta.repeats)
+        row = Row(Representation(10 * count, '"a"'), rng(0, 10 * count), None)
+        row.add([rng(0, 10)])
+        assert list(blocks.due(row, rng(0, 10))) == [rng(0, 10)]
+        assert blocks.judge(rng(0, 10), "00" * 8) == 0
+        assert blocks.next_repeat() == (rng(0, 10), rng(10, 20))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(delta.repeats), delta.fetched) == (count - 1, 10)
+    assert peak < 50 * count
 
 
 def test_the_same_digest_of_another_length_is_no_repeat():
-    assert repeats_in(chunks_of(("a", 900), ("a", 901)), {}) == ()
+    assert repeats_in(chunks_of(("a", 900), ("a", 901)), {}) == Repeats()
 
 
 def test_neighbours_of_one_seed_are_one_copy():
     chunks = chunks_of(("a", 9000), ("b", 10), ("c", 9000), ("d", 9000))
     found = {0: Place(0, 100), 1: Place(0, 9100), 2: Place(1, 9110)}
-    delta = planned(chunks, found, (), 1024)
+    delta = planned(chunks, found, Repeats(), 1024)
     assert delta.copies == (Copy(0, 100, rng(0, 9010)), Copy(1, 9110, rng(9010, 18010)))
     assert delta.kept() == (rng(0, 18010),)
     assert (delta.fetched, delta.runs) == (9000, 1)
@@ -114,15 +145,15 @@ def test_neighbours_of_one_seed_are_one_copy():
 def test_what_is_not_worth_a_request_comes_along():
     chunks = chunks_of(("a", 9000), ("b", 1000), ("c", 9000), ("d", 90000))
     found = {1: Place(0, 0), 3: Place(0, 1000)}
-    assert planned(chunks, found, (), 1001).fetched == 19000
-    assert planned(chunks, found, (), 1000).fetched == 18000
+    assert planned(chunks, found, Repeats(), 1001).fetched == 19000
+    assert planned(chunks, found, Repeats(), 1000).fetched == 18000
 
 
 def test_less_than_the_requests_cost_is_not_copied():
     chunks = chunks_of(("a", REQUEST_BYTES), ("b", 2000))
-    delta = planned(chunks, {0: Place(0, 0)}, (), 1)
+    delta = planned(chunks, {0: Place(0, 0)}, Repeats(), 1)
     assert (delta.copies, delta.fetched, delta.pays) == ((), 2000 + REQUEST_BYTES, False)
-    assert not planned(chunks_of(), {}, (), 1).pays
+    assert not planned(chunks_of(), {}, Repeats(), 1).pays
 
 
 @pytest.mark.parametrize(

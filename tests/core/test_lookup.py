@@ -7,8 +7,8 @@ from array import array
 
 import pytest
 
-from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks, Lookup
+from rdl.core.blocks import Repeats
+from rdl.core.chunks import Alike, Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, repeats_in
 
 SIZE = 10
@@ -26,9 +26,16 @@ def test_chunks_are_looked_up_by_their_digests() -> None:
     lookup = Lookup(chunks, 6)
     assert [lookup.add(number) for number in range(6)] == [0, 1, 0, 3, 1, 0]
     assert [lookup.first(chunks.digest(number)) for number in range(7)] == [0, 1, 0, 3, 1, 0, None]
-    assert list(lookup.take_others(0)) == [2, 5]
-    assert not lookup.take_others(0)
-    assert lookup.first(chunks.digest(5)) == 0
+
+
+def test_which_are_alike() -> None:
+    alike = Alike(7)
+    for number in (5, 2):
+        alike.add(0, number)
+    alike.add(1, 4)
+    assert [alike.after(number) for number in range(7)] == [2, 4, 5, None, None, None, None]
+    assert [alike.take(number) for number in (0, 2, 5)] == [2, 5, None]
+    assert [alike.take(number) for number in (0, 1)] == [None, 4]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 1000])
@@ -50,8 +57,4 @@ def test_where_chunks_were_found() -> None:
 def test_what_is_nowhere_and_stands_several_times() -> None:
     chunks, places = chunks_of("abbaab"), Places(6)
     places[0] = Place(0, 0)
-    assert repeats_in(chunks, places) == (
-        (ByteRange(10, 20), ByteRange(20, 30)),
-        (ByteRange(30, 40), ByteRange(40, 50)),
-        (ByteRange(10, 20), ByteRange(50, 60)),
-    )
+    assert repeats_in(chunks, places) == Repeats.of((1, 2), (3, 4), (1, 5))

@@ -6,7 +6,7 @@ from array import array
 from typing import Any
 
 from rdl.core import messages as m
-from rdl.core.blocks import Blocks
+from rdl.core.blocks import Blocks, Repeats
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
 from rdl.core.representation import Representation
@@ -19,12 +19,12 @@ from tests.core.playing import TOTAL, MiB, Play, part, rng, status, whole
 SIZE = 16 * MiB
 BLOCKS = [rng(at, at + SIZE) for at in range(0, TOTAL, SIZE)]
 CHUNKS = Chunks("sha256", 1, array("Q", range(SIZE, TOTAL + 1, SIZE)), bytes.fromhex("a0a1a0a0"))
-REPEATS = ((BLOCKS[0], BLOCKS[2]), (BLOCKS[0], BLOCKS[3]))
+REPEATS = Repeats.of((0, 2), (0, 3))
 COPY = m.Repeat(BLOCKS[0], (BLOCKS[2], BLOCKS[3]))
 COPIED = m.Repeated(COPY.places)
 
 
-def playing(repeats: tuple[tuple[ByteRange, ByteRange], ...] = REPEATS, **more: Any) -> Play:
+def playing(repeats: Repeats = REPEATS, **more: Any) -> Play:
     """A file of four blocks, three of which are the same."""
     digests = more.pop("digests", ())
     options = TransferOptions(connections=1, expected_size=TOTAL, digests=digests)
@@ -166,22 +166,22 @@ def test_a_row_owes_what_nobody_is_asked_for():
     assert row.complete
 
 
-def test_a_repeat_is_told_once_and_only_while_all_of_it_is_right():
+def test_a_repeat_is_told_once_and_only_while_it_is_right():
     row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
-    two = rng(0, 2 * SIZE)
-    blocks = Blocks(CHUNKS, ((two, rng(2 * SIZE, TOTAL)),))
-    row.add([two])
-    assert list(blocks.due(row, two)) == BLOCKS[:2]
+    blocks = Blocks(CHUNKS, REPEATS)
+    row.add([BLOCKS[0], BLOCKS[2]])
+    assert list(blocks.due(row, rng(0, TOTAL))) == [BLOCKS[0], BLOCKS[2]]
+    assert blocks.judge(BLOCKS[2], "a0") == 0
+    assert blocks.next_repeat() is None, "nothing is copied from a copy"
     assert blocks.judge(BLOCKS[0], "a0") == 0
-    assert blocks.next_repeat() is None
-    assert blocks.judge(BLOCKS[1], "a1") == 0
-    assert blocks.next_repeat() == (two, rng(2 * SIZE, TOTAL))
-    assert blocks.next_repeat() is None
+    assert blocks.next_repeat() == (BLOCKS[0], BLOCKS[2])
     blocks.reopen(BLOCKS[0])
+    assert blocks.next_repeat() is None, "it comes again"
     assert list(blocks.due(row, BLOCKS[0])) == BLOCKS[:1]
     assert blocks.judge(BLOCKS[0], "a0") == 0
-    blocks.reopen(BLOCKS[1])
-    assert blocks.next_repeat() is None, "one of its blocks comes again"
+    assert blocks.next_repeat() == (BLOCKS[0], BLOCKS[2])
+    assert blocks.next_repeat() == (BLOCKS[0], BLOCKS[3])
+    assert blocks.next_repeat() is None
 
 
 def test_an_answer_that_nobody_waits_for_changes_nothing():
@@ -210,14 +210,14 @@ def test_blocks_that_nobody_brought_do_not_speak_against_the_digests():
 
 
 def test_adopted_bytes_that_do_not_begin_the_file_and_a_stream_of_all():
-    play = playing((), adopted=(BLOCKS[1],))
+    play = playing(Repeats(), adopted=(BLOCKS[1],))
     play.head(whole())
     assert play.of(m.Begin)[0].adopted == (BLOCKS[1],)
     assert play.of(m.Receive)[0].range == rng(0, TOTAL)
 
 
 def test_what_was_hashed_and_came_again_is_hashed_anew():
-    play = playing((), adopted=(BLOCKS[1],), digests=(Digest("sha256", "aa"),))
+    play = playing(Repeats(), adopted=(BLOCKS[1],), digests=(Digest("sha256", "aa"),))
     play.head(whole())
     play.arrive(1, 0, SIZE)
     assert play.of(m.Hash)[0].range == rng(0, 2 * SIZE)
@@ -226,7 +226,7 @@ def test_what_was_hashed_and_came_again_is_hashed_anew():
 
 
 def test_a_server_that_has_all_and_refuses_each_range_is_asked_without():
-    play = playing((), adopted=(BLOCKS[0],))
+    play = playing(Repeats(), adopted=(BLOCKS[0],))
     for _ in range(4):
         if not play.fetch.ask.ranged:
             break

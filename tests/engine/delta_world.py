@@ -10,6 +10,7 @@ from random import Random
 from msgspec import Struct
 
 from rdl.core.blockmap import block_size_for
+from rdl.core.blocks import Repeats
 from rdl.core.byterange import ByteRange, joined
 from rdl.core.chunks import Chunks
 from rdl.core.delta import IN_PLACE, Copy, Place, Sown, fewer, planned, repeats_in
@@ -169,7 +170,7 @@ class Sower:
                 digest = sha256(data).digest()[: chunks.width]
                 wanted.at(digest, len(data), Place(number, at))
                 at += len(data)
-        repeats = repeats_in(chunks, wanted.found) if manifest.checked else ()
+        repeats = repeats_in(chunks, wanted.found) if manifest.checked else Repeats()
         delta = planned(chunks, wanted.found, repeats, self._fate.choice([1, 1024, 20_000]))
         said = chunks if manifest.checked else None
         self._world.say(f"here {here} of {wanted.found} sown {delta}")

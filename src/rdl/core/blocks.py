@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 
+from msgspec import Struct, field
 from pyroaring import BitMap
 
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks
+from rdl.core.chunks import Alike, Chunks
 from rdl.core.row import Row
-
-Repeat = tuple[ByteRange, ByteRange]
-"""Bytes, and where the same bytes stand again."""
 
 FEW = 8
 
 
-class Blocks:
-    """All blocks of a file. `repeats`: what is copied from blocks that are right; the bytes
-    there are whole blocks of it, in ascending order."""
+class Repeats(Struct, frozen=True):
+    """Blocks whose bytes stand again: of each pair one's number is in `sources` and the other's, as
+    long and further on, in `places`, which ascend. Packed: millions of blocks may be alike."""
 
-    def __init__(self, chunks: Chunks, repeats: tuple[Repeat, ...] = ()) -> None:
-        self._chunks = chunks
-        self._repeats: dict[int, list[Repeat]] = {}
-        """By the numbers of the blocks that are repeated."""
-        for repeat in repeats:
-            for number in chunks.numbers(repeat[0]):
-                self._repeats.setdefault(number, []).append(repeat)
-        self._ready: deque[Repeat] = deque()
+    sources: array[int] = field(default_factory=partial(array, "I"))
+    places: array[int] = field(default_factory=partial(array, "I"))
+
+    @classmethod
+    def of(cls, *pairs: tuple[int, int]) -> Repeats:
+        """These pairs."""
+        repeats = cls()
+        for pair in pairs:
+            repeats.append(*pair)
+        return repeats
+
+    def append(self, source: int, place: int) -> None:
+        """One more pair."""
+        self.sources.append(source)
+        self.places.append(place)
+
+    def cut(self, count: int) -> None:
+        """Only so many pairs stay."""
+        del self.sources[count:], self.places[count:]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self.sources, self.places, strict=True)
+
+    def __reversed__(self) -> Iterator[tuple[int, int]]:
+        return zip(reversed(self.sources), reversed(self.places), strict=True)
+
+
+class Blocks:
+    """All blocks of a file. `repeats`: what is copied from blocks that are right."""
+
+    def __init__(self, chunks: Chunks, repeats: Repeats | None = None) -> None:
+        self._chunks, repeats = chunks, repeats or Repeats()
+        self._repeated, self._alike = BitMap(repeats.sources), Alike(len(chunks))
+        for source, place in reversed(repeats):
+            self._alike.add(source, place)
+        self._ready: deque[tuple[int, int]] = deque()
+        """Blocks that are repeated, and the first place of each that was not told."""
         self._asked, self._right = BitMap(), BitMap()
         self._wrong: dict[int, int] = {}
         self._under_way: Counter[int] = Counter()
@@ -82,7 +114,8 @@ class Blocks:
             return 0
         if bytes.fromhex(digest)[: self._chunks.width] == self._chunks.digest(number):
             self._right.add(number)
-            self._ready.extend(filter(self._proved, self._repeats.get(number, ())))
+            if number in self._repeated and (place := self._alike.after(number)) is not None:
+                self._ready.append((number, place))
             return 0
         self._wrong[number] = self._wrong.get(number, 0) + 1
         return self._wrong[number]
@@ -93,15 +126,17 @@ class Blocks:
             if number not in self._right:
                 yield span.clip(self._chunks.chunk(number))
 
-    def next_repeat(self) -> Repeat | None:
-        """What can be copied now, and was not told yet since its blocks are right."""
+    def next_repeat(self) -> tuple[ByteRange, ByteRange] | None:
+        """What can be copied now, and where to, if that was not told yet since its block is
+        right."""
         while self._ready:
-            if self._proved(repeat := self._ready.popleft()):
-                return repeat
+            source, place = self._ready.popleft()
+            if source not in self._right:
+                continue
+            if (after := self._alike.after(place)) is not None:
+                self._ready.appendleft((source, after))
+            return self._chunks.chunk(source), self._chunks.chunk(place)
         return None
-
-    def _proved(self, repeat: Repeat) -> bool:
-        return all(number in self._right for number in self._chunks.numbers(repeat[0]))
 
     def reopen(self, span: ByteRange) -> None:
         """These bytes are to come again."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -58,14 +57,13 @@ class Chunks(Struct, frozen=True):
 
 
 class Lookup:
-    """Numbers of chunks by their digests, packed: a table of which no more than half is taken, and
-    lists of those that have the digest of an earlier one. A dict takes ten times as much."""
+    """Numbers of chunks by their digests, packed: a table of which no more than half is taken. A
+    dict takes ten times as much."""
 
     def __init__(self, chunks: Chunks, most: int) -> None:
         """For `most` of these chunks."""
         self._chunks, self._mask = chunks, (1 << (2 * most).bit_length()) - 1
         self._table = array("I", bytes(4 * (self._mask + 1)))  # a number and one; 0: nothing
-        self._others: dict[int, list[int]] = {}
 
     def add(self, number: int) -> int:
         """The first that has its digest, which it may be itself."""
@@ -73,16 +71,11 @@ class Lookup:
         if first is None:
             self._table[place] = number + 1
             return number
-        self._others.setdefault(first, []).append(number)
         return first
 
     def first(self, digest: bytes) -> int | None:
         """The first of those with this digest."""
         return self._find(digest)[1]
-
-    def take_others(self, first: int) -> Sequence[int]:
-        """The others that have the digest of this one; they are told once."""
-        return self._others.pop(first, ())
 
     def _find(self, digest: bytes) -> tuple[int, int | None]:
         """Where it stands or would stand, and the first number that has it."""
@@ -93,3 +86,23 @@ class Lookup:
                 return place, found - 1
             place = (place + 1) & mask
         return place, None
+
+
+class Alike:
+    """Which of `count` chunks is the next that is like one: 4 bytes each, for all may be alike."""
+
+    def __init__(self, count: int) -> None:
+        self._next = array("I", [0]) * count
+
+    def add(self, first: int, number: int) -> None:
+        """This one, which comes later, is next after the first."""
+        self._next[number], self._next[first] = self._next[first], number
+
+    def after(self, number: int) -> int | None:
+        """The next one, if there is one."""
+        return self._next[number] or None
+
+    def take(self, number: int) -> int | None:
+        """The same; it is told once."""
+        found, self._next[number] = self.after(number), 0
+        return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from rdl.core.blocks import Repeat
+from rdl.core.blocks import Repeats
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks, Lookup
 
@@ -60,7 +60,7 @@ class Delta(Struct, frozen=True):
     many bytes are fetched, in how many runs."""
 
     copies: tuple[Copy, ...]
-    repeats: tuple[Repeat, ...]
+    repeats: Repeats
     fetched: int
     runs: int
 
@@ -72,9 +72,11 @@ class Delta(Struct, frozen=True):
     def lacking(self, chunks: Chunks) -> Iterator[int]:
         """The numbers of chunks that are to come."""
         here = bytearray(len(chunks))
-        for held in (*(one.range for one in self.copies), *(place for _, place in self.repeats)):
-            for number in chunks.numbers(held):
+        for one in self.copies:
+            for number in chunks.numbers(one.range):
                 here[number] = 1
+        for _, number in self.repeats:
+            here[number] = 1
         return (number for number, flag in enumerate(here) if not flag)
 
     def kept(self) -> tuple[ByteRange, ...]:
@@ -95,60 +97,48 @@ def gap_for(round_trip: float) -> int:
 
 
 def planned(
-    chunks: Chunks,
-    found: Places,
-    repeats: Sequence[Repeat],
-    gap: int,
-    request: int = REQUEST_BYTES,
+    chunks: Chunks, found: Places, repeats: Repeats, gap: int, request: int = REQUEST_BYTES
 ) -> Delta:
     """The plan for a file of these chunks, of which those in `found` are on this disk. `request`:
     what each run costs that is fetched."""
-    total = chunks.span.stop
-    owed = {place.start: (source, place) for source, place in repeats}
-    copies: list[Copy] = []
-    later: list[Repeat] = []
-    held: list[Copy | Repeat] = []
+    copies, later = list[Copy](), Repeats()
     fetched = runs = 0
-    after = 0  # where the last run that is fetched ended
-    for one in _spans(chunks, found, owed):
-        if not isinstance(one, ByteRange):
-            held.append(one)
-            continue
-        between = one.start - after
-        if runs and between < gap:  # not worth a request of its own
-            fetched += between
-        else:
-            _keep(held, copies, later)
-            runs += 1
-        held.clear()
-        fetched, after = fetched + len(one), one.stop
-    _keep(held, copies, later)
-    if fetched + request * runs >= total:
-        return Delta((), (), total, 1)
-    return Delta(tuple(copies), tuple(later), fetched, runs)
-
-
-def _keep(held: Sequence[Copy | Repeat], copies: list[Copy], later: list[Repeat]) -> None:
-    for one in held:
+    after = 0  # where the last run that is fetched ended, and what there was before it
+    before = 0, 0
+    for one in _spans(chunks, found, repeats):
         if isinstance(one, Copy):
             copies.append(one)
+        elif isinstance(one, tuple):
+            later.append(*one)
         else:
-            later.append(one)
+            between = one.start - after
+            if runs and between < gap:  # not worth a request of its own
+                fetched += between
+                del copies[before[0] :]
+                later.cut(before[1])
+            else:
+                runs += 1
+            fetched, after, before = fetched + len(one), one.stop, (len(copies), len(later))
+    if fetched + request * runs >= chunks.span.stop:
+        return Delta((), Repeats(), chunks.span.stop, 1)
+    return Delta(tuple(copies), later, fetched, runs)
 
 
 def _spans(
-    chunks: Chunks, found: Places, owed: Mapping[int, Repeat]
-) -> Iterator[Copy | Repeat | ByteRange]:
+    chunks: Chunks, found: Places, repeats: Repeats
+) -> Iterator[Copy | tuple[int, int] | ByteRange]:
     """The whole file in order: what is copied, what is copied later, what is missing; each as long
     as it can be."""
     run: Copy | ByteRange | None = None
+    owed = iter(repeats)
+    repeat = next(owed, None)
     for number in range(len(chunks)):
         chunk, place = chunks.chunk(number), found.get(number)
-        if place is None and (repeat := owed.get(chunk.start)) is not None:
+        if repeat is not None and repeat[1] == number:
             if run is not None:
                 yield run
             yield repeat
-            run = None
+            run, repeat = None, next(owed, None)
         elif place is None and isinstance(run, ByteRange):
             run = ByteRange(run.start, chunk.stop)
         elif place is not None and isinstance(run, Copy) and _follows(run, place):
@@ -166,18 +156,18 @@ def _follows(run: Copy, place: Place) -> bool:
     return run.seed == place.seed and run.at + len(run.range) == place.at
 
 
-def repeats_in(chunks: Chunks, found: Places) -> tuple[Repeat, ...]:
+def repeats_in(chunks: Chunks, found: Places) -> Repeats:
     """Of chunks that stand several times in the file, those that are nowhere yet, but for the first
     of each, and stand after one that is to come or is in place."""
     places = ((number, found.get(number)) for number in range(len(chunks)))
-    ours = array("Q", (one for one, place in places if place is None or place.seed == IN_PLACE))
-    known, repeats = Lookup(chunks, len(ours)), list[Repeat]()
+    ours = array("I", (one for one, place in places if place is None or place.seed == IN_PLACE))
+    known, repeats = Lookup(chunks, len(ours)), Repeats()
     for number in ours:
         first = known.add(number)
         same = first != number and len(chunks.chunk(first)) == len(chunks.chunk(number))
         if same and number not in found:
-            repeats.append((chunks.chunk(first), chunks.chunk(number)))
-    return tuple(repeats)
+            repeats.append(first, number)
+    return repeats
 
 
 class Sown(Struct, frozen=True):
@@ -186,7 +176,7 @@ class Sown(Struct, frozen=True):
     says so."""
 
     kept: tuple[ByteRange, ...] = ()
-    repeats: tuple[Repeat, ...] = ()
+    repeats: Repeats = field(default_factory=Repeats)
     chunks: Chunks | None = None
     published: bool = True
 

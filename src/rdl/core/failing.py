@@ -103,7 +103,7 @@ class Failing:
             self._end(e.ChangedError(self.spec.path, f"digests of blocks do not fit {size} bytes"))
             return
         self.blocks = Blocks(chunks, self.spec.repeats)
-        row.owe(place for _, place in self.spec.repeats)
+        row.owe(map(chunks.chunk, self.spec.repeats.places))
 
     @property
     def decided(self) -> bool:

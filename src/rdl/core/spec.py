@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from rdl.core.blocks import Repeat
+from rdl.core.blocks import Repeats
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
 from rdl.core.events import Planned, Result, Started
@@ -55,7 +55,7 @@ class Spec(Struct, frozen=True):
     """All of the file; each is checked as a block is."""
     chunks_published: bool = False
     """A server says so, and not the user."""
-    repeats: tuple[Repeat, ...] = ()
+    repeats: Repeats = field(default_factory=Repeats)
     """What is not fetched: the same bytes stand before it in the file, in whole chunks."""
 
     @property

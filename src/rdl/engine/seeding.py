@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks, Lookup
+from rdl.core.chunks import Alike, Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places
 from rdl.engine.hashing import Readable
 
@@ -47,18 +47,19 @@ class Wanted:
     def __init__(self, chunks: Chunks, found: Places | None = None) -> None:
         self.chunks, self.found = chunks, found or Places(len(chunks))
         self._numbers = Lookup(chunks, sum(1 for _ in self.missing()))
+        self._alike = Alike(len(chunks))
         for number in self.missing():
-            self._numbers.add(number)
+            if (first := self._numbers.add(number)) != number:
+                self._alike.add(first, number)
 
     def at(self, digest: bytes, length: int, place: Place) -> bool:
         """Here is a chunk of this digest. Whether it is wanted: found now, or before."""
-        first = self._numbers.first(digest)
-        if first is None:
-            return False
-        for number in (first, *self._numbers.take_others(first)):
+        number = first = self._numbers.first(digest)
+        while number is not None:
             if number not in self.found and len(self.chunks.chunk(number)) == length:
                 self.found[number] = place
-        return True
+            number = self._alike.take(number)
+        return first is not None
 
     def held(self) -> int:
         """Bytes of those that were found."""
