@@ -29,6 +29,7 @@ from rdl.core.manifest import (
     parse_coarse,
     parse_head,
 )
+from rdl.core.reads import filled
 from rdl.core.text import format_size, safe_text
 from rdl.engine.hashing import Readable
 from rdl.engine.verifying import Stop, Tally
@@ -228,7 +229,5 @@ class LocalCarrier:
 
     def read_at(self, offset: int, size: int) -> bytes:
         view = memoryview(bytearray(max(0, min(size, self._size - offset))))
-        count = 0
-        while count < len(view):
-            count += self._file.read_into(offset + count, view[count:])
+        filled(self._file.read_into, offset, view)
         return bytes(view)

@@ -15,13 +15,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from rdl.chunkers import CannotCut, chunker_of
-from rdl.chunkers.rolling import Read, Sought, blocks_in_place
+from rdl.chunkers.rolling import Sought, blocks_in_place
 from rdl.core import manifest as rdlm
 from rdl.core.byterange import ByteRange
 from rdl.core.caibx import Caibx
 from rdl.core.chunks import Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, gap_for
 from rdl.core.manifest import Sizes
+from rdl.core.reads import Read
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import Search, Spans, Wanted, in_place

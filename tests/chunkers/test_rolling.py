@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from rdl.chunkers import groups, rolling
 from rdl.chunkers.groups import right_blocks, rolling_sums
-from rdl.chunkers.rolling import Read, Sought, blocks_in_place
+from rdl.chunkers.rolling import Sought, blocks_in_place
 from rdl.core.byterange import ByteRange
+from rdl.core.reads import Read
 from rdl.core.zsync import Zsync
 from rdl.errors import UsageError
 from tests.support.zsyncs import index_of, slow_sum, sums_of

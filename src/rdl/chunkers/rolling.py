@@ -5,15 +5,12 @@ What is found is right but for sums of few bytes: the digest of the whole proves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
 
 from rdl.chunkers import needed
 from rdl.core.byterange import ByteRange
+from rdl.core.reads import Read, filled
 from rdl.core.zsync import Zsync
-
-Read: TypeAlias = Callable[[int, memoryview], int]
-"""Reads at an offset: says how many bytes it has read, 0 at the end."""
 
 LANES, LEAST_WINDOW, MOST_WINDOW = 4096, 1 << 20, 32 << 20
 """So many blocks are looked at together, MD4 being slow on few, in so many bytes."""
@@ -32,7 +29,7 @@ def blocks_in_place(index: Zsync, read: Read, here: Iterable[ByteRange]) -> Iter
     for run in (one.clip(ByteRange(0, index.total)) for one in here):
         for start in range(-(-run.start // block) * block, run.stop, len(view)):
             data = view[: min(len(view), run.stop - start)]
-            yield from right_blocks(index, start // block, data[: _fill(read, start, data)])
+            yield from right_blocks(index, start // block, data[: filled(read, start, data)])
 
 
 class Sought:
@@ -56,16 +53,9 @@ class Sought:
             offsets = min(offsets, window)
             data = buffer[: offsets + groups.span - 1]
             here = min(len(data), size - base)
-            count = _fill(read, base, data[:here])
+            count = filled(read, base, data[:here])
             if count < here:  # it was cut meanwhile
                 size = base + count
             data[count:] = bytes(len(data) - count)
             yield from groups.found(data, base, size)
             base += offsets
-
-
-def _fill(read: Read, offset: int, into: memoryview) -> int:
-    done = 0
-    while done < len(into) and (count := read(offset + done, into[done:])):
-        done += count
-    return done

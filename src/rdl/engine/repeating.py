@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rdl.core.byterange import ByteRange
+from rdl.core.reads import filled
 from rdl.errors import LocalFileError
 from rdl.storage.base import Store
 
@@ -18,15 +19,7 @@ def repeat(store: Store, source: ByteRange, places: Sequence[ByteRange]) -> None
     buffer = memoryview(bytearray(min(STEP, len(source))))
     for at in range(source.start, source.stop, STEP):
         view = buffer[: min(STEP, source.stop - at)]
-        _read(store, at, view)
+        if filled(store.read_into, at, view) < len(view):
+            raise LocalFileError("part file", "it is shorter than what was written")
         for place in places:
             store.write_at(place.start + at - source.start, view)
-
-
-def _read(store: Store, at: int, view: memoryview) -> None:
-    done = 0
-    while done < len(view):
-        count = store.read_into(at + done, view[done:])
-        if count == 0:
-            raise LocalFileError("part file", "it is shorter than what was written")
-        done += count

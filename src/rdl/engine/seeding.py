@@ -13,6 +13,7 @@ from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Alike, Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places
+from rdl.core.reads import filled
 from rdl.engine.hashing import Readable
 
 STEP = 4 << 20
@@ -88,7 +89,7 @@ def in_place(
             if len(view) < len(chunk):
                 view = memoryview(bytearray(len(chunk)))
             data = view[: len(chunk)]
-            if _filled(store, chunk.start, data) == len(chunk):
+            if filled(store.read_into, chunk.start, data) == len(chunk):
                 check(len(chunk))
                 found = hashlib.new(chunks.algorithm, data).digest()[: chunks.width]
                 if found == chunks.digest(number):
@@ -126,7 +127,7 @@ def cut(
     at, have = span.start, 0  # view[:have] begins at `at`
     while True:
         room = min(len(view) - have, span.stop - at - have)
-        count = _filled(seed, at + have, view[have : have + room])
+        count = filled(seed.read_into, at + have, view[have : have + room])
         check(count)
         have += count
         final = count < room or at + have == span.stop
@@ -138,11 +139,3 @@ def cut(
             return
         view[: have - begun] = view[begun:have]
         at, have = at + begun, have - begun
-
-
-def _filled(store: Readable, at: int, view: memoryview) -> int:
-    """Read len(view) bytes, less at the end; how many."""
-    done = 0
-    while done < len(view) and (count := store.read_into(at + done, view[done:])):
-        done += count
-    return done

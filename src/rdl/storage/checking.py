@@ -12,7 +12,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.extents import Extents, Run
 from rdl.core.index import MAX_EXTENT, Decoded, Stat
 from rdl.core.index_json import MAX_RUNS, SessionRecord
-from rdl.storage.disk import Disk, FileStat
+from rdl.storage.disk import Disk, FileStat, read_all
 
 STEP, PAGE = 1 << 20, 4096
 NEAR = 256 << 10
@@ -117,13 +117,7 @@ def _join(runs: list[ByteRange], run: ByteRange, near: int) -> None:
 
 def _filled(disk: Disk, file: int, view: memoryview, offset: int) -> bool:
     """Read len(view) bytes from `offset`; False when they cannot be read."""
-    done = 0
-    while done < len(view):
-        try:
-            count = disk.pread(file, view[done:], offset + done)
-        except OSError:  # a bad sector: these bytes are not here
-            return False
-        if count == 0:
-            return False
-        done += count
-    return True
+    try:
+        return read_all(disk, file, view, offset) == len(view)
+    except OSError:  # a bad sector: these bytes are not here
+        return False

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from rdl.core.reads import filled
 from rdl.errors import LocalFileError, NoSpaceError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -160,6 +161,11 @@ def write_all(disk: Disk, file: int, data: memoryview, offset: int) -> None:
         if count <= 0:
             raise OSError("nothing was written")
         offset, data = offset + count, data[count:]
+
+
+def read_all(disk: Disk, file: int, view: memoryview, offset: int) -> int:
+    """Read len(view) bytes from `offset`, less at the end; how many. Raises OSError."""
+    return filled(lambda at, rest: disk.pread(file, rest, at), offset, view)
 
 
 class told:

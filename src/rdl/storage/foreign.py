@@ -24,7 +24,7 @@ from rdl.core.foreign import (
     smartremote_claims,
 )
 from rdl.errors import BusyError, LocalFileError
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, read_all, told
 from rdl.storage.index_file import check_ours
 from rdl.storage.names import Names
 
@@ -141,10 +141,8 @@ def _read(
 
 
 def _head(disk: Disk, file: int, size: int) -> bytes:
-    view, done = memoryview(bytearray(size)), 0
-    while count := disk.pread(file, view[done:], done):
-        done += count
-    return bytes(view[:done])
+    view = memoryview(bytearray(size))
+    return bytes(view[: read_all(disk, file, view, 0)])
 
 
 def _claimed(foreign: Foreign, state: bytes, size: int, claims: Claims) -> Foreign:

@@ -17,7 +17,7 @@ from rdl.core.extents import Extents
 from rdl.core.index import MAGIC, MAX_EXTENT, Decoded, Encoder, Stat, decode
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
-from rdl.storage.disk import UNSUPPORTED, Disk, FileStat, told, write_all
+from rdl.storage.disk import UNSUPPORTED, Disk, FileStat, read_all, told, write_all
 
 LOOSE_SIZE, PACKED_SIZE = 33, 12
 """Bytes of the index for an extent that has a record of its own, and for one in a run."""
@@ -76,7 +76,7 @@ def load(place: Place) -> Decoded | None:
 
 def read_index(disk: Disk, file: int, size: int) -> Decoded:
     """So many bytes of an index that is open. Raises IndexDamaged, IndexNewer, OSError."""
-    return decode(_read_all(disk, file, size))
+    return decode(_content(disk, file, size))
 
 
 def remove_left_over(place: Place) -> None:
@@ -109,12 +109,11 @@ def remove_stale(place: Place) -> None:
     place.disk.sync_folder(place.folder)
 
 
-def _read_all(disk: Disk, file: int, size: int) -> bytearray:
-    data, offset = bytearray(size), 0
+def _content(disk: Disk, file: int, size: int) -> bytearray:
+    data = bytearray(size)
     with memoryview(data) as view:
-        while offset < size and (count := disk.pread(file, view[offset:], offset)):
-            offset += count
-    del data[offset:]
+        here = read_all(disk, file, view, 0)
+    del data[here:]
     return data
 
 
@@ -181,7 +180,7 @@ class IndexFile:
             self._loose = 0  # a next try is as far away
             failed: Exception | None = None
             try:
-                decoded = decode(_read_all(self._place.disk, self._file, self._end))
+                decoded = decode(_content(self._place.disk, self._file, self._end))
                 if decoded.consumed == self._end and self.is_in_place():
                     self._begin(decoded.durable, decoded.soft)
             except (OSError, LocalFileError, NoSpaceError) as error:

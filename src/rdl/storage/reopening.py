@@ -13,7 +13,7 @@ from rdl.core.extents import Extents
 from rdl.core.index_json import Header
 from rdl.errors import LocalFileError, RdlError
 from rdl.storage.checking import session_of
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, read_all, told
 from rdl.storage.index_file import IndexFile, Place
 from rdl.storage.locking import locked
 from rdl.storage.names import Names
@@ -98,10 +98,6 @@ def _extents(
 
 
 def _checksum(disk: Disk, file: int, offset: int, view: memoryview) -> int:
-    done = 0
-    while done < len(view):
-        count = disk.pread(file, view[done:], offset + done)
-        if not count:
-            raise LocalFileError("file", "it is shorter than it was")
-        done += count
+    if read_all(disk, file, view, offset) < len(view):
+        raise LocalFileError("file", "it is shorter than it was")
     return xxh3_64(view).intdigest()

@@ -1,0 +1,17 @@
+"""Reads that bring less than they were asked for, as those of files and stores may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Read: TypeAlias = Callable[[int, memoryview], int]
+"""Reads at an offset: says how many bytes it has read, 0 at the end."""
+
+
+def filled(read: Read, offset: int, view: memoryview) -> int:
+    """Read len(view) bytes from `offset`, less at the end; how many."""
+    done = 0
+    while done < len(view) and (count := read(offset + done, view[done:])):
+        done += count
+    return done

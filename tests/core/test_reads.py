@@ -1,0 +1,23 @@
+"""Reads that bring less than they were asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from rdl.core.reads import filled
+
+
+@pytest.mark.parametrize(("at", "size", "here"), [(0, 10, 10), (7, 10, 3), (10, 5, 0), (3, 0, 0)])
+def test_it_is_read_until_it_is_full_or_over(at: int, size: int, here: int) -> None:
+    data, asked = b"0123456789", list[int]()
+
+    def read(offset: int, view: memoryview) -> int:
+        asked.append(len(view))
+        some = data[offset : offset + min(4, len(view))]
+        view[: len(some)] = some
+        return len(some)
+
+    view = memoryview(bytearray(size))
+    assert filled(read, at, view) == here
+    assert bytes(view[:here]) == data[at : at + here]
+    assert all(asked), "nothing is asked for once it is full"
