@@ -3,10 +3,11 @@
 import pytest
 
 from rdl.core import messages as m
-from rdl.core.demand import Demands, Want
+from rdl.core.demand import Demands
 from rdl.core.gate import Ask
 from rdl.core.lanes import Lanes
 from rdl.core.planner import Claim, Flow, Steal
+from rdl.core.reading import Want
 from rdl.core.representation import Representation
 from rdl.core.row import Row
 from rdl.core.spec import Spec
@@ -72,14 +73,14 @@ def test_all_is_here_but_not_confirmed_and_somebody_waits_until_it_is_complete()
 
 def test_an_empty_file_of_an_earlier_run_is_asked_for_without_a_range():
     demands = Demands(LazyOptions())
-    demands.want(1, Want(None), 0.0)
+    demands.want(Want(1, None), 0.0)
     ask, overlap, _ = demands.first(Row(Representation(0, '"a"'), rng(0, 0), None))
     assert (ask.ranged, overlap) == (False, 0)
 
 
 def test_a_request_is_not_taken_over_from_where_it_begins():
     demands = Demands(LazyOptions(block=4 * MiB, max_jump=0))
-    demands.want(1, Want(rng(5 * MiB, 6 * MiB)), 0.0)
+    demands.want(Want(1, rng(5 * MiB, 6 * MiB)), 0.0)
     row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
     step = demands.step(row, [Flow(1, 4 * MiB, TOTAL)], 4, 0.0)
     assert step == Steal(1, rng(5 * MiB, TOTAL))
@@ -87,7 +88,7 @@ def test_a_request_is_not_taken_over_from_where_it_begins():
 
 def test_of_a_long_block_what_is_waited_for_comes_first():
     demands = Demands(LazyOptions(block=8 * MiB))
-    demands.want(1, Want(rng(7 * MiB, 7 * MiB + 1)), 0.0)
+    demands.want(Want(1, rng(7 * MiB, 7 * MiB + 1)), 0.0)
     row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
     step = demands.step(row, [], 4, 0.0)
     assert isinstance(step, Claim)
@@ -101,7 +102,7 @@ def test_what_compares_is_not_dropped_for_a_read():
     fill.sources.given.growth.level = 1
     probe = fill.lanes.add(Ask(0, 64 * KiB), 64 * KiB, play.now, 64 * KiB, 1)
     probe.probe = True
-    fill.demands.want(1, Want(rng(8 * MiB, 9 * MiB)), play.now)
+    fill.demands.want(Want(1, rng(8 * MiB, 9 * MiB)), play.now)
     fill._drop_idle()
     assert fill.lanes.get(probe.segment) is probe
 
@@ -262,10 +263,10 @@ def test_of_memory_each_reader_has_its_share():
     row = Row(Representation(100 * MiB, '"a"'), rng(0, 100 * MiB), None)
     row.add([rng(0, 1 * MiB), rng(50 * MiB, 51 * MiB)])
     demands = Demands(LazyOptions(keep=4 * MiB), volatile=True)
-    demands.want(1, Want(rng(0, MiB), 9 * MiB), 0.0)
+    demands.want(Want(1, rng(0, MiB), 9 * MiB), 0.0)
     assert demands.step(row, [], 1, 0.0) == Claim(rng(MiB, 3 * MiB))
-    demands.want(2, Want(rng(50 * MiB, 51 * MiB), 59 * MiB), 0.0)
+    demands.want(Want(2, rng(50 * MiB, 51 * MiB), 59 * MiB), 0.0)
     assert demands.step(row, [], 1, 0.0) == Claim(rng(MiB, 2 * MiB))
     alone = Demands(LazyOptions(keep=4 * MiB))
-    alone.want(1, Want(rng(0, MiB), 9 * MiB), 0.0)
+    alone.want(Want(1, rng(0, MiB), 9 * MiB), 0.0)
     assert alone.step(row, [], 1, 0.0) == Claim(rng(MiB, 9 * MiB))

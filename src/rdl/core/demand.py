@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from msgspec import Struct
-
 from rdl.core.byterange import ByteRange
 from rdl.core.gate import Ask
 from rdl.core.planner import Claim, Flow, Steal, gaps, next_step
+from rdl.core.reading import Want
 from rdl.core.row import ENDLESS, OVERLAP, Row
 from rdl.options import LazyOptions
 
@@ -20,14 +19,6 @@ FILL_SECONDS, FILL_BYTES = 0.5, 4 << 20
 """After so long without a read the rest is fetched, so much at a time."""
 LEAST_PART, MOST_PART = 1 << 20, 8 << 20
 """Of a long read, what one request asks for."""
-
-
-class Want(Struct, frozen=True):
-    """A reader waits for `range` (None: for the length alone), and will probably go on to
-    `ahead`."""
-
-    range: ByteRange | None
-    ahead: int = 0
 
 
 class Demands:
@@ -43,10 +34,10 @@ class Demands:
     def __repr__(self) -> str:
         return f"Demands({self._wants}, everything={self.everything})"
 
-    def want(self, reader: int, want: Want, now: float) -> None:
-        """In place of what it wanted before."""
-        self._wants.pop(reader, None)
-        self._wants[reader], self._last = want, now
+    def want(self, want: Want, now: float) -> None:
+        """In place of what its reader wanted before."""
+        self._wants.pop(want.reader, None)
+        self._wants[want.reader], self._last = want, now
 
     def left(self, reader: int) -> None:
         """It wants nothing any more."""

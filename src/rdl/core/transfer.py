@@ -14,7 +14,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from rdl.core import messages as m
-from rdl.core.demand import Want
 from rdl.core.events import Result, Verifying
 from rdl.core.filling import Filling
 from rdl.core.order import Order
@@ -87,7 +86,7 @@ class Transfer:
         demands = self._fill.demands
         if demands is not None:
             others = demands.waiting(self.row)
-            demands.want(event.reader, Want(event.range, event.ahead), self._fill.now)
+            demands.want(event, self._fill.now)
             if demands.waiting(self.row) and not others:
                 self._fill.sources.lead.patience.anew(self._fill.now)
 
