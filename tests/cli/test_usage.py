@@ -120,6 +120,7 @@ WRONG = [
     ([U, U], "the same target twice in one run"),
     ([U, "http://other/f.iso"], "f.iso: the same target twice in one run"),
     ([U, "http://ok/f.iso.part"], "collides with the files beside 'f.iso'"),
+    ([U, "http://ok/f.iso.part.foreign"], "collides with the files beside 'f.iso'"),
     (["http://ok/f.iso.part.index", U], "collides with the files beside"),
     ([], "get: no URL given"),
     (["-i", "gone.txt"], "-i gone.txt: No such file"),

@@ -28,8 +28,7 @@ from rdl.core.names import last_segment, name_fault, name_from_url
 from rdl.core.text import is_url, safe_text
 from rdl.errors import DigestMissing, LocalFileError, UsageError
 from rdl.options import Digest, Options
-
-_BESIDE = (".part", ".part.index", ".part.index.new", ".part.bad")
+from rdl.storage.names import SUFFIXES
 
 
 class Download(Struct, frozen=True):
@@ -315,7 +314,7 @@ def _refuse_same(targets: Sequence[Download], entries: Sequence[Entry]) -> None:
     for target, entry in zip(targets, entries, strict=True):
         place = os.path.join(real[target.path.parent], target.path.name)
         where = f"{entry.where}: " if entry.where else ""
-        for name in (place, *(place + ending for ending in _BESIDE)):
+        for name in (place, *(place + ending for ending in SUFFIXES)):
             if name in taken:
                 other, first = taken[name]
                 shown, hint = safe_text(str(target.path)), ""
@@ -325,7 +324,7 @@ def _refuse_same(targets: Sequence[Download], entries: Sequence[Entry]) -> None:
                 elif "--resume" in (entry.where, first.where) and entry.where != first.where:
                     hint = f"rdl get URL -o {shown} continues it from there"
                 raise UsageError(where + shown, why, hint=hint)
-        names = (place, *(place + ending for ending in _BESIDE))
+        names = (place, *(place + ending for ending in SUFFIXES))
         taken |= dict.fromkeys(names, (target.path, entry))
 
 

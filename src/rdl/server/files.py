@@ -13,11 +13,12 @@ from rdl.core.byterange import ByteRange
 from rdl.errors import ChangedError
 from rdl.server.answers import BYTES, Facts
 from rdl.server.requests import Reply
+from rdl.storage.names import SUFFIXES
 
 TICK = 0.02
 """Clocks of file systems go in steps: of what changes twice within one, the times do not tell."""
 MOST_TAGS = 1000
-_OWN = (b".part", b".part.index", b".part.index.new", b".part.bad", b".part.foreign")
+_OWN = tuple(map(os.fsencode, SUFFIXES))
 _TYPES = MimeTypes()
 
 
