@@ -32,6 +32,7 @@ from rdl.core.manifest import (
 from rdl.core.reads import filled
 from rdl.core.text import format_size, safe_text
 from rdl.engine.hashing import Readable
+from rdl.engine.seeding import cut
 from rdl.engine.verifying import Stop, Tally
 from rdl.errors import DigestMismatch, PolicyError, ProtocolError, UsageError
 from rdl.options import Digest
@@ -149,26 +150,15 @@ class Cutter:
     def _chunks(self) -> Iterator[memoryview]:
         """The coarse chunks, each to be used before the next."""
         room = min(len(self._span), max(WINDOW, 2 * self._coarse.most))
-        buffer, at, filled = memoryview(bytearray(room)), 0, 0
-        while at < self._span.stop:
-            count = self._fill(buffer[filled:], at)
-            at, filled = at + count, filled + count
-            edges = [0, *self._coarse.cuts(buffer[:filled], final=at == self._span.stop)]
-            for start, stop in pairwise(edges):
-                yield buffer[start:stop]
-            buffer[: filled - edges[-1]] = buffer[edges[-1] : filled]
-            filled -= edges[-1]
+        view = memoryview(bytearray(room))
+        for _, chunk in cut(self._read, self._span, self._coarse, view):
+            yield chunk
 
-    def _fill(self, view: memoryview, at: int) -> int:
-        """Read what follows, as much as has room; how much that is."""
-        count = 0
-        while count < len(view) and at + count < self._span.stop:
-            self._stop.check()
-            edge = count + min(STEP, self._span.stop - at - count)
-            read = self._file.read_into(at + count, view[count:edge])
-            self.whole.update(view[count : count + read])
-            self._tally.advance(read)
-            count += read
+    def _read(self, offset: int, view: memoryview) -> int:
+        self._stop.check()
+        count = self._file.read_into(offset, view[:STEP])
+        self.whole.update(view[:count])
+        self._tally.advance(count)
         return count
 
 

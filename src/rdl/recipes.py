@@ -22,7 +22,7 @@ from rdl.core.caibx import Caibx
 from rdl.core.chunks import Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, gap_for
 from rdl.core.manifest import Sizes
-from rdl.core.reads import Read
+from rdl.core.reads import watched
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import Search, Spans, Wanted, in_place
@@ -293,23 +293,15 @@ class Rolled:
         stops = array("Q", (min(end, self.total) for end in range(size, self.total + size, size)))
         found = Places(len(stops))
 
-        def reading(file: Readable) -> Read:
-            def read(offset: int, view: memoryview) -> int:
-                count = file.read_into(offset, view)
-                check(count)
-                return count
-
-            return read
-
         check.expect(seeds.size + sum(map(len, here)))
         if here:
-            for block in blocks_in_place(index, reading(part), here):
+            for block in blocks_in_place(index, watched(part.read_into, check), here):
                 found[block] = Place(IN_PLACE, block * size)
         if len(seeds):
             sought = Sought(index, (block for block in range(len(stops)) if block not in found))
 
         def look(seed: LocalFile, number: int) -> None:
-            for block, at in sought.within(reading(seed), seed.size):
+            for block, at in sought.within(watched(seed.read_into, check), seed.size):
                 found[block] = Place(number, at)
 
         for number in range(len(seeds)):

@@ -15,3 +15,14 @@ def filled(read: Read, offset: int, view: memoryview) -> int:
     while done < len(view) and (count := read(offset + done, view[done:])):
         done += count
     return done
+
+
+def watched(read: Read, check: Callable[[int], object]) -> Read:
+    """The same; `check` hears how much each brought, and may raise."""
+
+    def checked(offset: int, view: memoryview) -> int:
+        count = read(offset, view)
+        check(count)
+        return count
+
+    return checked

@@ -13,7 +13,7 @@ from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Alike, Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places
-from rdl.core.reads import filled
+from rdl.core.reads import Read, filled, watched
 from rdl.engine.hashing import Readable
 
 STEP = 4 << 20
@@ -111,8 +111,9 @@ class Search(Struct, frozen=True):
         algorithm, width = self.wanted.chunks.algorithm, self.wanted.chunks.width
         make = hashlib.sha256 if algorithm == "sha256" else partial(hashlib.new, algorithm)
         view = memoryview(bytearray(STEP + 2 * self.chunker.most))
+        read = watched(seed.read_into, self.check)
         for span in within:
-            for at, data in cut(seed, span, self.chunker, view, self.check):
+            for at, data in cut(read, span, self.chunker, view):
                 digest = make(data).digest()[:width]
                 known = self.wanted.at(digest, len(data), Place(number, at))
                 if rest is not None and not known:
@@ -120,15 +121,14 @@ class Search(Struct, frozen=True):
 
 
 def cut(
-    seed: Readable, span: ByteRange, chunker: Chunker, view: memoryview, check: Check
+    read: Read, span: ByteRange, chunker: Chunker, view: memoryview
 ) -> Iterator[tuple[int, memoryview]]:
-    """The chunks of this part of the seed, each with its offset, in `view` until the next. A seed
-    that has become shorter ends earlier."""
+    """The chunks of this part of what is read, once and in order, each with its offset, in `view`
+    until the next. What has become shorter ends earlier."""
     at, have = span.start, 0  # view[:have] begins at `at`
     while True:
         room = min(len(view) - have, span.stop - at - have)
-        count = filled(seed.read_into, at + have, view[have : have + room])
-        check(count)
+        count = filled(read, at + have, view[have : have + room])
         have += count
         final = count < room or at + have == span.stop
         begun = 0
