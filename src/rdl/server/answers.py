@@ -33,7 +33,8 @@ Fields = list[tuple[str, str]]
 
 class Facts(Struct, frozen=True):
     """What is known of a resource. `size` in bytes; `modified`: seconds since the epoch; `sha256`:
-    of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it."""
+    of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it;
+    `control` and `age`: of the Cache-Control and Age fields, where there is more to say."""
 
     size: int
     etag: str | None = None
@@ -42,6 +43,8 @@ class Facts(Struct, frozen=True):
     media_type: str = BYTES
     ranges: bool = True
     private: bool = False
+    control: str | None = None
+    age: int | None = None
 
 
 class Answer(NamedTuple):
@@ -103,9 +106,13 @@ def _about(facts: Facts) -> Fields:
 
 
 def _validators(facts: Facts, has: Validators) -> Fields:
-    said = (("ETag", has.etag), ("Last-Modified", has.date))
-    fields = [(name, value) for name, value in said if value is not None]
-    return [*fields, ("Cache-Control", "private")] if facts.private else fields
+    said = (
+        ("ETag", has.etag),
+        ("Last-Modified", has.date),
+        ("Cache-Control", facts.control or ("private" if facts.private else None)),
+        ("Age", None if facts.age is None else str(facts.age)),
+    )
+    return [(name, value) for name, value in said if value is not None]
 
 
 def short(reply: Reply, asked: Asked | None, now: float) -> Answer:
