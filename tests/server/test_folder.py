@@ -12,7 +12,8 @@ from rdl.core.byterange import ByteRange
 from rdl.core.text import safe_text
 from rdl.doors.index_page import listed
 from rdl.errors import ChangedError, LocalFileError
-from rdl.server.folder import TICK, FileReading, Folder, media_type
+from rdl.server.digesting import TICK
+from rdl.server.folder import FileReading, Folder, media_type
 from rdl.server.requests import Reply
 
 LONG_AGO = 1_000_000_000

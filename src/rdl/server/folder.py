@@ -22,11 +22,10 @@ from rdl.core.byterange import ByteRange
 from rdl.core.text import safe_text
 from rdl.errors import ChangedError, LocalFileError
 from rdl.server.answers import BYTES, Facts
+from rdl.server.digesting import Digests, is_young, state_of
 from rdl.server.requests import Reply
 from rdl.server.resource import Reading, Text
 
-TICK = 0.02
-"""Clocks of file systems go in steps: of what changes twice within one, the times do not tell."""
 MAX_SEGMENTS = 64
 MAX_LISTED = 10_000
 """Entries of a folder that its page names."""
@@ -48,7 +47,7 @@ class Folder:
     """The Site of a folder. Raises LocalFileError where there is none."""
 
     def __init__(self, path: Path, *, private: bool = False) -> None:
-        self._private = private
+        self._private, self._digests = private, Digests()
         try:
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
@@ -66,7 +65,7 @@ class Folder:
         try:
             mode = os.fstat(file).st_mode
             if stat.S_ISREG(mode) and not path.endswith("/"):
-                return FileReading(file, segments[-1], private=self._private)
+                return FileReading(file, segments[-1], self._digests, private=self._private)
             if not stat.S_ISDIR(mode):
                 raise _nowhere()
             if not path.endswith("/"):
@@ -79,6 +78,7 @@ class Folder:
         return page
 
     def close(self) -> None:
+        self._digests.close()
         os.close(self._root)
 
     def _open(self, segments: list[bytes]) -> int:
@@ -104,16 +104,16 @@ class FileReading:
 
     moving = 0
 
-    def __init__(self, file: int, name: bytes, *, private: bool) -> None:
-        self._file, self._was = file, os.fstat(file)
-        was = self._was
-        said = (was.st_dev, was.st_ino, was.st_size, was.st_mtime_ns, was.st_ctime_ns)
-        tag = f'"{blake2b(repr(said).encode(), digest_size=12).hexdigest()}"'
-        young = 0 <= time.time() - max(was.st_mtime, was.st_ctime) < TICK
+    def __init__(self, file: int, name: bytes, digests: Digests, *, private: bool) -> None:
+        self._file, self._was, self._digests = file, os.fstat(file), digests
+        was, state = self._was, state_of(self._was)
+        tag = f'"{blake2b(repr(state).encode(), digest_size=12).hexdigest()}"'
+        young = is_young(was)
         self.facts = Facts(
             was.st_size,
             etag=f"W/{tag}" if young else tag,
             modified=was.st_mtime,
+            sha256=None if young else digests.of(state),
             media_type=media_type(name),
             private=private,
         )
@@ -126,7 +126,9 @@ class FileReading:
         """Nobody says when a file changes: it is looked at before each step."""
 
     def demand(self, wanted: ByteRange) -> None:
-        """It is all here."""
+        """It is all here; who takes all of it would like to know its digest."""
+        if self.facts.sha256 is None and len(wanted) == self.facts.size:
+            self._digests.want(self._file)
 
     def available(self, offset: int) -> int:
         now, was = os.fstat(self._file), self._was
