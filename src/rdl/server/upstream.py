@@ -227,6 +227,8 @@ class Upstream:
 
     def _finish(self, held: Held, file: RemoteFile) -> None:
         """It is complete, and verified as far as that goes."""
+        with suppress(OSError):
+            held.descriptor = os.open(self._place(held.path), os.O_RDONLY | os.O_NOFOLLOW)
         about = file.stat()
         key = held.path, about.etag, about.modified, about.size
         if key not in self._digests:
@@ -234,8 +236,6 @@ class Upstream:
                 self._digests.clear()
             self._digests[key] = _sha256_of(file)
         held.sha256 = self._digests[key]
-        with suppress(OSError):
-            held.descriptor = os.open(self._place(held.path), os.O_RDONLY | os.O_NOFOLLOW)
         held.done = True
 
     def _options_for(self, path: str) -> Options:
