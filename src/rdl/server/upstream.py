@@ -38,7 +38,8 @@ KEEPERS = 64
 LINGERING = 64
 """Files that stay open while they are fresh, though nobody reads them."""
 SWEEP_SECONDS = 1.0
-LAZY = LazyOptions()
+LAZY = LazyOptions(max_jump=4 << 20)
+"""Who reads a little ahead of what is being fetched waits: what is taken over may come twice."""
 FAILED_SECONDS = 2.0
 """So long after a failure newcomers hear of it without another try."""
 MAX_PATH = 2000
