@@ -16,6 +16,7 @@ from rdl.core.fields import parse_http_date
 from rdl.core.representation import Representation, Trust
 from rdl.engine.remote_file import RemoteFile, Subscription
 from rdl.errors import HTTPStatusError, RdlError
+from rdl.options import Digest
 from rdl.server.answers import BYTES, Facts
 from rdl.server.caching import Caching
 from rdl.server.requests import Reply
@@ -24,10 +25,11 @@ AHEAD = 8 << 20
 
 
 class Held:
-    """One file of the upstream, while somebody reads it, it is completed, or it is fresh."""
+    """One file of the upstream, while somebody reads it, it is completed, or it is fresh. `name`:
+    by which it is found; `path`: where it is asked for; `digest`: what a blob is to have."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, name: str, path: str, digest: Digest | None = None) -> None:
+        self.name, self.path, self.digest = name, path, digest
         self.file: RemoteFile | None = None
         self.error: RdlError | None = None
         self.refusal = ""
@@ -59,13 +61,15 @@ class Held:
     def stale(self) -> bool:
         """Whether the upstream is to be asked before another one reads it; not while nobody was
         told anything yet."""
-        if self.caching is None or self.known is None:
+        if self.caching is None or self.known is None or self.digest is not None:
             return False
         return not self.caching.serves(self.age)
 
     @property
     def lasting(self) -> bool:
-        """Whether who comes next may have it without a question."""
+        """Whether who comes next may have it without a question; a blob never changes."""
+        if self.digest is not None:
+            return self.done
         return self.done and self.caching is not None and self.caching.lasts(self.age)
 
 
@@ -132,7 +136,7 @@ class Flying:
         subscription = self._subscription
         assert subscription is not None
         size = subscription.size or 0
-        if len(wanted) == size:
+        if len(wanted) == size or (self.held.digest is not None and wanted.stop == size):
             self._keeper.keep(self.held)
         if subscription.ready(wanted.start) < wanted.stop:
             ahead = min(len(wanted), AHEAD)
@@ -143,7 +147,8 @@ class Flying:
         held, subscription = self.held, self._subscription
         assert subscription is not None
         end = subscription.ready(offset)
-        if held.keeping and not held.verified and end == subscription.size:
+        proves = held.keeping or held.digest is not None
+        if proves and not held.verified and end == subscription.size:
             end -= 1  # who has the last byte takes all of it for right
         return max(0, end - offset)
 
@@ -182,7 +187,9 @@ def facts_of(known: Representation, size: int, held: Held, *, private: bool) -> 
     """What the head says. The ETag is ours, and the same while a file is fetched and afterwards:
     made of what joins parts upstream, else of the digest, when that is known."""
     tag: str | None = None
-    if known.trust is not Trust.T0:
+    if held.digest is not None:
+        tag = f"{held.digest.algorithm}:{held.digest.hex}"
+    elif known.trust is not Trust.T0:
         tag = hashlib.blake2b(_said(known, size), digest_size=12).hexdigest()
     elif held.sha256 is not None:
         tag = held.sha256.hex()[:32]

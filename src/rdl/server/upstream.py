@@ -25,7 +25,7 @@ from rdl.core.representation import Match, Representation
 from rdl.engine.remote_file import RemoteFile
 from rdl.errors import ChangedError, PolicyError, RdlError
 from rdl.lazy_files import cached_path
-from rdl.options import Head, LazyOptions, Options
+from rdl.options import Digest, Head, LazyOptions, Options
 from rdl.server.caching import caching_of
 from rdl.server.evicting import evict, remove
 from rdl.server.flying import Flying, Held, reply_of
@@ -45,17 +45,20 @@ FAILED_SECONDS = 2.0
 MAX_PATH = 2000
 MOST_DIGESTS = 10_000
 STEP = 1 << 20
+BLOBS = "//sha256:"
+"""In place of a blob's path, whatever the repository is; no path begins so."""
+_BLOB = re.compile(rb"/v2/.+/blobs/sha256:([0-9a-f]{64})")
 _SEGMENT = re.compile(rb"(?!\.\.?$)[^/\\\x00-\x1f\x7f]+")
 
 
 class Ear(Struct, frozen=True):
-    """Hears what is answered about one path; equal for the same, so that flights are shared."""
+    """Hears what is answered about one file; equal for the same, so that flights are shared."""
 
     upstream: Upstream
-    path: str
+    name: str
 
     def __call__(self, head: Head) -> None:
-        self.upstream.heard(self.path, head)
+        self.upstream.heard(self.name, head)
 
 
 class Upstream:
@@ -83,17 +86,20 @@ class Upstream:
         self._keepers = ThreadPoolExecutor(KEEPERS, "keep")
 
     def find(self, path: str) -> Flying:
-        """What a path, percent-encoded and beginning with a slash, names. Raises Reply."""
+        """What a path, percent-encoded and beginning with a slash, names; a blob by its digest
+        alone. Raises Reply."""
         check_path(path)
+        digest = blob_digest(path)
+        name = f"{BLOBS}{digest.hex}" if digest else path
         with self._lock:
             self._sweep()
-            held = self._held.get(path)
+            held = self._held.get(name)
             if held is not None and held.error is not None:
-                if time.monotonic() - held.failed_at < FAILED_SECONDS:
+                if held.path == path and time.monotonic() - held.failed_at < FAILED_SECONDS:
                     raise reply_of(held.error, held.refusal)
                 held = None
             if held is None:
-                held = self._held[path] = Held(path)
+                held = self._held[name] = Held(name, path, digest)
                 self._hands.submit(self._open, held)
             reading = Flying(held, self, waits=held.stale)
             held.readings.add(reading)
@@ -142,7 +148,7 @@ class Upstream:
             reading.held.readings.discard(reading)
             self._leave(reading.held)
 
-    def heard(self, path: str, head: Head) -> None:
+    def heard(self, name: str, head: Head) -> None:
         """The upstream answered, of what is not kept yet. Raises PolicyError where it may not be
         kept: then nobody has it."""
         if head.status not in (200, 206, 304):
@@ -150,11 +156,11 @@ class Upstream:
         caching = caching_of(head, time.time())
         why = caching.why_not(shared=not self.private)
         with self._lock:
-            held = self._held.get(path)
+            held = self._held.get(name)
             if held is not None and not why:
                 held.caching, held.said_at = caching, time.monotonic()
         if why:
-            error = PolicyError(path, f"no cache may keep it for others ({why})")
+            error = PolicyError(name, f"no cache may keep it for others ({why})")
             if held is not None:
                 held.refusal = why
                 self.failed(held, error)
@@ -164,17 +170,18 @@ class Upstream:
 
     def _open(self, held: Held) -> None:
         try:
+            place = self._place(held.name)
             file = self._session.open(
                 self._url + held.path,
-                cache=self._cache,
-                options=self._options_for(held.path),
+                place if held.digest else None,
+                cache=None if held.digest else self._cache,
+                options=self._options_for(held),
                 lazy=LAZY,
             )
         except RdlError as error:
             self.failed(held, error)
             return
         with suppress(OSError):  # for who looks what was used last
-            place = self._place(held.path)
             os.utime(place, ns=(time.time_ns(), place.stat().st_mtime_ns))
         with self._lock:
             held.file = file
@@ -207,7 +214,7 @@ class Upstream:
         known, refused = held.known, None
         assert known is not None
         try:
-            found = self._session.info(self._url + held.path, self._options_for(held.path))
+            found = self._session.info(self._url + held.path, self._options_for(held))
             now = Representation(
                 found.length, found.etag, found.last_modified, found.modified_strong
             )
@@ -229,9 +236,11 @@ class Upstream:
     def _finish(self, held: Held, file: RemoteFile) -> None:
         """It is complete, and verified as far as that goes."""
         with suppress(OSError):
-            held.descriptor = os.open(self._place(held.path), os.O_RDONLY | os.O_NOFOLLOW)
+            held.descriptor = os.open(self._place(held.name), os.O_RDONLY | os.O_NOFOLLOW)
         about = file.stat()
-        key = held.path, about.etag, about.modified, about.size
+        key = held.name, about.etag, about.modified, about.size
+        if held.digest is not None:
+            self._digests[key] = bytes.fromhex(held.digest.hex)
         if key not in self._digests:
             if len(self._digests) >= MOST_DIGESTS:
                 self._digests.clear()
@@ -239,11 +248,19 @@ class Upstream:
         held.sha256 = self._digests[key]
         held.done = True
 
-    def _options_for(self, path: str) -> Options:
-        return replace(self._options, heard=Ear(self, path))
+    def _options_for(self, held: Held) -> Options:
+        """A blob is proved by its own digest."""
+        options = replace(self._options, heard=Ear(self, held.name))
+        if held.digest is None:
+            return options
+        return replace(
+            options,
+            transfer=replace(options.transfer, digests=(held.digest,)),
+            file=replace(options.file, mode=0o600),
+        )
 
-    def _place(self, path: str) -> Path:
-        return cached_path(self._cache, self._url + path, self._options)
+    def _place(self, name: str) -> Path:
+        return cached_path(self._cache, self._url + name, self._options)
 
     def _leave(self, held: Held) -> None:
         """Under the lock: where nobody needs it any more it is closed, unless it is fresh."""
@@ -255,8 +272,8 @@ class Upstream:
 
     def _let_go(self, held: Held) -> None:
         """Under the lock."""
-        if self._held.get(held.path) is held and held.error is None:
-            del self._held[held.path]
+        if self._held.get(held.name) is held and held.error is None:
+            del self._held[held.name]
         if held.descriptor is not None:
             os.close(held.descriptor)
             held.descriptor = None
@@ -268,7 +285,7 @@ class Upstream:
     def _shut(self, held: Held, file: RemoteFile) -> None:
         file.close()
         if held.refusal:
-            remove(self._place(held.path))
+            remove(self._place(held.name))
 
     def _sweep(self) -> None:
         """Under the lock, now and then: what is over is forgotten."""
@@ -282,7 +299,7 @@ class Upstream:
             if held.error is None:
                 self._leave(held)
             elif now - held.failed_at >= FAILED_SECONDS:
-                del self._held[held.path]
+                del self._held[held.name]
 
     def _ring(self, held: Held) -> None:
         with self._lock:
@@ -293,7 +310,7 @@ class Upstream:
     def _evict(self, most: int) -> None:
         """Let those go that were used the longest time ago, and that nobody reads."""
         with self._lock:
-            kept = {self._place(path).name: held for path, held in self._held.items()}
+            kept = {self._place(name).name: held for name, held in self._held.items()}
 
         def free(name: str) -> bool:
             with self._lock:
@@ -321,3 +338,9 @@ def check_path(path: str) -> None:
     segments = map(unquote_to_bytes, path[1:].split("/"))
     if len(path) > MAX_PATH or not all(map(_SEGMENT.fullmatch, segments)):
         raise Reply(404, "nothing is here")
+
+
+def blob_digest(path: str) -> Digest | None:
+    """That a path of a blob of a container registry names (OCI distribution: end-2)."""
+    found = _BLOB.fullmatch(unquote_to_bytes(path))
+    return Digest("sha256", found[1].decode()) if found else None
