@@ -7,7 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import cutting, deltas, doors, pairs, reading, scale, sources, starting, uneven, whole
+from bench import (
+    cutting,
+    deltas,
+    doors,
+    load,
+    pairs,
+    reading,
+    scale,
+    sources,
+    starting,
+    uneven,
+    whole,
+)
 from bench.place import SCHEMES, Bench
 from bench.whole import table
 from tests.support.content import MiB
@@ -236,6 +248,13 @@ ROWS = {
             lambda bench, chosen: cutting.cutting(bench, min(CUT, bench.size), chosen.rounds),
             cutting.told_cutting,
             _least(CUT),
+        ),
+        Row(
+            "serve",
+            "a hundred readers of what rdl serve is fetching",
+            lambda bench, chosen: load.load(bench, chosen.rounds),
+            load.told_load,
+            key="serve",
         ),
         Row(
             "scale",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from rdl.connecting import edges_of
+from rdl.connecting import edges_of, listened
 from rdl.core.events import Fact, Result, failed
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url, safe_text
@@ -200,7 +200,7 @@ class Session:
         url, options = as_given(url, options or Options(), whole=False)
         transport = self._transports.take(options.network)
         try:
-            return info(url, transport=transport)
+            return info(url, transport=listened(transport, options))
         finally:
             self._transports.done((options.network,))
 

@@ -185,6 +185,17 @@ class Source(Protocol):
         ...
 
 
+class Head(Protocol):
+    """Of a response."""
+
+    @property
+    def status(self) -> int: ...
+
+    def all(self, name: str) -> list[str]:
+        """Every value of the field `name` (lower-case), in order."""
+        ...
+
+
 class Options(Struct, frozen=True):
     """Everything about one download."""
 
@@ -205,6 +216,9 @@ class Options(Struct, frozen=True):
     renew: Callable[[str], str] | None = None
     """Given the URL as it was given, returns a new one of the same file when that has had its
     time. Called in a thread of its own; it may raise an RdlError, which ends the download."""
+    heard: Callable[[Head], None] | None = None
+    """Given the head of each final response, before its body is taken, in any thread. A permanent
+    RdlError that it raises ends the download."""
 
 
 class SessionOptions(Struct, frozen=True):

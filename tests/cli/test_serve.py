@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from rdl.cli.commands.serve import _without_login
+from rdl.options import Options
 from tests.cli.conftest import Rdl
 from tests.support.program import RDL
 from tests.support.waiting import until
@@ -182,6 +184,15 @@ REFUSED = [
     (["--upstream", f"http://h/#sha256={'0' * 64}", "--cache", "x"], 2, "neither query nor"),
     (["--upstream", "http://h/", "--cache", "x", "a"], 2, "a folder, or an --upstream"),
     (["--upstream", "http://u:p@h/", "--cache", "x"], 2, "what a login gets is not for everybody"),
+    (["--upstream", "http://h/", "--cache", "x", "-H", "Cookie: a"], 2, "not for everybody"),
+    (
+        ["--upstream", "http://h/", "--cache", "x", "--netrc-file", __file__],
+        2,
+        "not for everybody",
+    ),
+    (["--upstream", "http://h/", "--cache", "x", "-b", __file__], 2, "not for everybody"),
+    (["--per-address", "0"], 2, "--per-address 0: not a whole number from 1 to 4096"),
+    (["--stall", "0"], 2, "--stall 0: must be more than 0"),
     (["--cache", "x"], 2, "--cache: useless without --upstream"),
     (["--cache-size", "1M"], 2, "--cache-size: useless without --upstream"),
     (["--limit-rate", "1M"], 2, "--limit-rate: useless without --upstream"),
@@ -198,6 +209,10 @@ def test_refusals(rdl: Rdl, arguments: list[str], code: int, why: str) -> None:
     assert why in answer.err.splitlines()[0]
     assert "canary" not in answer.err
     assert not os.listdir(".")
+
+
+def test_without_a_token_nobody_logs_in_by_netrc() -> None:
+    assert not _without_login(Options()).network.netrc
 
 
 def test_an_address_that_is_taken(rdl: Rdl) -> None:

@@ -86,6 +86,17 @@ def test_a_request_is_not_taken_over_from_where_it_begins():
     assert step == Steal(1, rng(5 * MiB, TOTAL))
 
 
+def test_many_readers_that_want_the_same_are_one_wish():
+    demands = Demands(LazyOptions())
+    row = Row(Representation(TOTAL, '"a"'), rng(0, TOTAL), None)
+    for reader in range(200):
+        demands.want(Want(reader, rng(MiB, TOTAL), TOTAL), 0.0)
+    demands.want(Want(200, rng(0, 2 * MiB), 3 * MiB), 0.0)
+    assert demands.waiting(row) == [rng(MiB, TOTAL), rng(0, 2 * MiB)]
+    assert demands.uncovered(row, [Flow(1, 0, TOTAL - 1)])
+    assert not demands.uncovered(row, [Flow(1, 0, TOTAL)])
+
+
 def test_of_a_long_block_what_is_waited_for_comes_first():
     demands = Demands(LazyOptions(block=8 * MiB))
     demands.want(Want(1, rng(7 * MiB, 7 * MiB + 1)), 0.0)

@@ -69,6 +69,10 @@ def test_who_waits_for_a_pool() -> None:
     assert go.is_set()
 
 
+def test_for_nothing_nobody_waits() -> None:
+    assert awaited([]) == []
+
+
 def test_the_first_failure_ends_the_waiting() -> None:
     go = threading.Event()
 

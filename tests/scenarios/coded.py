@@ -66,6 +66,8 @@ class Origin:
     total_shift: int = 0
     part_etag: str | None = None
     repr_digest: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+    """Fields of every answer."""
     ignore_if_range: bool = False
     ranges: bool = True
     """False: Range is ignored, and nothing says that it is not."""
@@ -163,6 +165,8 @@ class Origin:
     def _refuse(self, request: BaseHTTPRequestHandler, status: int) -> None:
         request.send_response(status)
         request.send_header("Content-Length", "0")
+        for name, value in self.extra:
+            request.send_header(name, value)
         if self.retry_after is not None:
             request.send_header("Retry-After", self.retry_after)
         request.end_headers()
@@ -200,6 +204,8 @@ class Origin:
             request.send_header("Connection", "close")
         if etag := (part and start and self.part_etag) or self.etag:
             request.send_header("ETag", etag)
+        for name, value in self.extra:
+            request.send_header(name, value)
         if self.repr_digest is not None:
             request.send_header("Repr-Digest", self.repr_digest)
         if part:

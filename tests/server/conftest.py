@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from rdl.server.connection import Limits
 from rdl.server.folder import Folder
 from rdl.server.loop import Address, Server
 from rdl.server.resource import Site
+from tests.scenarios.coded import MiB, Origin
+from tests.server.proxying import Proxy
 
 ANY = Address(port=0)
 
@@ -65,3 +68,23 @@ def start() -> Iterator[Start]:
             return stack.enter_context(running(site, limits or Limits(), token, address))
 
         yield begin
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    server = Origin(size=4 * MiB)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def proxies(origin: Origin, start: Start, tmp_path: Path) -> Iterator[Any]:
+    made: list[Proxy] = []
+
+    def make(**options: Any) -> Proxy:
+        made.append(Proxy(origin, start, tmp_path / "cache", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -17,7 +17,8 @@ from rdl.server.requests import Reply
 from rdl.server.resource import Flight, View
 from tests.server.conftest import Start
 from tests.server.growing import Growing
-from tests.server.wire import ask, connected, request, response, rest, until
+from tests.server.wire import ask, connected, request, response, rest
+from tests.support.waiting import until
 
 DATA = bytes(1 << 20)
 

@@ -12,9 +12,10 @@ from rdl.core.byterange import ByteRange
 from rdl.core.text import safe_text
 from rdl.doors.index_page import listed
 from rdl.errors import ChangedError, LocalFileError
-from rdl.server.files import TICK, FileReading, media_type
+from rdl.server.files import FileReading, media_type
 from rdl.server.folder import Folder
 from rdl.server.requests import Reply
+from rdl.server.version import TICK
 
 LONG_AGO = 1_000_000_000
 
@@ -204,7 +205,7 @@ def etag(site, path="/sub/f.bin"):
 
 
 def test_a_changed_file_has_another_etag(folder, public, monkeypatch):
-    monkeypatch.setattr("rdl.server.files.time.time", lambda: 2e9)
+    monkeypatch.setattr("rdl.server.version.time.time", lambda: 2e9)
     path, seen = public / "sub" / "f.bin", {etag(folder)}
     assert seen == {etag(folder)}
     changes = [
@@ -224,9 +225,9 @@ def test_a_file_of_this_very_moment_has_a_weak_one(folder, public, monkeypatch):
     path = public / "young"
     path.write_text("x")
     at = path.stat().st_ctime
-    monkeypatch.setattr("rdl.server.files.time.time", lambda: at + TICK / 2)
+    monkeypatch.setattr("rdl.server.version.time.time", lambda: at + TICK / 2)
     assert etag(folder, "/young").startswith('W/"')
-    monkeypatch.setattr("rdl.server.files.time.time", lambda: at + TICK * 2)
+    monkeypatch.setattr("rdl.server.version.time.time", lambda: at + TICK * 2)
     assert etag(folder, "/young").startswith('"')
 
 

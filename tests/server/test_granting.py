@@ -27,7 +27,7 @@ from rdl.server.granting import Granted, Granting
 from rdl.server.lists import Lists
 from tests.core.wishing import received
 from tests.server.conftest import Start
-from tests.server.wire import ask, connected, request, response, rest, until
+from tests.server.wire import ask, connected, request, response, rest
 from tests.server.wishes import (
     DATA,
     LIST,
@@ -37,6 +37,7 @@ from tests.server.wishes import (
     post,
     receiver_for,
 )
+from tests.support.waiting import until
 
 MiB = 1 << 20
 Make = Callable[..., Granting]

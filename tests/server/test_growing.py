@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -12,7 +12,7 @@ from rdl.core.byterange import ByteRange
 from rdl.server.connection import Limits
 from tests.server.conftest import Start
 from tests.server.growing import Growing
-from tests.server.wire import ask, connected, request, response, rest
+from tests.server.wire import PATIENCE, ask, connected, request, response, rest
 from tests.support.waiting import until
 
 DATA = random.Random(5).randbytes(1 << 20)
@@ -66,7 +66,15 @@ def test_x10_a_failure_is_no_clean_end(start: Start, site: Growing, here: int) -
     running = start(site)
     with connected(running.port) as sock:
         sock.sendall(request(running.port, "/data.bin", "Connection: close"))
-        assert until(lambda: running.server.tally.sent > here)
+
+        def sent() -> bool:
+            with suppress(BlockingIOError):
+                sock.recv(1 << 16)
+            return running.server.tally.sent > here
+
+        sock.setblocking(False)
+        assert until(sent)
+        sock.settimeout(PATIENCE)
         site.fail()
         with pytest.raises(ConnectionResetError):
             rest(sock)

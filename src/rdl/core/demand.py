@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, joined
 from rdl.core.gate import Ask
 from rdl.core.planner import Claim, Flow, Steal, gaps, next_step
 from rdl.core.reading import Want
@@ -50,10 +50,10 @@ class Demands:
         return not before and self._first() is not None
 
     def waiting(self, row: Row | None) -> list[ByteRange]:
-        """What reads wait for, those that came first before others."""
+        """What reads wait for, those that came first before others; once, however many do."""
         if row is None:
             return [want.range or ByteRange(0, 0) for want in self._wants.values()]
-        ranges = (want.range.clip(row.span) for want in self._wants.values() if want.range)
+        ranges = {want.range.clip(row.span): None for want in self._wants.values() if want.range}
         return [one for one in ranges if one and not row.holds(one)]
 
     def active(self, row: Row | None, now: float, *, confirmed: bool) -> bool:
@@ -118,7 +118,7 @@ class Demands:
 
     def uncovered(self, row: Row, flows: Sequence[Flow]) -> bool:
         """Whether a read waits for something that nobody brings."""
-        ranges = self.waiting(row)
+        ranges = joined(sorted(self.waiting(row), key=lambda one: one.start))
         return any(next(gaps(row.missing(range), flows), None) for range in ranges)
 
     def fits(self, row: Row) -> bool:
@@ -154,9 +154,10 @@ class Demands:
         return span if span.stop != ENDLESS else ByteRange(span.start, range.stop)
 
     def _aheads(self, row: Row) -> Iterator[ByteRange]:
-        for want in self._wants.values():
-            if want.range is not None and (ahead := self._ahead_of(want)) > want.range.stop:
-                yield ByteRange(want.range.stop, ahead).clip(row.span)
+        wanted = dict.fromkeys((one.range, self._ahead_of(one)) for one in self._wants.values())
+        for range, ahead in wanted:
+            if range is not None and ahead > range.stop:
+                yield ByteRange(range.stop, ahead).clip(row.span)
 
     def _ahead_of(self, want: Want) -> int:
         """Of memory each reader has its share: what is fetched ahead for one shall not put out what

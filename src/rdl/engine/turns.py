@@ -51,12 +51,10 @@ class Turns:
 def awaited(futures: Sequence[Future[T]]) -> Sequence[Future[T]]:
     """Wait until all have ended, or one has failed: those that have ended, in order. Signals are
     noticed, also one that the system gives to another thread."""
-    ended: set[Future[T]] = set()
-    while not ended:
-        done, open_ones = wait(futures, LOOK_SECONDS, FIRST_EXCEPTION)
-        if not open_ones or any(one.exception() for one in done):
-            ended = done
-    return [one for one in futures if one in ended]
+    while True:
+        ended, running = wait(futures, LOOK_SECONDS, FIRST_EXCEPTION)
+        if not running or any(one.exception() for one in ended):
+            return [one for one in futures if one in ended]
 
 
 def run_abreast(

@@ -36,7 +36,8 @@ class Facts(Struct, frozen=True):
     of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it;
     `said`: further fields of an answer that has it, or a part; `policy`: what a browser may do with
     it (else what is active is put in a sandbox); `endless`: it goes on until one side ends the
-    connection."""
+    connection; `control` and `age`: of the Cache-Control and Age fields, where there is more to
+    say."""
 
     size: int
     etag: str | None = None
@@ -48,6 +49,8 @@ class Facts(Struct, frozen=True):
     said: tuple[tuple[str, str], ...] = ()
     policy: str | None = None
     endless: bool = False
+    control: str | None = None
+    age: int | None = None
 
 
 class Answer(NamedTuple):
@@ -122,9 +125,13 @@ def _about(facts: Facts) -> Fields:
 
 
 def _validators(facts: Facts, has: Validators) -> Fields:
-    said = (("ETag", has.etag), ("Last-Modified", has.date))
-    fields = [(name, value) for name, value in said if value is not None]
-    return [*fields, ("Cache-Control", "private")] if facts.private else fields
+    said = (
+        ("ETag", has.etag),
+        ("Last-Modified", has.date),
+        ("Cache-Control", facts.control or ("private" if facts.private else None)),
+        ("Age", None if facts.age is None else str(facts.age)),
+    )
+    return [(name, value) for name, value in said if value is not None]
 
 
 def short(reply: Reply, asked: Asked | None, now: float) -> Answer:

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from hashlib import blake2b
 from mimetypes import MimeTypes
-from typing import NamedTuple
 
 from rdl.core.byterange import ByteRange
 from rdl.errors import ChangedError
 from rdl.server.answers import BYTES, Facts
+from rdl.server.digesting import Digests
 from rdl.server.requests import Reply
+from rdl.server.version import Version
 from rdl.storage.names import SUFFIXES
 
-TICK = 0.02
-"""Clocks of file systems go in steps: of what changes twice within one, the times do not tell."""
 MOST_TAGS = 1000
 _OWN = tuple(map(os.fsencode, SUFFIXES))
 _TYPES = MimeTypes()
-
-
-class Version(NamedTuple):
-    """Another one after any change of a file, also of its times alone, and after a rename."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, file: int) -> Version:
-        """Of an open file, as it is now."""
-        now = os.fstat(file)
-        return cls(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
-
-    @property
-    def age(self) -> float:
-        """Seconds since it came about."""
-        return time.time() - max(self.mtime_ns, self.ctime_ns) / 1e9
-
-    def tag(self, kind: str = "") -> str:
-        """An ETag of what is made of it in this way."""
-        return f'"{blake2b(repr((*self, kind)).encode(), digest_size=12).hexdigest()}"'
 
 
 class Tags:
@@ -63,6 +35,16 @@ class Tags:
         return self._tags.get(version) or version.tag()
 
 
+class Notes:
+    """What is known of the files of a folder, besides what they say themselves."""
+
+    def __init__(self) -> None:
+        self.tags, self.digests = Tags(), Digests()
+
+    def close(self) -> None:
+        self.digests.close()
+
+
 class FileReading:
     """A file as it was when it was opened; what was sent of it is not mixed with what it becomes.
 
@@ -71,13 +53,15 @@ class FileReading:
 
     moving = 0
 
-    def __init__(self, file: int, name: bytes, *, private: bool, tags: Tags) -> None:
-        self._file, self.version, self.name = file, Version.of(file), name
-        tag = tags.of(self.version)
+    def __init__(self, file: int, name: bytes, notes: Notes, *, private: bool) -> None:
+        self._file, self._notes, self.name = file, notes, name
+        self.version = Version.of(file)
+        tag, young = notes.tags.of(self.version), self.version.is_young
         self.facts = Facts(
             self.version.size,
-            etag=f"W/{tag}" if 0 <= self.version.age < TICK else tag,
+            etag=f"W/{tag}" if young else tag,
             modified=self.version.mtime_ns / 1e9,
+            sha256=None if young else notes.digests.of(self.version),
             media_type=media_type(name),
             private=private,
         )
@@ -90,7 +74,9 @@ class FileReading:
         """Nobody says when a file changes: it is looked at before each step."""
 
     def demand(self, wanted: ByteRange) -> None:
-        """It is all here."""
+        """It is all here; who takes all of it would like to know its digest."""
+        if self.facts.sha256 is None and len(wanted) == self.facts.size:
+            self._notes.digests.want(self._file)
 
     def available(self, offset: int) -> int:
         now, was = Version.of(self._file), self.version

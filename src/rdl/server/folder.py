@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from rdl.core.text import format_size, safe_text
 from rdl.errors import LocalFileError
-from rdl.server.files import FileReading, Tags, is_served, nowhere
+from rdl.server.files import FileReading, Notes, is_served, nowhere
 from rdl.server.page import HTML, LISTING_POLICY, listing
 from rdl.server.partials import Partials, targets
 from rdl.server.requests import Reply
@@ -38,8 +38,8 @@ class Folder:
     LocalFileError where there is none."""
 
     def __init__(self, path: Path, *, private: bool = False, hold: bool = False) -> None:
-        self._private, self._tags = private, Tags()
-        self._partials = Partials(self._tags, private=private, hold=hold)
+        self._private, self._notes = private, Notes()
+        self._partials = Partials(self._notes, private=private, hold=hold)
         try:
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
@@ -70,7 +70,7 @@ class Folder:
         try:
             mode = os.fstat(file).st_mode
             if stat.S_ISREG(mode) and not path.endswith("/"):
-                return FileReading(file, segments[-1], private=self._private, tags=self._tags)
+                return FileReading(file, segments[-1], self._notes, private=self._private)
             if not stat.S_ISDIR(mode):
                 raise nowhere()
             if not path.endswith("/"):
@@ -98,6 +98,7 @@ class Folder:
 
     def close(self) -> None:
         self._partials.close()
+        self._notes.close()
         os.close(self._root)
 
     def _open(self, segments: list[bytes]) -> int:

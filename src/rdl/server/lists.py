@@ -26,8 +26,9 @@ from rdl.core.text import safe_text
 from rdl.engine.verifying import Stop, Tally
 from rdl.errors import ChangedError, PolicyError, RdlError
 from rdl.manifests import Cutter, sizes_for
-from rdl.server.files import TICK, FileReading, Version
+from rdl.server.files import FileReading
 from rdl.server.requests import Reply
+from rdl.server.version import TICK, Version
 
 MOST_KEPT, MOST_LISTS = 1 << 30, 64
 """Bytes of all lists that are kept, and how many, besides those that are in use."""
@@ -123,7 +124,7 @@ class Lists:
 
     def _cut(self, found: List, source: int) -> Made:
         version = found.version
-        if 0 <= version.age < TICK:  # else the times would not tell of another change
+        if version.is_young:  # else the times would not tell of another change
             time.sleep(TICK)
         file, whole = _Still(source, found), ByteRange(0, version.size)
         with tempfile.TemporaryFile() as fine:

@@ -27,6 +27,10 @@ from rdl.server.resource import Reading, Site, Text, Wishable
 from rdl.server.tally import Tally
 
 BACKLOG = 1024
+UNSENT = 512 << 10
+"""Bytes that the kernel takes for one reader beyond what is on its way: a reader that takes
+nothing costs no more than this, instead of megabytes."""
+_NOTSENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 STALLED = 1.0
 """Seconds without a byte taken after which a reader is counted as stalled."""
 RECHECK = 0.25
@@ -287,6 +291,8 @@ class Server:
             return
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _NOTSENT is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT, UNSENT)
             local = authority_of(_shown(*sock.getsockname()[:2]))
         except OSError:
             sock.close()

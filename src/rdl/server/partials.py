@@ -23,9 +23,10 @@ from rdl.core.fields import parse_http_date
 from rdl.core.representation import Trust
 from rdl.errors import BusyError, ChangedError, LocalFileError, RdlError
 from rdl.server.answers import Facts
-from rdl.server.files import FileReading, Tags, Version, is_served, media_type, nowhere
+from rdl.server.files import FileReading, Notes, is_served, media_type, nowhere
 from rdl.server.requests import Reply
 from rdl.server.resource import Flight, View
+from rdl.server.version import Version
 from rdl.storage.disk import Disk
 from rdl.storage.following import Followed, Standing
 from rdl.storage.inspecting import INDEX
@@ -196,12 +197,12 @@ def _stopped() -> Reply:
 
 
 class Partials:
-    """Those of one Site. `hold`: nothing is sent before a file has its name; `tags`: ETags that
-    files keep when they get it."""
+    """Those of one Site. `hold`: nothing is sent before a file has its name; `notes`: with
+    the ETags that files keep when they get it."""
 
-    def __init__(self, tags: Tags, *, private: bool = False, hold: bool = False) -> None:
+    def __init__(self, notes: Notes, *, private: bool = False, hold: bool = False) -> None:
         self.private, self.hold = private, hold
-        self._tags = tags
+        self._notes = notes
         self._disk: Disk = PosixDisk()
         self._lock, self._bell = threading.Lock(), threading.Event()
         self._partials = list[Partial]()
@@ -344,8 +345,8 @@ class Partials:
     def _finish(self, one: Partial) -> FileReading:
         file = os.dup(one.followed.file)
         if one.etag is not None:
-            self._tags.keep(Version.of(file), one.etag)
-        return FileReading(file, one.name, private=self.private, tags=self._tags)
+            self._notes.tags.keep(Version.of(file), one.etag)
+        return FileReading(file, one.name, self._notes, private=self.private)
 
 
 def flight_of(one: Partial) -> Flight:

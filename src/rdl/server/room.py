@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +19,9 @@ def taken(cache: Path) -> int:
         return sum(map(_allocated, entries))
 
 
-def evict(cache: Path, most: int, busy: Collection[str]) -> None:
-    """Let files of ours go, with what stands beside them, until it takes `most`; but none of
-    `busy`. Raises OSError."""
+def evict(cache: Path, most: int, free: Callable[[str], bool]) -> None:
+    """Let files of ours go, with what stands beside them, until it takes `most`. `free`: whether
+    the one of this name may go. Raises OSError."""
     found = dict[str, list[os.DirEntry[str]]]()
     with os.scandir(cache) as entries:
         for entry in entries:
@@ -30,11 +30,18 @@ def evict(cache: Path, most: int, busy: Collection[str]) -> None:
     oldest = sorted(found, key=lambda name: max(map(_used_at, found[name])))
     surplus = sum(sizes.values()) - most
     for name in oldest:
-        if surplus > 0 and name not in busy and _NAME.fullmatch(name):
+        if surplus > 0 and _NAME.fullmatch(name) and free(name):
             surplus -= sizes[name]
             for entry in found[name]:
                 with suppress(OSError):
                     os.unlink(entry)
+
+
+def remove(place: Path) -> None:
+    """What is kept under this name."""
+    for path in place.parent.glob(f"{place.name}*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _allocated(entry: os.DirEntry[str]) -> int:

@@ -2,7 +2,7 @@
 
 A request joins the flight that fills its file. Who asks for all of it sets a keeper to work, so
 that the rest comes though nobody reads any more. Nothing here waits: what does (opening, closing,
-keeping) is done by threads of its own.
+keeping, asking whether it is current) is done by threads of its own.
 """
 
 from __future__ import annotations
@@ -12,161 +12,56 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from rdl.api import Session
-from rdl.core.byterange import ByteRange
-from rdl.core.fields import parse_http_date
-from rdl.core.representation import Representation, Trust
-from rdl.engine.remote_file import RemoteFile, Subscription
-from rdl.errors import HTTPStatusError, RdlError
+from rdl.core.representation import Match, Representation
+from rdl.engine.remote_file import RemoteFile
+from rdl.errors import ChangedError, PolicyError, RdlError
 from rdl.lazy_files import cached_path
-from rdl.options import LazyOptions, Options
-from rdl.server.answers import BYTES, Facts
+from rdl.options import Digest, Head, LazyOptions, Options
+from rdl.server.caching import caching_of
+from rdl.server.flying import Flying, Held, reply_of
 from rdl.server.requests import Reply
 from rdl.server.resource import Flight, View
-from rdl.server.room import evict, taken
+from rdl.server.room import evict, remove, taken
 
 HANDS = 16
-"""Threads that open and close."""
+"""Threads that open, close and ask."""
 KEEPERS = 64
 """Files that are completed at the same time."""
-LAZY = LazyOptions()
+LINGERING = 64
+"""Files that stay open while they are fresh, though nobody reads them."""
+SWEEP_SECONDS = 1.0
+LAZY = LazyOptions(max_jump=4 << 20)
+"""Who reads a little ahead of what is being fetched waits: what is taken over may come twice."""
 FAILED_SECONDS = 2.0
 """So long after a failure newcomers hear of it without another try."""
 MEASURED = 5.0
 """Seconds between two looks how much is kept, while a page shows it."""
-AHEAD = 8 << 20
 MAX_PATH = 2000
 MOST_DIGESTS = 10_000
 STEP = 1 << 20
+BLOBS = "//sha256:"
+"""In place of a blob's path, whatever the repository is; no path begins so."""
+_BLOB = re.compile(rb"/v2/.+/blobs/sha256:([0-9a-f]{64})")
 _SEGMENT = re.compile(rb"(?!\.\.?$)[^/\\\x00-\x1f\x7f]+")
 
 
-class Held:
-    """One file of the upstream, while somebody reads it, or it is completed. Changes under the
-    lock of its Upstream."""
+class Ear(Struct, frozen=True):
+    """Hears what is answered about one file; equal for the same, so that flights are shared."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.file: RemoteFile | None = None
-        self.error: RdlError | None = None
-        self.failed_at = 0.0
-        self.sha256: bytes | None = None
-        self.keeping = self.verified = self.done = False
-        """It is being completed; all of it is here and right; and all is known of it."""
-        self.descriptor: int | None = None
-        """Of the file, when it is complete."""
-        self.readings = set[Flying]()
+    upstream: Upstream
+    name: str
 
-
-class Flying:
-    """One request's reading of a file that may be in flight. `moving` grows while something
-    comes."""
-
-    def __init__(self, held: Held, upstream: Upstream) -> None:
-        self.held, self._upstream = held, upstream
-        self.moving = 0
-        self._subscription: Subscription | None = None
-        self._changed: Callable[[], None] = lambda: None
-        self._closed = False
-
-    @property
-    def facts(self) -> Facts | None:
-        try:
-            self._raise()
-        except RdlError as error:
-            raise reply_of(error) from error
-        subscription, held = self._subscription, self.held
-        known = subscription.representation if subscription else None
-        size = subscription.size if subscription else None
-        if known is None or size is None or (self._upstream.hold and not held.done):
-            if self._upstream.hold and size is not None:
-                self._upstream.keep(held)
-            return None
-        return facts_of(known, size, held.sha256, private=self._upstream.private)
-
-    @property
-    def descriptor(self) -> int | None:
-        return self.held.descriptor
-
-    def notify(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        self._upstream.attach(self)
-
-    def demand(self, wanted: ByteRange) -> None:
-        subscription = self._subscription
-        assert subscription is not None
-        size = subscription.size or 0
-        if len(wanted) == size:
-            self._upstream.keep(self.held)
-        if subscription.ready(wanted.start) < wanted.stop:
-            subscription.want(wanted.start, wanted.stop, min(wanted.stop + AHEAD, size))
-
-    def available(self, offset: int) -> int:
-        self._raise()
-        held, subscription = self.held, self._subscription
-        assert subscription is not None
-        end = subscription.ready(offset)
-        if held.keeping and not held.verified and end == subscription.size:
-            end -= 1  # who has the last byte takes all of it for right
-        return max(0, end - offset)
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        assert self._subscription is not None
-        return self._subscription.read_into(offset, view)
-
-    def close(self) -> None:
-        self._closed = True
-        if self._subscription is not None:
-            self._subscription.close()
-        self._upstream.left(self)
-
-    def begin(self, file: RemoteFile) -> None:
-        """The file is open."""
-        if not self._closed and self._subscription is None:
-            self._subscription = file.subscribe(self.ring)
-            if self._subscription.size is None:
-                self._subscription.want(0, 0)
-
-    def ring(self) -> None:
-        """Something may be new; from any thread."""
-        self.moving += 1
-        self._changed()
-
-    def _raise(self) -> None:
-        """What ended the fetching ends the reading."""
-        found = self._subscription.error if self._subscription else None
-        if isinstance(found, RdlError) and self.held.error is None:
-            self._upstream.failed(self.held, found)
-        if self.held.error is not None:
-            raise self.held.error
-
-
-def facts_of(known: Representation, size: int, sha256: bytes | None, *, private: bool) -> Facts:
-    """What the head says. The ETag is ours, and the same while a file is fetched and afterwards:
-    made of what joins parts upstream, else of the digest, when that is known."""
-    tag: str | None = None
-    if known.trust is not Trust.T0:
-        tag = hashlib.blake2b(_said(known, size), digest_size=12).hexdigest()
-    elif sha256 is not None:
-        tag = sha256.hex()[:32]
-    return Facts(
-        size,
-        etag=None if tag is None else f'"{tag}"',
-        modified=parse_http_date(known.last_modified),
-        sha256=sha256,
-        media_type=known.media_type or BYTES,
-        private=private,
-    )
-
-
-def _said(known: Representation, size: int) -> bytes:
-    return repr((known.etag, known.last_modified, size)).encode()
+    def __call__(self, head: Head) -> None:
+        self.upstream.heard(self.name, head)
 
 
 class Upstream:
@@ -188,7 +83,7 @@ class Upstream:
         self._session, self._url, self._cache = session, url.rstrip("/"), cache
         self._options, self._most = options or Options(), most
         self._taken: int | None = None
-        self._measured_at = 0.0
+        self._measured_at = self._sweep_at = 0.0
         self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
         self._digests = dict[tuple[object, ...], bytes]()
@@ -196,19 +91,26 @@ class Upstream:
         self._keepers = ThreadPoolExecutor(KEEPERS, "keep")
 
     def find(self, path: str) -> Flying:
-        """What a path, percent-encoded and beginning with a slash, names. Raises Reply."""
+        """What a path, percent-encoded and beginning with a slash, names; a blob by its digest
+        alone. Raises Reply."""
         check_path(path)
+        digest = blob_digest(path)
+        name = f"{BLOBS}{digest.hex}" if digest else path
         with self._lock:
-            held = self._held.get(path)
+            self._sweep()
+            held = self._held.get(name)
             if held is not None and held.error is not None:
-                if time.monotonic() - held.failed_at < FAILED_SECONDS:
-                    raise reply_of(held.error)
+                if held.path == path and time.monotonic() - held.failed_at < FAILED_SECONDS:
+                    raise reply_of(held.error, held.refusal)
                 held = None
             if held is None:
-                held = self._held[path] = Held(path)
+                held = self._held[name] = Held(name, path, digest)
                 self._hands.submit(self._open, held)
-            reading = Flying(held, self)
+            reading = Flying(held, self, waits=held.stale)
             held.readings.add(reading)
+            if reading.waits and not held.looking:
+                held.looking = True
+                self._hands.submit(self._look, held)
         return reading
 
     def view(self) -> View:
@@ -263,18 +165,40 @@ class Upstream:
             reading.held.readings.discard(reading)
             self._leave(reading.held)
 
+    def heard(self, name: str, head: Head) -> None:
+        """The upstream answered, of what is not kept yet. Raises PolicyError where it may not be
+        kept: then nobody has it."""
+        if head.status not in (200, 206, 304):
+            return
+        caching = caching_of(head, time.time())
+        why = caching.why_not(shared=not self.private)
+        with self._lock:
+            held = self._held.get(name)
+            if held is not None and not why:
+                held.caching, held.said_at = caching, time.monotonic()
+        if why:
+            error = PolicyError(name, f"no cache may keep it for others ({why})")
+            if held is not None:
+                held.refusal = why
+                self.failed(held, error)
+            raise error
+
     # In threads of its own
 
     def _open(self, held: Held) -> None:
         try:
+            place = self._place(held.name)
             file = self._session.open(
-                self._url + held.path, cache=self._cache, options=self._options, lazy=LAZY
+                self._url + held.path,
+                place if held.digest else None,
+                cache=None if held.digest else self._cache,
+                options=self._options_for(held),
+                lazy=LAZY,
             )
         except RdlError as error:
             self.failed(held, error)
             return
         with suppress(OSError):  # for who looks what was used last
-            place = self._place(held.path)
             os.utime(place, ns=(time.time_ns(), place.stat().st_mtime_ns))
         with self._lock:
             held.file = file
@@ -308,35 +232,98 @@ class Upstream:
         if self._most is not None:
             self._evict(self._most)
 
+    def _look(self, held: Held) -> None:
+        """Ask the upstream whether it is current, for those who came since it was fresh. Where it
+        has another one those who read it are cut off."""
+        known, refused = held.known, None
+        assert known is not None
+        try:
+            found = self._session.info(self._url + held.path, self._options_for(held))
+            now = Representation(
+                found.length, found.etag, found.last_modified, found.modified_strong
+            )
+            match = known.compare(now)
+            if match is Match.DIFFERENT:
+                self.failed(held, ChangedError(held.path, "the upstream has another one now"))
+            elif match is Match.UNKNOWN:
+                why = "it may not be shared, and somebody reads it"
+                refused = Reply(503, why, (("Retry-After", "1"),))
+        except RdlError as error:
+            refused = reply_of(error, held.refusal)
+        with self._lock:
+            held.looking = False
+            for reading in held.readings:
+                if reading.waits:
+                    reading.waits, reading.refused = False, refused
+        self._ring(held)
+
     def _finish(self, held: Held, file: RemoteFile) -> None:
         """It is complete, and verified as far as that goes."""
+        with suppress(OSError):
+            held.descriptor = os.open(self._place(held.name), os.O_RDONLY | os.O_NOFOLLOW)
         about = file.stat()
-        key = held.path, about.etag, about.modified, about.size
+        key = held.name, about.etag, about.modified, about.size
+        if held.digest is not None:
+            self._digests[key] = bytes.fromhex(held.digest.hex)
         if key not in self._digests:
             if len(self._digests) >= MOST_DIGESTS:
                 self._digests.clear()
             self._digests[key] = _sha256_of(file)
         held.sha256 = self._digests[key]
-        with suppress(OSError):
-            held.descriptor = os.open(self._place(held.path), os.O_RDONLY | os.O_NOFOLLOW)
         held.done = True
 
-    def _place(self, path: str) -> Path:
-        return cached_path(self._cache, self._url + path, self._options)
+    def _options_for(self, held: Held) -> Options:
+        """A blob is proved by its own digest."""
+        options = replace(self._options, heard=Ear(self, held.name))
+        if held.digest is None:
+            return options
+        return replace(
+            options,
+            transfer=replace(options.transfer, digests=(held.digest,)),
+            file=replace(options.file, mode=0o600),
+        )
+
+    def _place(self, name: str) -> Path:
+        return cached_path(self._cache, self._url + name, self._options)
 
     def _leave(self, held: Held) -> None:
-        """Under the lock: where nobody needs it any more it is closed."""
-        if held.readings or held.keeping:
+        """Under the lock: where nobody needs it any more it is closed, unless it is fresh."""
+        if held.busy:
             return
-        if self._held.get(held.path) is held and held.error is None:
-            del self._held[held.path]
+        idle = sum(not one.busy for one in self._held.values())
+        if held.error is not None or not held.lasting or idle > LINGERING:
+            self._let_go(held)
+
+    def _let_go(self, held: Held) -> None:
+        """Under the lock."""
+        if self._held.get(held.name) is held and held.error is None:
+            del self._held[held.name]
         if held.descriptor is not None:
             os.close(held.descriptor)
             held.descriptor = None
         file, held.file = held.file, None
         if file is not None:
             with suppress(RuntimeError):  # the server ends
-                self._hands.submit(file.close)
+                self._hands.submit(self._shut, held, file)
+
+    def _shut(self, held: Held, file: RemoteFile) -> None:
+        file.close()
+        if held.refusal:
+            remove(self._place(held.name))
+
+    def _sweep(self) -> None:
+        """Under the lock, now and then: what is over is forgotten."""
+        now = time.monotonic()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + SWEEP_SECONDS
+        for held in tuple(self._held.values()):
+            if held.busy:
+                continue
+            if held.error is None:
+                self._leave(held)
+            elif now - held.failed_at >= FAILED_SECONDS:
+                del self._held[held.name]
 
     def _ring(self, held: Held) -> None:
         with self._lock:
@@ -352,8 +339,19 @@ class Upstream:
     def _evict(self, most: int) -> None:
         """Let those go that nobody reads."""
         with self._lock:
-            busy = {self._place(path).name for path in self._held}
-        evict(self._cache, most, busy)
+            kept = {self._place(name).name: held for name, held in self._held.items()}
+
+        def free(name: str) -> bool:
+            with self._lock:
+                held = kept.get(name)
+                if held is None:
+                    return True
+                if held.busy or held.error is not None:
+                    return False
+                self._let_go(held)
+            return True
+
+        evict(self._cache, most, free)
 
 
 def flight_of(held: Held) -> Flight:
@@ -373,15 +371,14 @@ def _sha256_of(file: RemoteFile) -> bytes:
     return found.digest()
 
 
-def reply_of(error: RdlError) -> Reply:
-    """What a reader is told who comes after it failed."""
-    if isinstance(error, HTTPStatusError) and error.status in (404, 410):
-        return Reply(error.status, "the upstream has it not")
-    return Reply(502, "this cannot be read now")
-
-
 def check_path(path: str) -> None:
     """Raises Reply for one that no file upstream may have."""
     segments = map(unquote_to_bytes, path[1:].split("/"))
     if len(path) > MAX_PATH or not all(map(_SEGMENT.fullmatch, segments)):
         raise Reply(404, "nothing is here")
+
+
+def blob_digest(path: str) -> Digest | None:
+    """That a path of a blob of a container registry names (OCI distribution: end-2)."""
+    found = _BLOB.fullmatch(unquote_to_bytes(path))
+    return Digest("sha256", found[1].decode()) if found else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from rdl.cli.commands.status import path_argument
 from rdl.cli.console import Console
@@ -19,11 +20,11 @@ from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
 from rdl.cli.repairs import REACHING, refuse_where_nothing_is_fetched
 from rdl.cli.settings import options_as_in_get, read_small
-from rdl.cli.values import HOST, Value, parse_base, parse_count, parse_size, parse_url
+from rdl.cli.values import HOST, Value, parse_base, parse_count, parse_number, parse_size, parse_url
 from rdl.core.file_url import is_file_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, NetworkError, UsageError
-from rdl.options import SessionOptions
+from rdl.options import Options, SessionOptions
 
 if TYPE_CHECKING:
     from rdl.server.loop import Address, Server
@@ -66,7 +67,9 @@ def serve(console: Console, given: dict[str, Any]) -> int:
 
     told = tell if given["verbose"] else None
     site = _upstream(layers, given, token) or _folder(folder, given, token)
-    limits = Limits(connections=given["readers"])
+    limits = Limits(
+        connections=given["readers"], per_address=given["per_address"], stall=given["stall"]
+    )
     with Server(site, address, token=token, names=names, told=told, limits=limits) as server:
         serving = _Serving(server)
         console.signals.watch(serving, lambda: None)
@@ -114,10 +117,9 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site 
     if given["cache"] is None:
         raise UsageError("--upstream", "needs a folder to keep what it fetches: --cache DIR")
     address = parse_url(given["upstream"])
-    if (given["user"] or address.user is not None) and token is None:
-        why = "what a login gets is not for everybody"
-        raise UsageError("--upstream", why, hint="--token T says who may read it")
     options = layers.options_for(options_as_in_get(given), given)(address, ())
+    if token is None:
+        options = _without_login(options)
     from rdl.api import Session
     from rdl.server.upstream import Upstream
 
@@ -130,6 +132,19 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site 
         private=token is not None,
         most=given["cache_size"],
     )
+
+
+def _without_login(options: Options) -> Options:
+    """As for everybody: where a login was given, UsageError; what netrc has is left."""
+    from rdl.transport.policy import crosses, user_fields
+
+    network = options.network
+    files = network.netrc_file, network.cookies, network.cert
+    own = [field for field in user_fields(network.headers) if not crosses(field)]
+    if network.user is not None or any(files) or own:
+        why = "what a login gets is not for everybody"
+        raise UsageError("--upstream", why, hint="--token T says who may read it")
+    return replace(options, network=replace(network, netrc=False))
 
 
 def _token(given: str | None) -> str | None:
@@ -188,6 +203,33 @@ def _reached_at(address: Address) -> str:
     return address.shown
 
 
+def _limits() -> list[click.Option]:
+    """What readers may take."""
+    return [
+        click.Option(
+            ["--readers"],
+            type=Value("N", parse_count(1, 4096)),
+            default=64,
+            show_default=True,
+            help="Connections at the same time; more wait, or the idle ones give way.",
+        ),
+        click.Option(
+            ["--per-address"],
+            type=Value("N", parse_count(1, 4096)),
+            default=16,
+            show_default=True,
+            help="So many of them from one address; loopback counts only for all.",
+        ),
+        click.Option(
+            ["--stall"],
+            type=Value("S", parse_number),
+            default=60.0,
+            show_default=True,
+            help="Seconds that a reader may take nothing before it is cut off.",
+        ),
+    ]
+
+
 def command() -> click.Command:
     """The click command of `serve`."""
     shared = [one for one in get_parameters() if one.name in _SHARED]
@@ -210,13 +252,7 @@ def command() -> click.Command:
                 help="Who asks must say it: as a Bearer token, or as the password of any user "
                 "(rdl get -u x:T). @FILE reads it from a file.",
             ),
-            click.Option(
-                ["--readers"],
-                type=Value("N", parse_count(1, 4096)),
-                default=64,
-                show_default=True,
-                help="Connections at the same time; more wait, or the idle ones give way.",
-            ),
+            *_limits(),
             click.Option(
                 ["--upstream"],
                 metavar="URL",
