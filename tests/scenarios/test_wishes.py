@@ -28,10 +28,10 @@ from rdl.server.upstream import Upstream
 from rdl.syncing import sync, sync_with
 from tests.scenarios.test_sync import changed, left, warnings
 from tests.server.conftest import ANY, Running, running
-from tests.server.wire import until
 from tests.server.wishes import list_of
 from tests.support.deltas import mixed
 from tests.support.program import RDL
+from tests.support.waiting import until
 
 OLD = mixed(1 << 20)
 NEW = changed(OLD)

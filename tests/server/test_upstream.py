@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rdl.engine.remote_file import RemoteFile
+from rdl.server.room import taken
 from tests.scenarios.coded import KiB, MiB, Origin, coded
 from tests.server.proxying import CUT, asked, whole
 from tests.support.waiting import until
@@ -248,6 +249,28 @@ def test_the_cache_keeps_no_more_than_it_may(origin: Origin, proxies: Any) -> No
         assert whole(proxy, f"/{name}") == origin.content
         assert until(lambda: not proxy.site._held)
     assert until(lambda: len(list(proxy.site._cache.iterdir())) == 2)
+
+
+def test_parts_of_files_take_no_more_either(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(most=3 * MiB)
+    for name in "abcdef":
+        assert whole(proxy, f"/{name}", Range=f"bytes=0-{MiB - 1}") == coded(0, MiB)
+    assert until(lambda: not proxy.site._held)
+    assert until(lambda: taken(proxy.site._cache) <= 3 * MiB)
+
+
+def test_a_bug_while_it_is_kept_ends_who_reads_it(
+    origin: Origin, proxies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    proxy = proxies()
+    monkeypatch.setattr(proxy.site, "_finish", broken)
+    with asked(proxy) as response, pytest.raises(CUT):
+        if len(response.read()) == origin.size:  # it had been sent before
+            raise ConnectionError
+    assert until(lambda: not any(one.busy for one in proxy.site._held.values()))
 
 
 @pytest.mark.parametrize(

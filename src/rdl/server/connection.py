@@ -119,8 +119,8 @@ class Connection:
             data = self.sock.recv(64 << 10)
         except BlockingIOError:
             return
-        self._lingered += len(data)
-        if not data or (self.state is State.LINGER and self._lingered > UNHEARD):
+        self._lingered += len(data) if self.state is State.LINGER else 0
+        if not data or self._lingered > UNHEARD:
             self.close()
         elif self.state is State.HEAD:
             self._gather(data)

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from rdl.api import Session
 from rdl.core.representation import Match, Representation
 from rdl.engine.remote_file import RemoteFile
-from rdl.errors import ChangedError, PolicyError, RdlError
+from rdl.errors import ChangedError, PolicyError, RdlError, as_error
 from rdl.lazy_files import cached_path
 from rdl.options import Digest, Head, LazyOptions, Options
 from rdl.server.caching import caching_of
@@ -38,7 +38,7 @@ KEEPERS = 64
 """Files that are completed at the same time."""
 LINGERING = 64
 """Files that stay open while they are fresh, though nobody reads them."""
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = TIDY_SECONDS = 1.0
 LAZY = LazyOptions(max_jump=4 << 20)
 """Who reads a little ahead of what is being fetched waits: what is taken over may come twice."""
 FAILED_SECONDS = 2.0
@@ -83,7 +83,8 @@ class Upstream:
         self._session, self._url, self._cache = session, url.rstrip("/"), cache
         self._options, self._most = options or Options(), most
         self._taken: int | None = None
-        self._measured_at = self._sweep_at = 0.0
+        self._measured_at = self._sweep_at = self._tidied_at = 0.0
+        self._tidying, self._over = False, threading.Event()
         self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
         self._digests = dict[tuple[object, ...], bytes]()
@@ -130,6 +131,7 @@ class Upstream:
         with self._lock:
             every = tuple(self._held.values())
             self._held.clear()
+        self._over.set()
         self._session.interrupt("SIGTERM")
         for held in every:
             if held.file is not None:
@@ -195,8 +197,8 @@ class Upstream:
                 options=self._options_for(held),
                 lazy=LAZY,
             )
-        except RdlError as error:
-            self.failed(held, error)
+        except Exception as error:
+            self.failed(held, as_error(error))
             return
         with suppress(OSError):  # for who looks what was used last
             os.utime(place, ns=(time.time_ns(), place.stat().st_mtime_ns))
@@ -211,8 +213,8 @@ class Upstream:
         """It may be over already: while those who had it before still close it, it is theirs."""
         try:
             reading.begin(file)
-        except RdlError as error:
-            self.failed(reading.held, error)
+        except Exception as error:
+            self.failed(reading.held, as_error(error))
 
     def _keep(self, held: Held) -> None:
         assert held.file is not None
@@ -221,16 +223,13 @@ class Upstream:
             held.verified = True
             self._ring(held)
             self._finish(held, held.file)
-        except RdlError as error:
-            self.failed(held, error)
-        except ValueError:
-            """It was closed: the server ends."""
+        except Exception as error:  # also that it was closed: the server ends
+            self.failed(held, as_error(error))
         with self._lock:
             held.keeping = False
             self._leave(held)
         self._ring(held)
-        if self._most is not None:
-            self._evict(self._most)
+        self._tidy()
 
     def _look(self, held: Held) -> None:
         """Ask the upstream whether it is current, for those who came since it was fresh. Where it
@@ -248,8 +247,8 @@ class Upstream:
             elif match is Match.UNKNOWN:
                 why = "it may not be shared, and somebody reads it"
                 refused = Reply(503, why, (("Retry-After", "1"),))
-        except RdlError as error:
-            refused = reply_of(error, held.refusal)
+        except Exception as error:
+            refused = reply_of(as_error(error), held.refusal)
         with self._lock:
             held.looking = False
             for reading in held.readings:
@@ -263,13 +262,12 @@ class Upstream:
             held.descriptor = os.open(self._place(held.name), os.O_RDONLY | os.O_NOFOLLOW)
         about = file.stat()
         key = held.name, about.etag, about.modified, about.size
-        if held.digest is not None:
-            self._digests[key] = bytes.fromhex(held.digest.hex)
-        if key not in self._digests:
+        digest = bytes.fromhex(held.digest.hex) if held.digest else self._digests.get(key)
+        digest = digest or _sha256_of(file)
+        with self._lock:
             if len(self._digests) >= MOST_DIGESTS:
                 self._digests.clear()
-            self._digests[key] = _sha256_of(file)
-        held.sha256 = self._digests[key]
+            self._digests[key] = held.sha256 = digest
         held.done = True
 
     def _options_for(self, held: Held) -> Options:
@@ -310,6 +308,7 @@ class Upstream:
         file.close()
         if held.refusal:
             remove(self._place(held.name))
+        self._tidy()
 
     def _sweep(self) -> None:
         """Under the lock, now and then: what is over is forgotten."""
@@ -336,9 +335,18 @@ class Upstream:
         with suppress(OSError):
             self._taken = taken(self._cache)
 
+    def _tidy(self) -> None:
+        """Soon, and not too often, for all of the folder is looked at: let those go that nobody
+        reads, where it takes too much."""
+        with self._lock, suppress(RuntimeError):  # the server ends
+            if self._most is not None and not self._tidying:
+                self._tidying = True
+                self._keepers.submit(self._evict, self._most)
+
     def _evict(self, most: int) -> None:
-        """Let those go that nobody reads."""
+        self._over.wait(self._tidied_at + TIDY_SECONDS - time.monotonic())
         with self._lock:
+            self._tidying, self._tidied_at = False, time.monotonic()
             kept = {self._place(name).name: held for name, held in self._held.items()}
 
         def free(name: str) -> bool:
@@ -351,7 +359,8 @@ class Upstream:
                 self._let_go(held)
             return True
 
-        evict(self._cache, most, free)
+        with suppress(OSError):
+            evict(self._cache, most, free)
 
 
 def flight_of(held: Held) -> Flight:
