@@ -115,7 +115,8 @@ def test_interrupted_and_continued(recipe: Recipe, start: StartOrigin, output: P
     assert kept["resumable"] or result["bytes_reused"] == 0
     if recipe.ranges and recipe.strong:
         assert result["bytes_reused"] == kept["bytes_present"]
-        assert result["bytes_downloaded"] == SIZE - kept["bytes_present"]
+        rest = SIZE - kept["bytes_present"]
+        assert rest <= result["bytes_downloaded"] < SIZE  # the tail may be asked for twice
 
 
 @pytest.mark.parametrize("name", ["nginx", "lighttpd", "lighttpd-bare", "apache", "python"])
