@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from rdl.core.byterange import ByteRange
 from rdl.doors.index_page import listed
 from rdl.server.connection import Limits
 from rdl.server.folder import Folder
+from rdl.storage.following import Followed, Standing
 from tests.scenarios.coded import Origin
 from tests.server.conftest import Running, Start
 from tests.server.filling import Filling, filling
@@ -241,6 +243,27 @@ def test_what_no_extent_covers_is_not_sent(running: Running, path: Path) -> None
             with pytest.raises(ConnectionResetError):
                 found.extend(iter(lambda: sock.recv(1 << 16), b""))
     assert b"canary" not in b"".join(found)
+
+
+def test_one_that_gets_its_name_before_it_was_looked_at(
+    running: Running, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, named, look = threading.Event(), threading.Event(), Followed.look
+
+    def late(followed: Followed) -> Standing | None:
+        begun.set()
+        named.wait(20)
+        return look(followed)
+
+    monkeypatch.setattr(Followed, "look", late)
+    with filling(path, DATA) as writer:
+        writer.fill(0, HALF)
+        with reader(running) as sock:
+            assert begun.wait(20)
+            writer.fill(HALF, len(DATA))
+            writer.publish()
+            named.set()
+            assert response(sock) == (200, DATA)
 
 
 def test_one_of_unknown_length_is_waited_for(running: Running, path: Path) -> None:

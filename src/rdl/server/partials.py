@@ -28,7 +28,7 @@ from rdl.server.requests import Reply
 from rdl.server.resource import Flight, View
 from rdl.server.version import Version
 from rdl.storage.disk import Disk
-from rdl.storage.following import Followed, Standing
+from rdl.storage.following import Followed, Named, Standing
 from rdl.storage.inspecting import INDEX
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
@@ -327,6 +327,8 @@ class Partials:
                 one.standing = found
             if found is not None and found.published:
                 one.finished = self._finish(one)
+        except Named:
+            one.finished = self._finish(one)
         except RdlError as error:
             one.error = error
         except OSError:  # there is no descriptor for it

@@ -34,6 +34,10 @@ class Standing(Struct, frozen=True):
     published: bool = False
 
 
+class Named(ChangedError):
+    """It has its name, and no index was seen: nothing of it was told, so nothing can be wrong."""
+
+
 class Followed:
     """One part file and its index, until `close`, which leaves the folder open. LocalFileError
     where there is no part file of ours."""
@@ -71,7 +75,7 @@ class Followed:
             decoded = self._read(follow=not published)
             if decoded is None:
                 if published:
-                    raise ChangedError(self._names.part, "it has its name already")
+                    raise Named(self._names.part, "it has its name already")
                 if not running:
                     raise LocalFileError(self._names.part, "no index says what it holds")
                 return None
