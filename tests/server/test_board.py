@@ -88,11 +88,14 @@ def test_a_silent_connection_is_told_the_same_again(
     start: Start, site: Looked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rdl.server.board.HEARTBEAT", 0.1)
-    running = start(site, Limits(wait=0.3))
+    running, told = start(site, Limits(wait=1.5)), set[str]()
     with connected(running.port) as sock:
         sock.sendall(request(running.port, EVENTS))
         head_of(sock)
-        assert len({json.dumps(event(sock)["flights"]) for _ in range(6)}) <= 2
+        begun = time.monotonic()
+        while time.monotonic() < begun + 2:
+            told.add(json.dumps(event(sock)["flights"]))
+    assert len(told) <= 2
 
 
 def test_so_many_may_watch(start: Start, site: Looked) -> None:
@@ -115,7 +118,7 @@ def test_a_slow_watcher_is_dropped_and_slows_nobody(
     start: Start, site: Looked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rdl.server.board.PERIOD", 0.002)
-    running = start(site, Limits(stall=0.3))
+    running = start(site, Limits(stall=2))
     running.server._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
     site.count = 50
     with connected(running.port, 4096) as slow, connected(running.port) as quick:
