@@ -149,7 +149,7 @@ def test_row_11_several_reads_at_a_time_each_of_many_blocks(
     source = given(kind, tmp_path, size, watch)
 
     def before(offset: int) -> None:
-        assert until(lambda: watch.peak >= 3, 0.5)
+        assert until(lambda: watch.peak >= 3)
         time.sleep(0.02)
 
     watch.before = before
