@@ -26,9 +26,8 @@ MiB = 1 << 20
 @pytest.fixture
 def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Origin]:
     monkeypatch.chdir(tmp_path)
-    server = Origin(size=2 * MiB)
-    yield server
-    server.close()
+    with Origin(size=2 * MiB) as server:
+        yield server
 
 
 def begin(path: Path, url: str, part: ByteRange | None = None) -> None:

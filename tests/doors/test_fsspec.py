@@ -35,9 +35,8 @@ NO_RETRY = Options(transfer=TransferOptions(retry=0))
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin(size=3 * MiB)
-    yield server
-    server.close()
+    with Origin(size=3 * MiB) as server:
+        yield server
 
 
 @pytest.fixture

@@ -24,10 +24,8 @@ from tests.support.waiting import until
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin()
-    server.size = 64 * KiB
-    yield server
-    server.close()
+    with Origin(size=64 * KiB) as server:
+        yield server
 
 
 def test_one_worker_serves_one_download_after_another(origin: Origin, tmp_path: Path) -> None:

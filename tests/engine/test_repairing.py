@@ -37,9 +37,8 @@ def sha256(data: bytes) -> str:
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin(size=SIZE, salt=1)
-    yield server
-    server.close()
+    with Origin(size=SIZE, salt=1) as server:
+        yield server
 
 
 @pytest.fixture

@@ -21,10 +21,8 @@ JOIN = FileOptions(join=True)
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin()
-    server.size = 4 * MiB
-    yield server
-    server.close()
+    with Origin(size=4 * MiB) as server:
+        yield server
 
 
 def test_row_47_one_waits_and_finds_it_finished(origin: Origin, tmp_path: Path) -> None:

@@ -53,9 +53,8 @@ Opening = Callable[..., RemoteFile]
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin(size=4 * BLOCK + 5000)
-    yield server
-    server.close()
+    with Origin(size=4 * BLOCK + 5000) as server:
+        yield server
 
 
 @pytest.fixture

@@ -27,9 +27,8 @@ ONE = "data/1234.bin"
 
 @pytest.fixture
 def origin() -> Iterator[Holding]:
-    server = Holding(data=PACKED)
-    yield server
-    server.close()
+    with Holding(data=PACKED) as server:
+        yield server
 
 
 def rdl(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:

@@ -43,9 +43,8 @@ UNSEEN = CHUNK + 128 * KiB
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin()
-    yield server
-    server.close()
+    with Origin() as server:
+        yield server
 
 
 def window(connections: int) -> int:

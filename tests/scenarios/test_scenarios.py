@@ -31,9 +31,8 @@ from tests.support.waiting import until
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin()
-    yield server
-    server.close()
+    with Origin() as server:
+        yield server
 
 
 def fetch(

@@ -30,9 +30,8 @@ class Keyed(Origin):
 
 @pytest.fixture
 def origin() -> Iterator[Keyed]:
-    origin = Keyed(2 * MiB)
-    yield origin
-    origin.close()
+    with Keyed(2 * MiB) as origin:
+        yield origin
 
 
 def test_a_file_of_one_key_is_not_that_of_another(origin: Keyed, tmp_path: Path) -> None:

@@ -37,9 +37,8 @@ class Bell:
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin(size=20 * BLOCK)
-    yield server
-    server.close()
+    with Origin(size=20 * BLOCK) as server:
+        yield server
 
 
 @pytest.fixture(params=["memory", "path"])

@@ -72,9 +72,8 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    server = Origin(size=4 * MiB)
-    yield server
-    server.close()
+    with Origin(size=4 * MiB) as server:
+        yield server
 
 
 @pytest.fixture

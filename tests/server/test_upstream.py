@@ -130,32 +130,8 @@ def test_row_44_all_readers_end_with_the_last_try(origin: Origin, proxies: Any) 
     assert any(name.endswith(".part") for name in partials)
 
 
-def test_row_44_a_file_that_changes_is_never_mixed(origin: Origin, proxies: Any) -> None:
-    proxy = proxies(retry=2, transfer={"connections": 1})
-    origin.hold_after = MiB
-    reader = asked(proxy)
-    assert reader.read(1000) == coded(0, 1000)
-    assert origin.held.wait(5)
-
-    def before(one: Any, at: int) -> None:
-        origin.before = None
-        origin.etag, origin.salt = '"two"', 5
-        raise OSError("cut")
-
-    origin.before = before
-    origin.go.set()
-    with pytest.raises(CUT):
-        reader.read()
-    time.sleep(2.1)
-    assert whole(proxy) == coded(0, origin.size, 5)
-
-
-def test_row_44_who_comes_while_the_old_one_is_being_closed_gets_an_answer(
-    origin: Origin, proxies: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rdl.server.upstream.FAILED_SECONDS", 0.0)
-    over, close = threading.Event(), RemoteFile.close
-    monkeypatch.setattr(RemoteFile, "close", lambda file: over.wait(30) and close(file))
+def cut_by_a_change(origin: Origin, proxies: Any) -> Any:
+    """A proxy, one reader of which was cut off since the file is another one now."""
     proxy = proxies(retry=2, transfer={"connections": 1})
     origin.hold_after = MiB
     reader = asked(proxy)
@@ -171,6 +147,22 @@ def test_row_44_who_comes_while_the_old_one_is_being_closed_gets_an_answer(
     origin.go.set()
     with pytest.raises(CUT):
         reader.read()
+    return proxy
+
+
+def test_row_44_a_file_that_changes_is_never_mixed(origin: Origin, proxies: Any) -> None:
+    proxy = cut_by_a_change(origin, proxies)
+    time.sleep(2.1)
+    assert whole(proxy) == coded(0, origin.size, 5)
+
+
+def test_row_44_who_comes_while_the_old_one_is_being_closed_gets_an_answer(
+    origin: Origin, proxies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rdl.server.upstream.FAILED_SECONDS", 0.0)
+    over, close = threading.Event(), RemoteFile.close
+    monkeypatch.setattr(RemoteFile, "close", lambda file: over.wait(30) and close(file))
+    proxy = cut_by_a_change(origin, proxies)
     with asked(proxy) as late:
         assert late.status == 502
     over.set()
