@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,20 @@ def test_nothing_is_asked_while_it_is_fresh(origin: Origin, proxies: Any) -> Non
     origin.etag, origin.salt = '"two"', 9
     proxy.site._sweep_at = 0
     assert whole(proxy) == coded(0, origin.size, 9)
+
+
+@pytest.mark.parametrize("etag", ['W/"one"', ""])
+def test_where_nothing_tells_versions_apart_each_is_hashed(
+    origin: Origin, proxies: Any, etag: str
+) -> None:
+    proxy, origin.extra, origin.etag = proxies(), control("max-age=600"), etag
+    for salt in (0, 9):
+        origin.salt = salt
+        assert whole(proxy) == origin.content
+        assert until(lambda: held(proxy).done and not held(proxy).busy)
+        assert held(proxy).sha256 == hashlib.sha256(origin.content).digest()
+        held(proxy).said_at -= 601
+        proxy.site._sweep_at = 0
 
 
 def held(proxy: Proxy) -> Any:

@@ -66,7 +66,7 @@ class Ear(Struct, frozen=True):
 
 class Upstream:
     """The Site of the files below `url`, kept in the folder `cache`, `most` bytes of them. `hold`:
-    only verified ones are served, when they are complete. A context manager."""
+    only verified ones are served, when they are complete."""
 
     def __init__(
         self,
@@ -262,8 +262,8 @@ class Upstream:
             held.descriptor = os.open(self._place(held.name), os.O_RDONLY | os.O_NOFOLLOW)
         about = file.stat()
         key = held.name, about.etag, about.modified, about.size
-        digest = bytes.fromhex(held.digest.hex) if held.digest else self._digests.get(key)
-        digest = digest or _sha256_of(file)
+        known = None if about.trust < "T2" else self._digests.get(key)  # else of which version?
+        digest = bytes.fromhex(held.digest.hex) if held.digest else known or _sha256_of(file)
         with self._lock:
             if len(self._digests) >= MOST_DIGESTS:
                 self._digests.clear()
