@@ -200,7 +200,6 @@ def facts_of(known: Representation, size: int, held: Held, *, private: bool) -> 
         modified=parse_http_date(known.last_modified),
         sha256=held.sha256,
         media_type=known.media_type or BYTES,
-        private=private,
         control=caching.control(shared=not private),
         age=int(caching.age + held.age) if held.caching else None,
     )

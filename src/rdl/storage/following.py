@@ -16,7 +16,7 @@ from rdl.core.index import Decoded
 from rdl.core.index_json import Header
 from rdl.errors import ChangedError, LocalFileError
 from rdl.storage.checking import session_of
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, read_all, told
 from rdl.storage.index_file import MAX_INDEX, Place, check_ours, read_index
 from rdl.storage.inspecting import believed
 from rdl.storage.names import Names
@@ -94,12 +94,7 @@ class Followed:
         assert self._last is not None
         data = bytearray(extent.stop - extent.start)
         with told(self._names.part), memoryview(data) as view:
-            done, start = 0, extent.start - self._last.header.start
-            while done < len(view):
-                count = self._disk.pread(self._part, view[done:], start + done)
-                if not count:
-                    break
-                done += count
+            read_all(self._disk, self._part, view, extent.start - self._last.header.start)
         if xxh3_64_intdigest(data) != extent.checksum:
             raise ChangedError(self._names.part, "it is not what its index says")
         return bytes(data)

@@ -14,7 +14,7 @@ Listener = Callable[[Head], None]
 
 
 class HeardTransport:
-    """As `transport`, which it does not own."""
+    """As `transport`; closed with it."""
 
     def __init__(self, transport: Transport, listener: Listener) -> None:
         self._transport, self._listener = transport, listener

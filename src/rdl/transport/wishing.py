@@ -189,9 +189,7 @@ class WishTransport:
         self._lacking[found] = 0
         self._kept[found] = data
         self._room -= len(data)
-        for number in list(self._kept):
-            if self._room >= 0 or number == found:
-                break
+        while self._room < 0 and (number := next(iter(self._kept))) != found:
             self._forget(number)
             self._lacking[number] = 1
 

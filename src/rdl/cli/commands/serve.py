@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,10 @@ def serve(console: Console, given: dict[str, Any]) -> int:
     limits = Limits(
         connections=given["readers"], per_address=given["per_address"], stall=given["stall"]
     )
-    with Server(site, address, token=token, names=names, told=told, limits=limits) as server:
+    with (
+        closing(site),
+        Server(site, address, token=token, names=names, told=told, limits=limits) as server,
+    ):
         serving = _Serving(server)
         console.signals.watch(serving, lambda: None)
         if not given["quiet"]:
@@ -78,7 +82,6 @@ def serve(console: Console, given: dict[str, Any]) -> int:
             shown = remote_text(redact_url(given["upstream"]) if given["upstream"] else folder)
             console.messages.line(f"rdl: serving {shown} at {url}; Ctrl-C ends it")
         server.run()
-    site.close()
     raise Interrupted(serving.signal)
 
 
