@@ -191,6 +191,34 @@ def test_help_on_a_full_disk_is_exit_3(arguments: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (3, "rdl: stdout: No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["get", "http://proved/f", "--json", "--quiet"],
+        ["config", "show"],
+        ["completion", "bash"],
+        ["status", "--help"],
+        ["--version"],
+    ],
+)
+def test_a_reader_that_went_away_ends_it_quietly(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [*STAND_IN, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+            env=ENVIRONMENT,
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
 def test_a_worse_failure_wins_over_stdout() -> None:
     ended = run("http://missing/f", "--json", shell=">/dev/full")
     assert ended.returncode == 8

@@ -26,7 +26,7 @@ from rdl.cli.commands import (
     verify,
 )
 from rdl.cli.console import Console
-from rdl.cli.main import print_version
+from rdl.cli.main import BROKEN_PIPE, print_version
 from rdl.cli.values import named
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
@@ -46,6 +46,9 @@ def run(arguments: Sequence[str]) -> int:
         return Interrupted.CODES[error.signal if isinstance(error, Interrupted) else "SIGINT"]
     except RdlError as error:
         return console.error(error)
+    except BrokenPipeError:
+        console.output.abandon()
+        return BROKEN_PIPE
     except OSError as error:
         return console.error(_from_system(error))
     except Exception as error:

@@ -6,6 +6,9 @@ import gc
 import sys
 from collections.abc import Sequence
 
+BROKEN_PIPE = 141
+"""As a system's own commands end, by SIGPIPE."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (default: sys.argv) and return its exit code."""
@@ -32,6 +35,8 @@ def print_version() -> int:
 
     output, messages = standard_streams()
     output.line(f"rdl {__version__}")
+    if output.unread:
+        return BROKEN_PIPE
     if output.trouble:
         messages.line(f"rdl: {output.trouble}")
         return output.trouble.exit_code

@@ -48,10 +48,10 @@ class Report:
         self._display.close()
 
     def exit_code(self) -> int:
-        """Of all of them. Raises what went wrong with stdout, where nothing else did."""
+        """Of all of them. Raises as Output.settle() where nothing else went wrong."""
         code = overall(self.results)
-        if self._output.trouble and not code:
-            raise self._output.trouble
+        if not code:
+            self._output.settle()
         return code
 
     def _print(self, lines: Sequence[str]) -> None:

@@ -91,6 +91,14 @@ class Output:
         if self._stream is not None:
             _silence(self._stream)
 
+    def settle(self) -> None:
+        """Raise what went wrong with the lines: LocalFileError, or BrokenPipeError for a reader
+        that went away."""
+        if self.unread:
+            raise BrokenPipeError
+        if self.trouble:
+            raise self.trouble
+
     def line(self, text: str) -> None:
         """Write and flush one line; after a failure nothing more is written."""
         if self.trouble:

@@ -36,7 +36,6 @@ Sink = Callable[[memoryview], None]
 Read = Callable[["Session", "Teller"], None]
 
 CHUNK = 1 << 20
-BROKEN_PIPE = 141
 _NOT_HERE = frozenset(
     (
         *("program", "join"),
@@ -120,9 +119,6 @@ def pour(
     try:
         with open_session(session_options_from(given)) as session:
             read(session, display.tell)
-    except BrokenPipeError:
-        console.output.abandon()
-        return BROKEN_PIPE
     except Interrupted:
         display.close()
         if not quiet and progress != "json":

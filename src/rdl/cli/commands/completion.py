@@ -40,8 +40,7 @@ def completion(console: Console, given: dict[str, Any]) -> int:
     tree: Any = click.get_current_context().find_root().command
     for line in script(tree, given["shell"]).split("\n"):
         console.output.line(line)
-    if console.output.trouble:
-        raise console.output.trouble
+    console.output.settle()
     return 0
 
 

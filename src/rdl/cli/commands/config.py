@@ -51,8 +51,7 @@ def config(console: Console, given: dict[str, Any]) -> int:
         lines = [encode(setting_object(row)) for row in rows] if json else _table(rows)
     for line in lines:
         console.output.line(line)
-    if console.output.trouble:
-        raise console.output.trouble
+    console.output.settle()
     return 0
 
 

@@ -56,8 +56,7 @@ def show(console: Console, given: dict[str, Any]) -> int:
     lines = [encode(info_object(found))] if given["json"] else info_lines(found)
     for line in lines:
         console.output.line(line)
-    if console.output.trouble:
-        raise console.output.trouble
+    console.output.settle()
     return 0
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rdl.cli.arguments import lone
-from rdl.cli.commands.cat import BROKEN_PIPE
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.plain import Plain, Style
@@ -52,11 +51,10 @@ def ls(console: Console, given: dict[str, Any]) -> int:
                 text = encode(member_object(member)) if given["json"] else member_line(member)
                 console.output.line(text)
                 if console.output.unread:
-                    return BROKEN_PIPE
+                    break
     except RdlError as error:
         raise located(error, address.url, options.network.user) from error.__cause__
-    if console.output.trouble:
-        raise console.output.trouble
+    console.output.settle()
     return 0
 
 

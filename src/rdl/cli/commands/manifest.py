@@ -46,8 +46,7 @@ def manifest(console: Console, given: dict[str, Any]) -> int:
         _make(console, layers.given, name)
     else:
         _show(console, layers, name)
-    if console.output.trouble:
-        raise console.output.trouble
+    console.output.settle()
     return 0
 
 

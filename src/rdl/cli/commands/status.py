@@ -68,8 +68,7 @@ def _show_folder(console: Console, path: str, *, json: bool) -> int:
 def _print(console: Console, lines: list[str], code: ExitCode) -> int:
     for line in lines:
         console.output.line(line)
-    if console.output.trouble:
-        raise console.output.trouble
+    console.output.settle()
     return code
 
 
