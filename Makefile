@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests demo bench manual scoreboard
 
-.PHONY: demo test coverage lint type bench scoreboard manual simulate nightly clean
+.PHONY: demo test coverage lint type bench scoreboard manual pictures simulate nightly clean
 
 demo: $(READY)
 	$(BIN)/python -m demo.demo $(DEMO)
@@ -36,6 +36,10 @@ scoreboard: $(READY)
 # The man pages and completion scripts, from the commands.
 manual: $(READY)
 	$(BIN)/python -m manual.pages
+
+# What the README shows of the screen, by the engine in simulated time.
+pictures: $(READY)
+	$(BIN)/python -m manual.pictures
 
 # One seed of the simulator, or a range FROM-TO.
 simulate: $(READY)
