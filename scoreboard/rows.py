@@ -111,6 +111,11 @@ def page(stage: Stage, asked: Asked) -> Reply:
     """Once logged out, every continued request gets a page."""
     if not asked.continues:
         return cut_once(stage, asked)
+    return portal(stage, asked)
+
+
+def portal(stage: Stage, asked: Asked) -> Reply:
+    """Of the network in between, which wants a login first."""
     return Reply("200 OK", PAGE, len(PAGE), media="text/html; charset=utf-8")
 
 
@@ -158,6 +163,7 @@ ROWS = (
     Row("gzip", "Content-Encoding: gzip on the 206", encoded),
     Row("multipart", "multipart/byteranges to one range", multipart),
     Row("page", "an HTML page, 200, on resume", page),
+    Row("portal", "an HTML page, 200, in place of the file", portal),
     Row("surplus", "body longer than Content-Length", too_long),
     Row("no-length", "HTTP/1.0 without length, cut", without_length),
     Row(
