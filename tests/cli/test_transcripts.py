@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -41,17 +42,21 @@ PACKED = (
     Entry(b"link", b"letters.txt", mode=0o120777),
     Entry(b"wrong.txt", b"not these\n", local={"crc": 1}, central={"crc": 1}),
 )
+PHOTOS = coded(0, 2 * MiB, 2)
 FILES = {
     "/letters.txt": LETTERS,
     "/numbers.txt": b"0123456789\n",
     "/image.iso": coded(0, 2 * MiB),
     "/stops.iso": coded(0, 2 * MiB, 1),
+    "/photos.tar": PHOTOS,
+    "/SHA256SUMS": f"{sha256(PHOTOS).hexdigest()}  photos.tar\n".encode(),
     "/page.iso": b"<!doctype html><title>Please log in</title>\n",
     "/busy.txt": b"",
     "/private.txt": b"for alice only\n",
     "/packed.zip": zip_of(*PACKED),
     "/packed.tar": made_tar([("a.txt", b"from a tar\n")], others=[link("b", b"2", "a.txt")]),
 }
+STOPPING = ("/stops.iso", "/photos.tar")
 LOGIN = "Basic YWxpY2U6c2VjcmV0"  # alice:secret
 STEADY = [
     (r"http://127\.0\.0\.1:\d+", "http://HOST"),
@@ -67,7 +72,7 @@ STEADY = [
 
 
 class Site:
-    """A server on loopback. `stopped` is set once /stops.iso, asked for the first time, has
+    """A server on loopback. `stopped` is set once a file of STOPPING, asked for the first time, has
     sent its first half and nothing more."""
 
     def __init__(self) -> None:
@@ -139,7 +144,7 @@ class Site:
         if status == 206:
             request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}")
         request.end_headers()
-        if request.path == "/stops.iso" and not self.stopped.is_set():
+        if request.path in STOPPING and not self.stopped.is_set():
             request.wfile.write(body[start : stop // 2])
             self.stopped.set()
             self._over.wait(20)
