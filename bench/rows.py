@@ -11,6 +11,7 @@ from bench import (
     cutting,
     deltas,
     doors,
+    listing,
     load,
     pairs,
     reading,
@@ -201,6 +202,20 @@ ROWS = {
             lambda bench, chosen: starting.small(bench, chosen.files, chosen.rounds),
             starting.told_small,
             lambda chosen: [chosen.files * starting.SMALL],
+        ),
+        Row(
+            "list",
+            "what each file of a list of 20 times --files costs",
+            lambda bench, chosen: listing.listed(bench, 20 * chosen.files),
+            listing.told_listed,
+            lambda chosen: [20 * chosen.files * listing.PAGE],
+        ),
+        Row(
+            "scheduler",
+            "what dask needs for each call",
+            lambda _bench, chosen: listing.scheduled(20 * chosen.files),
+            listing.told_scheduled,
+            lambda _chosen: [],
         ),
         Row(
             "memory",
