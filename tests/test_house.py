@@ -15,7 +15,7 @@ import rdl
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAPERS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @cache
@@ -65,11 +65,12 @@ def test_the_readme_names_what_a_user_needs(words: str) -> None:
     assert words in README
 
 
-def test_the_readme_names_only_targets_that_exist() -> None:
+@pytest.mark.parametrize("paper", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_papers_name_only_targets_that_exist(paper: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
     assert {"demo", "test", "lint", "type", "bench", "nightly", "clean"} <= targets
-    assert set(re.findall(r"\bmake (\w+)", README)) <= targets
+    assert set(re.findall(r"\bmake ([a-z]+)", (ROOT / paper).read_text())) <= targets
 
 
 def test_commands_of_the_readme_exist() -> None:
@@ -94,10 +95,64 @@ def test_options_named_in_the_readmes_text_exist(option: str) -> None:
     assert option in help_of("get")
 
 
+def test_the_readmes_transcript_is_one_that_is_played() -> None:
+    (shown,) = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    played = (ROOT / "tests" / "cli" / "transcripts" / "readme.txt").read_text()
+    shown = re.sub(r"in \d\.\d s", "in TIME", shown.replace("https://example.org", "http://HOST"))
+    assert shown == played
+
+
+def test_the_readme_compares_by_what_was_measured() -> None:
+    """Its rows are those of the records, and each cell says where it is from."""
+    rows = [line for line in README.splitlines() if line.count("|") == 8 and "[figures]" in line]
+    rows += [line for line in README.splitlines() if line.count("|") == 8 and "[board]" in line]
+    assert len(rows) > 10
+    measured = "".join((ROOT / "docs" / name).read_text() for name in RECORDS)
+    records = {re.sub(r" +", " ", line) for line in measured.splitlines()}
+    for row in rows:
+        cells = [cell.strip() for cell in row.split("|")[2:-1]]
+        assert all(re.fullmatch(r"(\[[^]]+\]\[(test|board|figures)\])?", cell) for cell in cells)
+        assert re.sub(r" +", " ", re.sub(r"\]\[\w+\]|\[", "", row)) in records
+
+
+RECORDS = ("reliability.md", "performance.md")
+LINKS = re.compile(r"\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)$", re.MULTILINE)
+
+
+@cache
+def anchors(paper: Path) -> set[str]:
+    """What links can name of it: its headings, as GitHub makes anchors of them."""
+    heads = re.findall(r"^#+ (.*)$", paper.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_papers_lead_somewhere(paper: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", paper.read_text())
-    assert [link for link in links if not (paper.parent / link).exists()] == []
+    text = re.sub(r"^```.*?^```", "", paper.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = [one or other for one, other in LINKS.findall(text)]
+    for link in [link for link in links if not re.match(r"https?:", link)]:
+        name, _, anchor = link.partition("#")
+        target = paper.parent / name if name else paper
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+    assert set(re.findall(r"\]\[(\w+)\]", text)) <= set(re.findall(r"^\[(\w+)\]: ", text, re.M))
+
+
+@cache
+def names_of_tests() -> str:
+    """All functions and files, one a line."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    functions = [re.findall(r"def (test_\w+)", path.read_text()) for path in files]
+    return "\n".join([path.stem for path in files] + [name for some in functions for name in some])
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_papers_name_exist(paper: Path) -> None:
+    for name, rest in set(re.findall(r"\b(test_[a-z0-9_]+)\b(\*?)", paper.read_text())):
+        end = "" if rest else r"(_\w+)?$"
+        assert re.search(f"^{name}{end}", names_of_tests(), re.MULTILINE), name
+    for path in re.findall(r"`(tests/[a-z0-9_/.]+)`", paper.read_text()):
+        assert (ROOT / path).exists(), path
 
 
 def python_blocks(text: str) -> list[str]:
