@@ -112,7 +112,7 @@ class Blocks:
         # fewer than none: it is of a row before this one
         if others or number not in self._asked or number in self._right:
             return 0
-        if bytes.fromhex(digest)[: self._chunks.width] == self._chunks.digest(number):
+        if self._chunks.has(number, bytes.fromhex(digest)):
             self._right.add(number)
             if number in self._repeated and (place := self._alike.after(number)) is not None:
                 self._ready.append((number, place))

@@ -4,6 +4,7 @@ million of them are small.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from bisect import bisect_left, bisect_right
 
@@ -48,6 +49,14 @@ class Chunks(Struct, frozen=True):
     def digest(self, number: int) -> bytes:
         """The first `width` bytes of its digest."""
         return self.digests[number * self.width : (number + 1) * self.width]
+
+    def has(self, number: int, digest: bytes) -> bool:
+        """Whether this is its digest, of which only the first `width` bytes are known."""
+        return digest[: self.width] == self.digest(number)
+
+    def proves(self, number: int, data: bytes | memoryview) -> bool:
+        """Whether these bytes have its digest."""
+        return self.has(number, hashlib.new(self.algorithm, data).digest())
 
     def numbers(self, span: ByteRange) -> range:
         """Those that `span`, which may go beyond them, touches."""
