@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from rdl.core.digest import agreeing, digests_in_fragment
 from rdl.core.fields import ResponseHead
 from rdl.core.file_url import is_file_url, path_of
-from rdl.core.link_field import linked
+from rdl.core.link_field import mirrors_in
 from rdl.core.text import redact_url, safe_text
 from rdl.engine.edges import Place
 from rdl.errors import AuthError, RdlError, UsageError
@@ -121,7 +121,7 @@ def mirrors_of(given: str, options: Options) -> list[tuple[str, NetworkOptions]]
 def named(head: ResponseHead, given: str, options: Options) -> list[str]:
     """The mirrors of the URL `given` that a server names: in this response (RFC 6249), or before.
     None that is told to be one already, or leads from https to http."""
-    found = [*options.found_mirrors, *linked(head.all("link"), head.url or given).mirrors]
+    found = [*options.found_mirrors, *mirrors_in(head.all("link"), head.url or given)]
     network, known, urls = options.network, {given, *options.mirrors}, list[str]()
     secure = origin_of(given).startswith("https:")
     for url in dict.fromkeys(found):

@@ -1,18 +1,17 @@
-"""Link fields: mirrors and metalinks of a file, by RFC 8288 and RFC 6249."""
+"""Link fields: mirrors of a file, by RFC 8288 and RFC 6249."""
 
 from __future__ import annotations
 
 import pytest
 
 from rdl.core import link_field
-from rdl.core.link_field import Linked, linked
+from rdl.core.link_field import mirrors_in
 
 BASE = "https://h/d/f.iso?x=1"
-META = 'rel=describedby; type="application/metalink4+xml"'
 
 
 def mirrors(*values: str) -> tuple[str, ...]:
-    return linked(values, BASE).mirrors
+    return mirrors_in(values, BASE)
 
 
 def test_the_example_of_rfc_6249() -> None:
@@ -22,13 +21,11 @@ def test_the_example_of_rfc_6249() -> None:
         "<ftp://ftp.example.com/example.ext>; rel=duplicate",
         "<http://example.com/example.ext.torrent>; rel=describedby;"
         ' type="application/x-bittorrent"; name="different.ext"',
-        f"<http://example.com/example.ext.meta4>; {META}",
+        '<http://example.com/example.ext.meta4>; rel=describedby; type="application/metalink4+xml"',
         '<http://example.com/example.ext.asc>; rel=describedby; type="application/pgp-signature"',
     ]
-    mirror, metalink = "http://www2.example.com/example.ext", "http://example.com/example.ext.meta4"
-    assert (
-        linked(values, BASE) == linked([", ".join(values)], BASE) == Linked((mirror,), (metalink,))
-    )
+    expected = ("http://www2.example.com/example.ext",)
+    assert mirrors(*values) == mirrors(", ".join(values)) == expected
 
 
 def test_the_best_first_and_without_priority_last() -> None:
@@ -63,7 +60,7 @@ def test_the_best_first_and_without_priority_last() -> None:
     ],
 )
 def test_forms_of_a_link(text: str, url: str) -> None:
-    assert linked([text], BASE).mirrors == (url,)
+    assert mirrors(text) == (url,)
     assert mirrors(f"x, {text}, <http://z/>; rel=duplicate") == (url, "http://z/")
 
 
@@ -97,17 +94,12 @@ def test_forms_of_a_link(text: str, url: str) -> None:
         "<f.iso?x=1>; rel=duplicate",
         "<#top>; rel=duplicate",
         "<http://m/f>; rel=describedby",
-        '<http://m/f>; rel=describedby; type="application/metalink+xml"',
+        '<http://m/f>; rel=describedby; type="application/metalink4+xml"',
     ],
 )
 def test_what_says_nothing(text: str) -> None:
-    assert linked([text], BASE) == Linked()
+    assert mirrors(text) == ()
     assert mirrors(text, "<http://z/>; rel=duplicate") == ("http://z/",)
-
-
-def test_metalinks() -> None:
-    values = [f"<f.meta4>; {META}", f"<f.meta4>;{META.upper()}", f"<f.meta4>; {META}; anchor=x"]
-    assert linked(values, BASE) == Linked((), ("https://h/d/f.meta4",))
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What Link fields (RFC 8288) say of a file's mirrors and metalinks (RFC 6249).
+"""What Link fields (RFC 8288) say of a file's mirrors (RFC 6249).
 
 A link that breaks the grammar, is of another resource, or leads elsewhere than by http is
 passed over; nothing here fails, and time grows with the text and no faster.
@@ -7,18 +7,15 @@ passed over; nothing here fails, and time grows with the text and no faster.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urljoin, urlsplit
-
-from msgspec import Struct
 
 from rdl.core.metalink import LAST
 
 MOST_TEXT = 64 << 10
 """Characters of all fields together; a field beyond is passed over."""
 MOST = 32
-"""Mirrors, and metalinks."""
-METALINK = "application/metalink4+xml"
+"""Mirrors."""
 
 _LINK = re.compile(r'(?:<[^<>]*+>|"(?:[^"\\]|\\.)*+"?|[^,"])++', re.DOTALL)
 _TARGET = re.compile(r"[ \t]*+<([^<>]*+)>[ \t]*+")
@@ -30,27 +27,16 @@ _PARAMETER = re.compile(
 _PRIORITY = re.compile(r"[0-9]{1,6}")
 
 
-class Linked(Struct, frozen=True):
-    """URLs of the same bytes, best first, and of metalinks that describe them, in order."""
-
-    mirrors: tuple[str, ...] = ()
-    metalinks: tuple[str, ...] = ()
-
-
-def linked(values: Sequence[str], base: str) -> Linked:
-    """What the Link fields `values` of the response from the URL `base` say."""
-    mirrors: list[tuple[int, str]] = []
-    metalinks: list[str] = []
+def mirrors_in(values: Sequence[str], base: str) -> tuple[str, ...]:
+    """URLs of the same bytes, best first, that the Link fields `values` of the response from the
+    URL `base` say."""
+    found: list[tuple[int, str]] = []
     for reference, parameters in _links(values):
         relations = parameters.get("rel", "").lower().split()
-        if "anchor" in parameters:  # that is about another resource
-            continue
-        if "duplicate" in relations:
-            mirrors.append((_priority(parameters.get("pri", "")), reference))
-        if "describedby" in relations and parameters.get("type", "").lower() == METALINK:
-            metalinks.append(reference)
-    best = [reference for _, reference in sorted(mirrors, key=lambda one: one[0])]
-    return Linked(_resolved(base, best), _resolved(base, metalinks))
+        if "duplicate" in relations and "anchor" not in parameters:  # it is of another resource
+            found.append((_priority(parameters.get("pri", "")), reference))
+    best = (reference for _, reference in sorted(found, key=lambda one: one[0]))
+    return _resolved(base, best)
 
 
 def _links(values: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -86,7 +72,7 @@ def _priority(text: str) -> int:
     return said or LAST
 
 
-def _resolved(base: str, references: list[str]) -> tuple[str, ...]:
+def _resolved(base: str, references: Iterable[str]) -> tuple[str, ...]:
     """The first usable ones, each once, without that of the response itself."""
     itself = base.partition("#")[0]
     urls = dict.fromkeys(_absolute(base, one) for one in references)
