@@ -73,8 +73,7 @@ class Refused(Struct, frozen=True):
     """The server will not give it, or we will not take it."""
 
     error: RdlError
-    status: int = 0
-    delay: float | None = None
+    status: int
 
 
 class Malformed(Struct, frozen=True):

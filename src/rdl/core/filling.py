@@ -343,11 +343,14 @@ class Filling(Suspecting):
         else:
             self._strike(lane, "416 to a range that exists")
 
-    def _refused(self, lane: Lane, verdict: c.Refused | c.RetryLater) -> None:
+    def _refused(self, lane: Lane, verdict: c.Refused) -> None:
         self.drop(lane)
-        status = verdict.status if isinstance(verdict, c.Refused) else 0
-        if not (status and self._outlived(lane, verdict.error, status)):
-            self._failed(lane, verdict.error, verdict.delay)
+        if not self._outlived(lane, verdict.error, verdict.status):
+            self._failed(lane, verdict.error)
+
+    def _put_off(self, lane: Lane, verdict: c.RetryLater) -> None:
+        self.drop(lane)
+        self._failed(lane, verdict.error, verdict.delay)
 
     def _malformed(self, lane: Lane, verdict: c.Malformed) -> None:
         self.drop(lane)
@@ -360,7 +363,7 @@ _VERDICTS: dict[type[c.Verdict], Callable[[Filling, Lane, Any], None]] = {
     c.Unchanged: Filling._unchanged,
     c.Changed: Filling._changed,
     c.Unsatisfiable: Filling._unsatisfiable,
-    c.RetryLater: Filling._refused,
+    c.RetryLater: Filling._put_off,
     c.Refused: Filling._refused,
     c.Malformed: Filling._malformed,
 }

@@ -54,12 +54,10 @@ def range_ignored(body: Partial | Whole, lane: Lane, row: Row) -> bool:
     return lane.ask.start > 0 or (total is not None and lane.stop < total)
 
 
-def begins_anew(body: Partial | Whole | None, wanted: RangeSpec | None) -> bool:
+def begins_anew(body: Partial | Whole, wanted: RangeSpec | None) -> bool:
     """Whether a row of another version can be begun with this very body."""
     spec = wanted or RangeSpec()
-    if isinstance(body, Partial):
-        return spec.suffix is None and body.range.start == spec.start
-    return body is not None
+    return isinstance(body, Whole) or (spec.suffix is None and body.range.start == spec.start)
 
 
 class Manner(Struct, frozen=True):
