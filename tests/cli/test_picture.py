@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rdl.cli.display.picture import ASCII, BLOCKS, MOST_LINES, Marks, picture, shares
+from rdl.cli.display.picture import ASCII, BLOCKS, MOST_LINES, Marks, picture
 from rdl.core.blockmap import BlockMap
 from rdl.core.byterange import ByteRange
 
@@ -60,4 +60,4 @@ def test_it_shows_the_span_alone() -> None:
 def test_fewer_bytes_than_characters_are_stretched() -> None:
     blocks = mapped(3, (1, 2))
     assert cells(picture(blocks, ByteRange(0, 3), 14, ASCII)) == "....####...."
-    assert shares(blocks, ByteRange(0, 3), 3) == [0.0, 1.0, 0.0]
+    assert blocks.coverage(3, ByteRange(0, 3)) == (0.0, 1.0, 0.0)

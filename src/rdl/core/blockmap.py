@@ -154,16 +154,15 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
         """The end of the run of present bytes that starts at 0; 0 when there is none."""
         return self.held_upto(0)
 
-    def coverage(self, cells: int) -> tuple[float, ...]:
-        """The present share, 0..1, of `cells` equal slices; an empty row is all present."""
-        if not self.total:
+    def coverage(self, cells: int, span: ByteRange | None = None) -> tuple[float, ...]:
+        """The present share, 0..1, of `cells` equal slices, of `span` or of the row; with fewer
+        bytes than cells a slice is the byte that it falls into. Of no bytes all are present."""
+        start, size = (0, self.total) if span is None else (span.start, len(span))
+        if not size:
             return (1.0,) * cells
-        edges = [self.total * cell // cells for cell in range(cells + 1)]
-        shares = []
-        for start, stop in pairwise(edges):
-            slice_ = ByteRange(start, max(start + 1, stop))
-            shares.append(self.count(slice_) / len(slice_))
-        return tuple(shares)
+        edges = [start + size * cell // cells for cell in range(cells + 1)]
+        parts = [ByteRange(first, max(first + 1, stop)) for first, stop in pairwise(edges)]
+        return tuple(self.count(part) / len(part) for part in parts)
 
     def copy(self) -> BlockMap:
         """An independent map of the same bytes."""
@@ -172,10 +171,6 @@ class BlockMap:  # noqa: PLW1641 - a value that changes has no hash
         twin._partial = {block: list(spans) for block, spans in self._partial.items()}
         twin._bytes = self._bytes
         return twin
-
-    def blocks(self) -> BitMap:
-        """The numbers of the blocks that are fully present, as a copy."""
-        return self._full.copy()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BlockMap):

@@ -7,7 +7,7 @@ the bytes come in order from the start, and the end makes the length known.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 
 from msgspec import Struct
 
@@ -224,6 +224,4 @@ class Row:
         size, present = len(self.span), self.present_bytes
         if present in (0, size):  # of small files all facts are such
             return (float(present > 0),) * cells
-        edges = [self.span.start + size * i // cells for i in range(cells + 1)]
-        slices = [ByteRange(a, b) for a, b in pairwise(edges)]
-        return tuple(self._map.count(part) / len(part) if part else 1.0 for part in slices)
+        return self._map.coverage(cells, self.span)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from rdl.core.byterange import ByteRange
 from rdl.core.text import format_size
 
 if TYPE_CHECKING:
     from rdl.core.blockmap import BlockMap
+    from rdl.core.byterange import ByteRange
 
 MOST_LINES = 4
 BLOCKS_A_CELL = 4
@@ -43,21 +43,9 @@ def picture(blocks: BlockMap, span: ByteRange, width: int, marks: Marks) -> list
     count = -(-len(span) // blocks.block_size)
     lines = max(1, min(MOST_LINES, count // (across * BLOCKS_A_CELL)))
     cells = across * lines
-    text = "".join(_mark(share, marks) for share in shares(blocks, span, cells))
+    text = "".join(_mark(share, marks) for share in blocks.coverage(cells, span))
     rows = [text[start : start + across] for start in range(0, cells, across)]
     return [*(marks.left + row + marks.right for row in rows), _legend(span, cells, width, marks)]
-
-
-def shares(blocks: BlockMap, span: ByteRange, cells: int) -> list[float]:
-    """The present share, 0..1, of `cells` equal slices of the span; a slice of a span that
-    has fewer bytes than cells is the byte that it falls into."""
-    size, found = len(span), []
-    for cell in range(cells):
-        start = size * cell // cells
-        stop = max(start + 1, size * (cell + 1) // cells)
-        part = ByteRange(span.start + start, span.start + stop)
-        found.append(blocks.count(part) / len(part))
-    return found
 
 
 def _mark(share: float, marks: Marks) -> str:
