@@ -291,7 +291,7 @@ def test_a_new_begin_drops_what_was_there(bench: Bench) -> None:
     store.close()
     store, saved = resumed(bench)
     assert saved.header == other
-    assert [extent.range for extent in saved.extents] == [ByteRange(10, 50)]
+    assert saved.extents.ranges() == (ByteRange(10, 50),)
     store.close(discard=True)
     assert bench.names() == []
 
@@ -446,7 +446,7 @@ def test_several_threads_write_and_record(bench: Bench) -> None:
         thread.join()
     store.close()
     store, saved = resumed(bench)
-    assert sum(len(extent.range) for extent in saved.extents) == SIZE
+    assert sum(map(len, saved.extents.ranges())) == SIZE
     assert saved.damaged == 0
     store.publish(Finish())
     store.close()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.core.byterange import ByteRange, Extent, joined
+from rdl.core.byterange import ByteRange, joined
 
 RANGES = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(
     lambda pair: ByteRange(min(pair), max(pair))
@@ -43,8 +43,12 @@ def test_covering_is_containing_every_byte(one, other):
         assert not set(range(other.start, other.stop)) <= set(range(one.start, one.stop))
 
 
-def test_an_extent_is_a_range_with_a_checksum():
-    assert Extent(3, 9, 1).range == ByteRange(3, 9)
+@given(RANGES, RANGES)
+def test_what_is_left_without_another(one, other):
+    parts = list(one.without(other))
+    assert all(parts)
+    left = [offset for part in parts for offset in range(part.start, part.stop)]
+    assert left == [offset for offset in range(one.start, one.stop) if offset not in other]
 
 
 def test_runs_are_made_of_what_touches():

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from rdl.core.byterange import Extent
+from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index_json import Header
 from rdl.core.representation import Representation
 from rdl.errors import RdlError, TargetExists
@@ -95,7 +95,7 @@ class Life:
         if recorded:
             extent = self.random.choice(sorted(recorded, key=lambda extent: extent.start))
             self.durable.discard(extent)
-            store.forget([extent.range])
+            store.forget([ByteRange(extent.start, extent.stop)])
             self.write(store, extent.start)
 
     def final_is_old_or_complete(self) -> bool:

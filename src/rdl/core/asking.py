@@ -14,7 +14,7 @@ from rdl.core.gate import Ask
 from rdl.core.identity import Headers, resume_headers, unchanged_headers, worker_headers
 from rdl.core.lanes import Lane
 from rdl.core.pace import WORTH_SECONDS
-from rdl.core.planner import Claim, Flow, Steal
+from rdl.core.planner import Claim, Steal
 from rdl.core.receiving import Manner, next_fetch
 from rdl.core.row import ENDLESS, OVERLAP
 from rdl.core.source import MOST_AT_ONCE, Source
@@ -210,7 +210,7 @@ class Asking(Failing):
         fresh = self.sources.of(lane).link.ask(lane, self.now)
         idle = False
         if self.demands is not None and self.row is not None:
-            idle = self.demands.idle(self.row, Flow(lane.segment, lane.upto, lane.stop))
+            idle = self.demands.idle(self.row, lane.flow)
         self.emit(m.Fetch(lane.segment, lane.ask, headers, fresh, lane.source, idle))
 
     def _drop_silent(self) -> None:
@@ -242,7 +242,7 @@ class Asking(Failing):
         lane, row, demands = self.lanes.get(segment), self.row, self.demands
         if lane is None or row is None or demands is None or not self.parallel:
             return
-        if demands.idle(row, Flow(lane.segment, lane.upto, lane.stop)):
+        if demands.idle(row, lane.flow):
             self.drop(lane)
 
     def _level(self, source: Source) -> int:

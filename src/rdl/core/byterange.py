@@ -34,6 +34,13 @@ class ByteRange(Struct, frozen=True, order=True):
         start = min(max(self.start, other.start), self.stop)
         return ByteRange(start, max(start, min(self.stop, other.stop)))
 
+    def without(self, other: ByteRange) -> Iterator[ByteRange]:
+        """What of this range lies before `other`, and what after it; no empty ones."""
+        if self.start < min(self.stop, other.start):
+            yield ByteRange(self.start, min(self.stop, other.start))
+        if max(self.start, other.stop) < self.stop:
+            yield ByteRange(max(self.start, other.stop), self.stop)
+
     def covers(self, other: ByteRange) -> bool:
         """Whether every byte of `other` is in this range."""
         return self.start <= other.start and other.stop <= self.stop
@@ -45,10 +52,6 @@ class Extent(Struct, frozen=True):
     start: int
     stop: int
     checksum: int
-
-    @property
-    def range(self) -> ByteRange:
-        return ByteRange(self.start, self.stop)
 
 
 def joined(ranges: Iterable[ByteRange]) -> Iterator[ByteRange]:

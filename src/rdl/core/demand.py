@@ -146,7 +146,7 @@ class Demands:
         block = max(1, self.options.block)
         wants = (one for one in self._wants.values() if one.range and one.range.clip(range))
         aheads = (self._ahead_of(one) for one in wants)
-        stop = max(range.stop, range.start + self.options.least, *aheads, 0)
+        stop = max(range.stop, range.start + self.options.least, *aheads)
         return ByteRange(range.start // block * block, -(-stop // block) * block)
 
     def _span(self, row: Row, range: ByteRange) -> ByteRange:
@@ -181,10 +181,9 @@ class Demands:
             return Claim(part)
         for gap in row.missing(range):
             for flow in flows:
-                at = max(flow.upto, flow.reached)
-                if at <= gap.start < flow.stop and gap.start - at > self.options.max_jump:
+                if flow.at <= gap.start < flow.stop and gap.start - flow.at > self.options.max_jump:
                     start = gap.start // self.options.block * self.options.block
-                    if start <= at:  # else nothing is left of it, and so on for ever
+                    if start <= flow.at:  # else nothing is left of it, and so on for ever
                         start = gap.start
                     return Steal(flow.segment, ByteRange(start, flow.stop))
         return None

@@ -60,6 +60,16 @@ class Lane(Struct):
         return max(self.upto, self.reached)
 
     @property
+    def flow(self) -> Flow:
+        """What the planner needs to know of it."""
+        return Flow(self.segment, self.upto, self.stop, self.reached)
+
+    @property
+    def brought(self) -> ByteRange:
+        """What counts for its source of what it has reported."""
+        return ByteRange(self.began, max(self.began, self.upto))
+
+    @property
     def writes(self) -> ByteRange:
         """What it has written and not yet reported, where it may still write, and what it may still
         compare; a body never goes beyond what was asked for, though its end was moved closer."""
@@ -277,8 +287,7 @@ class Lanes:
 
     def flows(self) -> list[Flow]:
         """What the planner needs to know of them."""
-        lanes = self._lanes.values()
-        return [Flow(lane.segment, lane.upto, lane.stop, lane.reached) for lane in lanes]
+        return [lane.flow for lane in self._lanes.values()]
 
 
 def _slow(lane: Lane, now: float, grace: float, usual: float) -> bool:

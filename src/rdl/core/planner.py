@@ -25,6 +25,11 @@ class Flow(Struct, frozen=True):
     stop: int
     reached: int = 0
 
+    @property
+    def at(self) -> int:
+        """What comes before this is written."""
+        return max(self.upto, self.reached)
+
 
 class Claim(Struct, frozen=True):
     """Ask for this gap."""
@@ -92,7 +97,7 @@ def _steal(flows: Sequence[Flow], min_split: int, within: ByteRange, idle: int) 
 
 
 def _rest(flow: Flow) -> ByteRange:
-    return ByteRange(min(max(flow.upto, flow.reached), flow.stop), flow.stop)
+    return ByteRange(min(flow.at, flow.stop), flow.stop)
 
 
 def _aligned(place: int, rest: ByteRange) -> int:

@@ -17,7 +17,6 @@ from rdl.core.lanes import Lane, Like
 from rdl.core.link import Link
 from rdl.core.pace import Growth, Patience
 from rdl.core.representation import Representation
-from rdl.core.row import ENDLESS
 from rdl.core.spec import Spec
 from rdl.errors import RdlError
 
@@ -69,7 +68,7 @@ class Source(Struct):
 
     def ended(self, lane: Lane, now: float) -> None:
         """A lane of it is over."""
-        self.bring(ByteRange(lane.began, max(lane.began, lane.upto)))
+        self.bring(lane.brought)
         self.like = Like.of(lane, self.like.rate, now)
 
     def bring(self, range: ByteRange) -> None:
@@ -81,8 +80,7 @@ class Source(Struct):
 
     def lose(self, range: ByteRange) -> None:
         """These bytes are to come again."""
-        sides = ByteRange(0, range.start), ByteRange(range.stop, ENDLESS)
-        self.brought = [part for one in self.brought for side in sides if (part := one.clip(side))]
+        self.brought = [part for one in self.brought for part in one.without(range)]
 
     def pauses(self) -> tuple[float, float]:
         """When it may be asked again, after failures and for a new link."""

@@ -27,7 +27,7 @@ class Suspecting(Taking):
         """The sources of which some of these bytes are."""
         brought = {one.number: list(one.brought) for one in self.sources}
         for lane in self.lanes.all():
-            brought[lane.source].append(ByteRange(lane.began, max(lane.began, lane.upto)))
+            brought[lane.source].append(lane.brought)
         return [one for one in self.sources if any(run.clip(range) for run in brought[one.number])]
 
     def accuse(self) -> bool:
@@ -65,7 +65,7 @@ class Suspecting(Taking):
     def _brings(self, source: Source) -> bool:
         """Whether something of it is here that came in requests under way."""
         lanes = self.lanes.all()
-        return any(lane.source == source.number and lane.upto > lane.began for lane in lanes)
+        return any(lane.source == source.number and lane.brought for lane in lanes)
 
     def _unbring(self, row: Row | None, source: Source, also: ByteRange | None = None) -> None:
         """Nothing that it brought is here any more."""
@@ -191,8 +191,8 @@ class Suspecting(Taking):
         row.discard(ranges)
         for range in ranges:
             for lane in self.lanes.all():
-                if ByteRange(lane.began, max(lane.began, lane.upto)).clip(range):
-                    self.sources.of(lane).bring(ByteRange(lane.began, lane.upto))
+                if lane.brought.clip(range):
+                    self.sources.of(lane).bring(lane.brought)
                     lane.began = lane.upto
             for source in self.sources:
                 source.lose(range)

@@ -88,10 +88,8 @@ def _extents(
     disk: Disk, file: int, present: Sequence[ByteRange], wrong: ByteRange
 ) -> Iterator[Extent]:
     view = memoryview(bytearray(STEP))
-    sides = ByteRange(0, wrong.start), ByteRange(wrong.stop, max(wrong.stop, 2**62))
     for run in present:
-        for side in sides:
-            part = run.clip(side)
+        for part in run.without(wrong):
             for start in range(part.start, part.stop, STEP):
                 stop = min(part.stop, start + STEP)
                 yield Extent(start, stop, _checksum(disk, file, start, view[: stop - start]))
