@@ -73,8 +73,8 @@ def test_copies_repeats_and_what_is_fetched_make_the_file(parts, found, gap):
     total = sum(size for _, size in parts)
     fetched = gaps_of(delta, chunks)
     assert delta.fetched == sum(map(len, fetched))
-    assert not delta.pays or delta.runs == len(fetched)
-    assert delta.pays or (delta.fetched, delta.runs) == (total, 1)
+    pays = bool(delta.copies or delta.repeats)
+    assert (delta.fetched, delta.runs) == ((delta.fetched, len(fetched)) if pays else (total, 1))
     runs = delta.kept()
     assert sum(map(len, runs)) == sum(len(one.range) for one in delta.copies)
     assert all(before.stop < after.start for before, after in pairwise(runs))
@@ -152,8 +152,8 @@ def test_what_is_not_worth_a_request_comes_along():
 def test_less_than_the_requests_cost_is_not_copied():
     chunks = chunks_of(("a", REQUEST_BYTES), ("b", 2000))
     delta = planned(chunks, {0: Place(0, 0)}, Repeats(), 1)
-    assert (delta.copies, delta.fetched, delta.pays) == ((), 2000 + REQUEST_BYTES, False)
-    assert not planned(chunks_of(), {}, Repeats(), 1).pays
+    assert (delta.copies, delta.repeats, delta.fetched) == ((), Repeats(), 2000 + REQUEST_BYTES)
+    assert planned(chunks_of(), {}, Repeats(), 1).copies == ()
 
 
 @pytest.mark.parametrize(

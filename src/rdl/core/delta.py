@@ -9,8 +9,9 @@ from itertools import pairwise
 from msgspec import Struct, field
 
 from rdl.core.blocks import Repeats
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, joined
 from rdl.core.chunks import Chunks, Lookup
+from rdl.core.index_json import MAX_RUNS
 
 REQUEST_BYTES = 512
 """What a request and the head of its answer cost, about."""
@@ -64,11 +65,6 @@ class Delta(Struct, frozen=True):
     fetched: int
     runs: int
 
-    @property
-    def pays(self) -> bool:
-        """Whether less is sent than for the whole file."""
-        return bool(self.copies or self.repeats)
-
     def lacking(self, chunks: Chunks) -> Iterator[int]:
         """The numbers of chunks that are to come."""
         here = bytearray(len(chunks))
@@ -81,13 +77,7 @@ class Delta(Struct, frozen=True):
 
     def kept(self) -> tuple[ByteRange, ...]:
         """What is here before anything is fetched, in order."""
-        runs: list[ByteRange] = []
-        for one in self.copies:
-            if runs and runs[-1].stop == one.range.start:
-                runs[-1] = ByteRange(runs[-1].start, one.range.stop)
-            else:
-                runs.append(one.range)
-        return tuple(runs)
+        return tuple(joined(one.range for one in self.copies))
 
 
 def gap_for(round_trip: float) -> int:
@@ -181,7 +171,7 @@ class Sown(Struct, frozen=True):
     published: bool = True
 
 
-def fewer(runs: tuple[ByteRange, ...], most: int = 4096) -> tuple[ByteRange, ...]:
+def fewer(runs: tuple[ByteRange, ...], most: int = MAX_RUNS) -> tuple[ByteRange, ...]:
     """At most so many runs that cover these, for an index: a claim that is too large is found out
     by a digest, as any other that is wrong."""
     if len(runs) <= most:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead, format_range, format_suffix, parse_content_range
+from rdl.core.row import ENDLESS
 
 
 class Ask(Struct, frozen=True):
@@ -51,7 +52,7 @@ def examine_whole(head: ResponseHead) -> Passed | Stopped:
     if coded := _coding(head):
         return Stopped(coded)
     total = head.content_length if head.framing == "length" else None
-    return Passed(ByteRange(0, total if total is not None else 2**62), total)
+    return Passed(ByteRange(0, ENDLESS if total is None else total), total)
 
 
 def examine_partial(ask: Ask, head: ResponseHead, known_total: int | None) -> Passed | Stopped:

@@ -14,7 +14,6 @@ from typing import TypeVar
 from rdl.errors import ProtocolError
 
 MOST_SLOTS = 1 << 16
-MOST_SEED = (1 << 64) - 1
 WHAT = "permutation"
 _SEEDED = struct.Struct("<QI")
 

@@ -20,8 +20,6 @@ MOST_BLOCKS = 1 << 23
 MOST_URLS = 100
 RSUM_BYTES, CHECKSUM_BYTES = 4, 16
 """What a block has at most, and where the index says nothing."""
-MOST_BYTES = MOST_HEADER + MOST_BLOCKS * (RSUM_BYTES + CHECKSUM_BYTES)
-"""No index that is read has more."""
 
 _NUMBER = re.compile(r"[0-9]{1,16}")
 _LENGTHS = re.compile(r"([0-9]{1,2}),([0-9]{1,2}),([0-9]{1,2})")
