@@ -29,7 +29,7 @@ from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Header, Saved
 from rdl.storage.copying import copy_to_part
-from rdl.storage.disk import Disk, FileStat, as_ours
+from rdl.storage.disk import Disk, FileStat, as_ours, opened, opened_folder, told
 from rdl.storage.foreign import Foreign, find_foreign, give_back, remove_aside
 from rdl.storage.inspecting import read_partial
 from rdl.storage.names import Names
@@ -202,18 +202,16 @@ class Landing:
         if self._stood is None or self._options.dry_run:
             return
         names = Names.of(self._path)
-        with suppress(OSError):  # the folder is gone
-            folder = self._disk.open_folder(self._path.parent)
+        with suppress(OSError), opened_folder(self._disk, self._path.parent) as folder:
             if done:
                 remove_aside(self._disk, folder, names)
             elif self._moved and self._stood.same_file(self._disk.stat(folder, names.target)):
                 give_back(self._disk, folder, names)
-            self._disk.close(folder)
 
     def _looked_at(self) -> Remembered | None:
         """For a plan: what would be continued, read without touching it."""
-        folder = self._folder()
-        if folder is None or self._options.file.restart:
+        folder = None if self._options.file.restart else self._folder()
+        if folder is None:
             return None
         try:
             names = Names.of(self._path)
@@ -334,23 +332,17 @@ class Landing:
     def _hashed(self, algorithms: Iterable[str]) -> tuple[dict[str, str], int]:
         """Digests and size of the file that stands there."""
         hashes = {name: hashlib.new(name) for name in algorithms}
-        view, size, folder = memoryview(bytearray(STEP)), 0, -1
-        try:
-            folder = self._disk.open_folder(self._path.parent)
-            file = self._disk.open(folder, self._path.name, write=False)
-            try:
-                while count := self._disk.pread(file, view, size):
-                    self._check()
-                    size += count
-                    for one in hashes.values():
-                        one.update(view[:count])
-            finally:
-                self._disk.close(file)
-        except OSError as error:
-            raise as_ours(error, str(self._path)) from error
-        finally:
-            if folder >= 0:
-                self._disk.close(folder)
+        view, size, disk = memoryview(bytearray(STEP)), 0, self._disk
+        with (
+            told(str(self._path)),
+            opened_folder(disk, self._path.parent) as folder,
+            opened(disk, folder, self._path.name) as file,
+        ):
+            while count := disk.pread(file, view, size):
+                self._check()
+                size += count
+                for one in hashes.values():
+                    one.update(view[:count])
         return {name: one.hexdigest() for name, one in hashes.items()}, size
 
     def noted(self) -> Representation | None:

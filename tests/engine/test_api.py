@@ -23,6 +23,7 @@ from rdl.errors import (
     ProtocolError,
     RdlError,
 )
+from rdl.landing import Landing
 from rdl.options import (
     Digest,
     FileOptions,
@@ -32,6 +33,8 @@ from rdl.options import (
     SessionOptions,
     TransferOptions,
 )
+from rdl.storage.part_file import PartStore
+from rdl.storage.platform import PosixDisk
 from tests.engine.staging import content_of
 from tests.support.origin import HANG, Origin, Wait, response
 
@@ -202,6 +205,29 @@ def test_a_dry_run_makes_no_file(tmp_path):
         result = rdl.get(origin.url(), tmp_path / "f", options=Options(QUICK.network, dry_run=True))
     assert result.reason == "dry-run"
     assert list(tmp_path.iterdir()) == []
+
+
+class Handles(PosixDisk):
+    """Those that are open."""
+
+    def __init__(self):
+        self.open_now = set()
+
+    def open_folder(self, path):
+        self.open_now.add(handle := super().open_folder(path))
+        return handle
+
+    def close(self, handle):
+        super().close(handle)
+        self.open_now.remove(handle)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_dry_run_lets_go_of_the_folder(tmp_path, restart):
+    options, disk = Options(dry_run=True, file=FileOptions(restart=restart)), Handles()
+    landing = Landing(tmp_path / "f", "http://h/f", options, disk)
+    assert landing.open(PartStore(tmp_path / "f", disk), None) is None
+    assert not disk.open_now
 
 
 def test_one_failure_of_many_is_a_result_and_the_others_stand(tmp_path):

@@ -7,6 +7,8 @@ a folder that is moved or replaced under us changes nothing. Methods raise OSErr
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -166,6 +168,26 @@ def write_all(disk: Disk, file: int, data: memoryview, offset: int) -> None:
 def read_all(disk: Disk, file: int, view: memoryview, offset: int) -> int:
     """Read len(view) bytes from `offset`, less at the end; how many. Raises OSError."""
     return filled(lambda at, rest: disk.pread(file, rest, at), offset, view)
+
+
+@contextmanager
+def opened(disk: Disk, folder: int, name: str) -> Iterator[int]:
+    """The file, to be read, until the end of the block. Raises OSError."""
+    file = disk.open(folder, name, write=False)
+    try:
+        yield file
+    finally:
+        disk.close(file)
+
+
+@contextmanager
+def opened_folder(disk: Disk, path: Path) -> Iterator[int]:
+    """The folder, until the end of the block. Raises OSError."""
+    folder = disk.open_folder(path)
+    try:
+        yield folder
+    finally:
+        disk.close(folder)
 
 
 class told:
