@@ -36,7 +36,7 @@ from rdl.core.text import redact_url
 from rdl.errors import LocalFileError, NetworkError, ProtocolError, RdlError
 from rdl.options import NetworkOptions, Options, Source
 from rdl.storage.clearing import Leftover, remove, survey
-from rdl.storage.disk import Disk, told
+from rdl.storage.disk import Disk, opened_folder, told
 from rdl.storage.inspecting import Partial as OnDisk
 from rdl.storage.inspecting import gaps, names_for, partials_in, read_partial
 from rdl.storage.platform import PosixDisk
@@ -209,13 +209,8 @@ def partials(path: str | os.PathLike[str], *, disk: Disk | None = None) -> Listi
 
 @contextmanager
 def _folder(disk: Disk, path: Path) -> Iterator[int]:
-    with told(str(path)):
-        folder = disk.open_folder(path)
-    try:
-        with told(str(path)):
-            yield folder
-    finally:
-        disk.close(folder)
+    with told(str(path)), opened_folder(disk, path) as folder:
+        yield folder
 
 
 def _of_partial(path: Path, found: OnDisk) -> Status:

@@ -10,7 +10,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Progress
 from rdl.core.row import Row
 from rdl.errors import BusyError, LocalFileError
-from rdl.storage.disk import Disk, told
+from rdl.storage.disk import Disk, opened_folder, told
 from rdl.storage.inspecting import Partial, read_partial
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
@@ -40,14 +40,11 @@ def wait_for_other(
 
 
 def _partial(disk: Disk, path: Path) -> Partial | None:
-    with told(str(path.parent)):
-        folder = disk.open_folder(path.parent)
-    try:
-        return read_partial(disk, folder, Names.of(path))
-    except LocalFileError:  # it is looked at when it is our turn
-        return None
-    finally:
-        disk.close(folder)
+    with told(str(path.parent)), opened_folder(disk, path.parent) as folder:
+        try:
+            return read_partial(disk, folder, Names.of(path))
+        except LocalFileError:  # it is looked at when it is our turn
+            return None
 
 
 def _progress(path: Path, partial: Partial) -> Progress | None:

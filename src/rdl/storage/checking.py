@@ -37,6 +37,13 @@ def believable(decoded: Decoded, now: SessionRecord) -> Extents:
     return both
 
 
+def is_settled(decoded: Decoded, stat: FileStat) -> bool:
+    """Whether the part file is as the last run left it in order."""
+    left = Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
+    same = decoded.session is not None and decoded.session.inode == stat.inode
+    return same and decoded.clean == left
+
+
 def extents_on_disk(
     disk: Disk,
     file: int,
@@ -51,8 +58,7 @@ def extents_on_disk(
     again and again, and may raise."""
     start = decoded.header.start
     inside = claimed.before(start + stat.size)
-    left = Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
-    if decoded.clean == left and decoded.session and decoded.session.inode == stat.inode:
+    if is_settled(decoded, stat):
         return inside
     buffer = memoryview(bytearray(MAX_EXTENT))
     sound = Extents()

@@ -6,14 +6,11 @@ holds. The part file goes before its index: never data without an index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from msgspec import Struct
 
 from rdl.core.index import MAGIC, IndexDamaged
 from rdl.errors import BusyError, LocalFileError
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, opened, told
 from rdl.storage.index_file import Place, check_ours, load
 from rdl.storage.inspecting import BAD, partials_in
 from rdl.storage.names import PRIVATE_NAME, Names
@@ -72,7 +69,7 @@ def _check_index(disk: Disk, folder: int, name: str) -> None:
     try:
         load(place)
     except IndexDamaged as error:
-        with told(name), _opened(disk, folder, name) as file:
+        with told(name), opened(disk, folder, name) as file:
             start = memoryview(bytearray(len(MAGIC)))
             disk.pread(file, start, 0)
         if bytes(start) != MAGIC:
@@ -89,22 +86,13 @@ def _alone(disk: Disk, folder: int, name: str) -> Leftover:
     return Leftover(Names(stem, "", "", name), stat, None)
 
 
-@contextmanager
-def _opened(disk: Disk, folder: int, name: str) -> Iterator[int]:
-    file = disk.open(folder, name, write=False)
-    try:
-        yield file
-    finally:
-        disk.close(file)
-
-
 def remove(disk: Disk, folder: int, leftover: Leftover) -> int:
     """Remove it; returns the bytes of the disk that became free. Raises BusyError when another
     rdl holds it, LocalFileError when it is not what was looked at any more."""
     names, freed = leftover.names, 0
     with told(f"cannot remove {leftover.name}"):
         if leftover.data is not None:
-            with _opened(disk, folder, leftover.name) as file:
+            with opened(disk, folder, leftover.name) as file:
                 if not disk.lock(file):
                     raise BusyError(leftover.name, "another rdl is writing it")
                 _check_same(disk, folder, leftover.name, leftover.data)

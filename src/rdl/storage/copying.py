@@ -15,7 +15,7 @@ from typing import Self
 from rdl.core.byterange import ByteRange
 from rdl.errors import LocalFileError
 from rdl.storage.base import Finish
-from rdl.storage.disk import Disk, FileStat, told, write_all
+from rdl.storage.disk import Disk, FileStat, opened, opened_folder, told, write_all
 from rdl.storage.foreign import Foreign, give_back, put_aside
 from rdl.storage.names import Names, private_name
 from rdl.storage.publishing import Publication, check_target, mode_of
@@ -27,12 +27,8 @@ Check = Callable[[], None]
 
 def target_stat(disk: Disk, path: Path) -> FileStat:
     """FILE as it is now. LocalFileError when it is not there, or no regular file."""
-    with told(str(path)):
-        folder = disk.open_folder(path.parent)
-        try:
-            stat = check_target(disk, folder, path.name)
-        finally:
-            disk.close(folder)
+    with told(str(path)), opened_folder(disk, path.parent) as folder:
+        stat = check_target(disk, folder, path.name)
     if stat is None:
         raise LocalFileError(str(path), "no such file")
     return stat
@@ -41,12 +37,8 @@ def target_stat(disk: Disk, path: Path) -> FileStat:
 def has_unknown_part(disk: Disk, path: Path) -> bool:
     """Whether a part file stands beside FILE that no index explains."""
     names = Names.of(path)
-    with told(str(path)):
-        folder = disk.open_folder(path.parent)
-        try:
-            part, index = disk.stat(folder, names.part), disk.stat(folder, names.index)
-        finally:
-            disk.close(folder)
+    with told(str(path)), opened_folder(disk, path.parent) as folder:
+        part, index = disk.stat(folder, names.part), disk.stat(folder, names.index)
     return part is not None and index is None
 
 
@@ -56,16 +48,12 @@ def copy_to_part(disk: Disk, path: Path, check: Check, foreign: Foreign | None =
     left out, as if never written. `check` is called again and again, and may raise. Raises
     LocalFileError, NoSpaceError, BusyError."""
     names = Names.of(path)
-    with told(str(path)):
-        folder = disk.open_folder(path.parent)
-        try:
-            part, index = disk.stat(folder, names.part), disk.stat(folder, names.index)
-            in_the_way = foreign.in_the_way if foreign else None
-            if index is not None or (part is not None and in_the_way is None):
-                return False
-            _copy_to(disk, folder, names, check, foreign or Foreign(names.target, ""))
-        finally:
-            disk.close(folder)
+    with told(str(path)), opened_folder(disk, path.parent) as folder:
+        part, index = disk.stat(folder, names.part), disk.stat(folder, names.index)
+        in_the_way = foreign.in_the_way if foreign else None
+        if index is not None or (part is not None and in_the_way is None):
+            return False
+        _copy_to(disk, folder, names, check, foreign or Foreign(names.target, ""))
     return True
 
 
@@ -164,13 +152,10 @@ def _copy_all(
     only: Sequence[ByteRange] | None = None,
 ) -> None:
     """With `holes` bad sectors become zeros. `only`: these ranges of it."""
-    source = disk.open(folder, name, write=False)
-    try:
+    with opened(disk, folder, name) as source:
         whole = ByteRange(0, disk.fstat(source).size)
         for run in (whole,) if only is None else only:
             _copy_run(disk, source, copy, run, check, holes=holes)
-    finally:
-        disk.close(source)
 
 
 def _copy_run(

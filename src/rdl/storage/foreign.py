@@ -24,7 +24,7 @@ from rdl.core.foreign import (
     smartremote_claims,
 )
 from rdl.errors import BusyError, LocalFileError
-from rdl.storage.disk import Disk, FileStat, read_all, told
+from rdl.storage.disk import Disk, FileStat, opened, read_all, told
 from rdl.storage.index_file import check_ours
 from rdl.storage.names import Names
 
@@ -70,8 +70,7 @@ def put_aside(disk: Disk, folder: int, names: Names, found: FileStat) -> None:
     """Make place for our part file. Raises OSError; BusyError when another rdl was faster;
     LocalFileError when the state is not ours to move, or an older one is aside already."""
     check_ours(disk, folder, found, names.part)
-    file = disk.open(folder, names.part, write=False)
-    try:
+    with opened(disk, folder, names.part) as file:
         if not (disk.lock(file) and disk.fstat(file).same_file(found)):
             raise BusyError(names.target, "another rdl is writing it")
         try:
@@ -80,8 +79,6 @@ def put_aside(disk: Disk, folder: int, names: Names, found: FileStat) -> None:
             hint = "an earlier run put it there; remove one of the two"
             raise LocalFileError(aside_name(names), "stands in the way", hint=hint) from error
         disk.sync_folder(folder)
-    finally:
-        disk.close(file)
 
 
 def give_back(disk: Disk, folder: int, names: Names) -> None:
@@ -133,11 +130,8 @@ def _read(
     """What the file holds, up to a byte more than a state may have; None where it is no state."""
     if found is None or found.kind != "file":
         return None
-    file = disk.open(folder, name, write=False)
-    try:
+    with opened(disk, folder, name) as file:
         return _head(disk, file, MAX_STATE + 1) if known(_head(disk, file, HEAD)) else None
-    finally:
-        disk.close(file)
 
 
 def _head(disk: Disk, file: int, size: int) -> bytes:

@@ -17,7 +17,7 @@ from rdl.core.extents import Extents
 from rdl.core.index import MAGIC, MAX_EXTENT, Decoded, Encoder, Stat, decode
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
-from rdl.storage.disk import UNSUPPORTED, Disk, FileStat, read_all, told, write_all
+from rdl.storage.disk import UNSUPPORTED, Disk, FileStat, opened, read_all, told, write_all
 
 LOOSE_SIZE, PACKED_SIZE = 33, 12
 """Bytes of the index for an extent that has a record of its own, and for one in a run."""
@@ -63,15 +63,12 @@ def load(place: Place) -> Decoded | None:
         if (stat := disk.stat(place.folder, place.name)) is None:
             return None
         check_ours(disk, place.folder, stat, place.name)
-        file = disk.open(place.folder, place.name, write=False)
-        try:
+        with opened(disk, place.folder, place.name) as file:
             stat = disk.fstat(file)
             check_ours(disk, place.folder, stat, place.name)
             if stat.size > MAX_INDEX:
                 raise LocalFileError(place.name, "too large to be an index")
             return read_index(disk, file, stat.size)
-        finally:
-            disk.close(file)
 
 
 def read_index(disk: Disk, file: int, size: int) -> Decoded:
@@ -87,11 +84,8 @@ def remove_left_over(place: Place) -> None:
         return
     check_ours(disk, folder, stat, fresh)
     start = memoryview(bytearray(len(MAGIC)))
-    file = disk.open(folder, fresh, write=False)
-    try:
+    with opened(disk, folder, fresh) as file:
         count = disk.pread(file, start, 0)
-    finally:
-        disk.close(file)
     if bytes(start[:count]) != MAGIC[:count] and any(start[:count]):  # zeros: a power cut
         raise LocalFileError(fresh, "is not ours", hint="rename it: rdl needs this name")
     disk.unlink(folder, fresh)

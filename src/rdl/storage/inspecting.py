@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 from rdl.core.extents import Extents
-from rdl.core.index import Decoded, IndexDamaged, IndexNewer, Stat
+from rdl.core.index import Decoded, IndexDamaged, IndexNewer
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import BusyError, LocalFileError
-from rdl.storage.checking import believable, session_of
+from rdl.storage.checking import believable, is_settled, session_of
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.index_file import Place, check_ours, load
 from rdl.storage.names import Names
@@ -121,13 +121,6 @@ def _unknown(part: str, *, running: bool) -> BusyError | LocalFileError:
 def believed(decoded: Decoded, now: SessionRecord, stat: FileStat) -> Extents:
     """The extents that may be claimed now and lie within the part file."""
     return believable(decoded, now).before(decoded.header.start + stat.size)
-
-
-def is_settled(decoded: Decoded, stat: FileStat) -> bool:
-    """Whether the part file is as the last run left it in order."""
-    left = Stat(stat.size, stat.mtime_ns, stat.ctime_ns)
-    same = decoded.session is not None and decoded.session.inode == stat.inode
-    return decoded.clean == left and same
 
 
 def gaps(present: Sequence[ByteRange], span: ByteRange) -> tuple[ByteRange, ...]:

@@ -12,11 +12,11 @@ from typing import ClassVar, Self
 
 from rdl.core.byterange import ByteRange
 from rdl.core.index import Decoded
-from rdl.core.index_json import SessionRecord
 from rdl.core.row import span_of
 from rdl.core.text import safe_text
 from rdl.errors import LocalFileError, PolicyError, ProtocolError, TargetExists
 from rdl.options import RangeSpec
+from rdl.storage.checking import session_of
 from rdl.storage.disk import Disk, FileStat, told
 from rdl.storage.index_file import Place, load
 from rdl.storage.inspecting import INDEX, PART, believed, gaps
@@ -75,8 +75,7 @@ class LocalFile:
         if self._index is None:
             return None
         with told(self.shown):
-            stat, local = self._disk.fstat(self._file), self._disk.is_local(self._file)
-            now = SessionRecord(self._disk.boot_id(), "", stat.device, stat.inode, local)
+            stat, now = self._disk.fstat(self._file), session_of(self._disk, self._file)
         here = believed(self._index, now, stat).ranges()
         runs = [run.clip(wanted) for run in here]
         return next(iter(gaps([run for run in runs if run], wanted)), None)

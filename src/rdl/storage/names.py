@@ -9,7 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-MAX_NAME = 255
+from rdl.core.names import MAX_NAME
+
 SUFFIXES = (".part", ".part.index", ".part.index.new", ".part.bad", ".part.foreign")
 """Of all that stands beside a target."""
 PRIVATE = ".rdl-"

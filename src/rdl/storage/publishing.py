@@ -17,7 +17,7 @@ from msgspec import Struct
 from rdl.core.representation import Representation
 from rdl.errors import LocalFileError, TargetExists
 from rdl.storage.base import Finish
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, opened, opened_folder, told
 from rdl.storage.names import Names
 from rdl.storage.platform import PosixDisk
 
@@ -39,8 +39,7 @@ def mode_of(finish: Finish, disk: Disk) -> int:
 
 class Publication(Struct, frozen=True):
     """One part file on its way to its final name. `target`: as it was at the start; `mode`: of
-    the published file. Without a
-    name for the part the file is an unnamed one."""
+    the published file. Without a name for the part the file is an unnamed one."""
 
     disk: Disk
     folder: int
@@ -154,26 +153,18 @@ def read_published(path: Path, disk: Disk | None = None) -> dict[str, Any] | Non
     mtime_ns), while its size and time are still the same and it is this user's; else None."""
     disk = disk or PosixDisk()
     try:
-        folder = disk.open_folder(path.parent)
+        with opened_folder(disk, path.parent) as folder:
+            return _read_note(disk, folder, path.name)
     except OSError:  # nothing there to know about
         return None
-    try:
-        return _read_note(disk, folder, path.name)
-    except OSError:
-        return None
-    finally:
-        disk.close(folder)
 
 
 def _read_note(disk: Disk, folder: int, name: str) -> dict[str, Any] | None:
     stat = disk.stat(folder, name)
     if stat is None or stat.kind != "file":
         return None
-    file = disk.open(folder, name, write=False)
-    try:
+    with opened(disk, folder, name) as file:
         stat, note = disk.fstat(file), disk.note(file)
-    finally:
-        disk.close(file)
     if stat.owner != disk.user() or (stat.mode & 0o002 and disk.keeps_modes(folder)):
         return None  # whoever may write to the file may write the note
     try:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rdl.core.text import safe_text
-from rdl.storage.disk import told, write_all
+from rdl.storage.disk import opened_folder, told, write_all
 from rdl.storage.names import private_name
 from rdl.storage.platform import PosixDisk
 from rdl.storage.publishing import check_target
@@ -16,15 +16,11 @@ from rdl.storage.publishing import check_target
 def write_whole(path: Path, parts: Iterable[bytes]) -> None:
     """Make `path` a file of these bytes, synced. Raises LocalFileError, also where something stands
     there that is no regular file; NoSpaceError; and what `parts` raises."""
-    with told(safe_text(str(path))):
-        disk = PosixDisk()
-        folder = disk.open_folder(path.parent)
-        try:
-            check_target(disk, folder, path.name)
-            _write(disk, folder, path.name, parts)
-            disk.sync_folder(folder)
-        finally:
-            disk.close(folder)
+    disk = PosixDisk()
+    with told(safe_text(str(path))), opened_folder(disk, path.parent) as folder:
+        check_target(disk, folder, path.name)
+        _write(disk, folder, path.name, parts)
+        disk.sync_folder(folder)
 
 
 def _write(disk: PosixDisk, folder: int, name: str, parts: Iterable[bytes]) -> None:
