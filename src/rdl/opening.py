@@ -114,7 +114,6 @@ class Opened:
         self._means, self._tell = means, tell
         self._path, self._private = path, private
         self._store: KeptStore | PartStore | PublishedFile | None = None if path else KeptStore()
-        self._published = False
         self._spent: list[PublishedFile] = []
         self._landing: Landing | None = None
         self._begun = False
@@ -147,9 +146,8 @@ class Opened:
                 self.url, "it was cut, and nothing tells whether it is still the same"
             )
         if isinstance(self._store, PublishedFile) and self._path is not None and known is not None:
-            self._reopen(
-                self._path, self._store, known
-            )  # it was invalidated while it was published
+            # it was invalidated while it was published
+            self._reopen(self._path, self._store, known)
         saved = known.remembered if known else saved
         assert isinstance(self._store, KeptStore | PartStore)
         edges, networks = self._means.edges(self._url, self._options, self._store)
@@ -172,10 +170,8 @@ class Opened:
             self._running = None
         if error is None and result.reason == "unchanged" and self._landing and self._path:
             self._read_there(flight, self._path, self._landing.existing)
-        elif error is None and self._path:
-            self._published = True
-            if isinstance(self._store, PartStore):
-                self._watch(self._path, self._store)
+        elif error is None and self._path and isinstance(self._store, PartStore):
+            self._watch(self._path, self._store)
 
     def evict(self, size: int, wanted: Sequence[ByteRange]) -> Sequence[ByteRange]:
         return self._store.evict(size, wanted) if isinstance(self._store, KeptStore) else ()
@@ -210,7 +206,6 @@ class Opened:
         wrong = wrong or ByteRange(0, 0)
         self._store = reopened(path, header, known.present, wrong, stood=old.stat)
         self._spent.append(old)
-        self._published = False
 
     def _look(self, flight: Flight, path: Path) -> Result | Remembered | None:
         """A cache that another process has, or that is damaged, is no reason not to read."""
@@ -254,8 +249,7 @@ class Opened:
         if self._store is not None:
             self._store.close(discard=True)
         self._store = file = PublishedFile(path)
-        known, self._published = known or Representation(file.size), True
-        flight.known(known, file.size)
+        flight.known(known or Representation(file.size), file.size)
         flight.show((ByteRange(0, file.size),))
 
     def _spec(self, flight: Flight, saved: Remembered | None, known: Known | None) -> Spec:

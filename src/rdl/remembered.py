@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
 
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, OutOfTime, RdlError
@@ -107,7 +108,7 @@ class Remembered:
 
 
 def _again(error: RdlError) -> RdlError:
-    """The same without its traceback, which would keep the frames of its thread."""
-    made = type(error).__new__(type(error), *error.args)
-    made.__dict__.update(error.__dict__)
+    """The same without tracebacks, which would keep the frames of its thread."""
+    made = copy(error)
+    made.__cause__ = None
     return made

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange
-from rdl.core.digest import disagreement, parse_digest
+from rdl.core.digest import agreeing, disagreement, parse_digest
 from rdl.core.events import Fact
 from rdl.core.manifest import ALGORITHM, Manifest
 from rdl.engine.turns import awaited
@@ -171,11 +171,10 @@ def as_check(
 
 def one_of_each(digests: Iterable[Digest]) -> tuple[Digest, ...]:
     """The digests without repetition; UsageError when two can never both hold."""
-    found: dict[str, Digest] = {}
-    for digest in digests:
-        if found.setdefault(digest.algorithm, digest) != digest:
-            raise UsageError("digest", f"two different {digest.algorithm} digests")
-    return tuple(found.values())
+    try:
+        return agreeing(digests)
+    except ValueError as error:
+        raise UsageError("digest", f"two different {error} digests") from None
 
 
 def _spec(given: RangeSpec | tuple[int, int | None] | None) -> RangeSpec | None:

@@ -26,6 +26,7 @@ from rdl.api import Target, shared_session
 from rdl.core.describing import Info
 from rdl.core.events import Fact, Progress, Started
 from rdl.core.fields import parse_http_date
+from rdl.core.spec import PAGES
 from rdl.core.text import redact_url
 from rdl.doors.fsspec_file import Entry, OpenFile, entry, told
 from rdl.doors.index_page import listed
@@ -39,7 +40,6 @@ MOST_PAGE = 16 << 20
 STEP = 4 << 20
 ABREAST = 8
 """Ranges or files that are read at the same time."""
-PAGES = ("text/html", "application/xhtml+xml")
 
 
 class RemoteFileSystem(AbstractFileSystem):
