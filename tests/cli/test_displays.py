@@ -12,10 +12,11 @@ import pytest
 
 from rdl.cli.display import bar as bar_module
 from rdl.cli.display.bar import Bar, is_in_foreground
-from rdl.cli.display.bar_row import Row, Symbols, block_map, fit, resample, row_text
+from rdl.cli.display.bar_row import Row, block_map, fit, resample, row_text
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.json_lines import JsonLines, encode
 from rdl.cli.display.lines import Lines
+from rdl.cli.display.picture import Marks, marks_for
 from rdl.cli.display.plain import Plain, Style
 from rdl.cli.streams import Messages
 from rdl.core import events
@@ -23,8 +24,7 @@ from tests.cli.stand_in import NASTY
 from tests.support.json_schema import parse
 
 MiB = 1 << 20
-BLOCKS = Symbols.of("utf-8")
-PLAIN = Symbols.of("ascii")
+BLOCKS, PLAIN = marks_for("utf-8"), marks_for("ascii")
 
 
 class Clock:
@@ -208,7 +208,7 @@ def test_stdout_is_written_while_the_bar_is_away(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("width", [1, 9, 20, 39, 60, 79, 100, 300])
 @pytest.mark.parametrize("symbols", [BLOCKS, PLAIN])
-def test_a_row_fits_its_terminal(width: int, symbols: Symbols) -> None:
+def test_a_row_fits_its_terminal(width: int, symbols: Marks) -> None:
     rows = [
         Row("a-very-long-name-of-a-file-文件文件文件文件.tar.zst", 3 << 40, 1 << 40, 1e9, 1e6, 8),
         Row("f", None, 1 << 40, 1e9, None, 1),

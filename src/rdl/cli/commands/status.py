@@ -13,7 +13,7 @@ import click
 from rdl.cli.arguments import lone
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import encode
-from rdl.cli.display.picture import ASCII, BLOCKS, Marks
+from rdl.cli.display.picture import ASCII, Marks, marks_for
 from rdl.cli.display.standing import status_lines, status_object, table
 from rdl.cli.display.summary import remote_text
 from rdl.cli.frame import framed
@@ -86,8 +86,7 @@ def _marks() -> Marks:
     plain = os.environ.get("TERM", "") in ("", "dumb") or os.environ.get("NO_COLOR")
     if plain or not _is_terminal():
         return ASCII
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return BLOCKS if utf8 else ASCII
+    return marks_for(sys.stdout.encoding or "")
 
 
 def command() -> click.Command:

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from rdl.cli.display.bar_row import Row, Symbols, row_text, total_text
+from rdl.cli.display.bar_row import Row, row_text, total_text
+from rdl.cli.display.picture import marks_for
 from rdl.cli.display.plain import Plain, Style, again
 from rdl.cli.display.summary import remote_text
 from rdl.cli.streams import Messages
@@ -51,7 +52,7 @@ class Bar(Plain):
         self._clock, self._drawn = clock, float("-inf")
         self._force = force
         self._console = self._new_console()
-        self._symbols = Symbols.of(messages.encoding)
+        self._marks = marks_for(messages.encoding)
         self._rows: dict[str, Row] = {}
         self._finished: list[Result] = []
         self._live: Live | None = None
@@ -149,7 +150,7 @@ class Bar(Plain):
         width = max(1, self._console.width - FREE)
         rows = list(self._rows.values())
         room = max(1, self._console.height - 3)
-        lines = [row_text(row, width, self._symbols) for row in rows[:room]]
+        lines = [row_text(row, width, self._marks) for row in rows[:room]]
         if self._style.several:
-            lines.append(total_text(rows, self._finished, self._style.count, width, self._symbols))
+            lines.append(total_text(rows, self._finished, self._style.count, width, self._marks))
         return Text("\n", no_wrap=True, overflow="crop").join(lines)

@@ -9,28 +9,13 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from rdl.cli.display.cells import cut
+from rdl.cli.display.picture import Marks, mark
 from rdl.cli.display.summary import STAGES, name_of
 from rdl.core.events import Progress, Result, Verifying
 from rdl.core.text import format_size, format_time
 
 MAP_CELLS = 32
 _NAME_CELLS = 26
-
-
-class Symbols(Struct, frozen=True):
-    """What the block map is drawn with: nothing, little, much, all of a slice is here."""
-
-    steps: str
-    left: str
-    right: str
-    ellipsis: str
-
-    @classmethod
-    def of(cls, encoding: str) -> Symbols:
-        """Block characters where the terminal has them, else ASCII."""
-        if encoding.lower().replace("-", "") == "utf8":
-            return cls("·░▒█", "▕", "▏", "…")
-        return cls(".-+#", "[", "]", "~")
 
 
 class Row(Struct):
@@ -63,20 +48,20 @@ class Row(Struct):
         return min(1.0, self.present / self.total) if self.total else None
 
 
-def row_text(row: Row, width: int, symbols: Symbols) -> Text:
+def row_text(row: Row, width: int, marks: Marks) -> Text:
     """The row in at most `width` cells; what does not fit is left out from the right, the
     block map takes what is left over."""
-    name = fit(name_of(row.path), min(_NAME_CELLS, max(10, width // 5)), symbols.ellipsis)
+    name = fit(name_of(row.path), min(_NAME_CELLS, max(10, width // 5)), marks.ellipsis)
     text = Text(name, style="bold", no_wrap=True)
     for part, style in _parts(row):
         room = width - text.cell_len - 2
         fits = min(room, cell_len(part)) if part is row.state and room > 10 else cell_len(part)
         if fits > room:
             return text
-        text.append("  " + fit(part, fits, symbols.ellipsis), style)
+        text.append("  " + fit(part, fits, marks.ellipsis), style)
     cells = min(MAP_CELLS, width - text.cell_len - 4)
     if cells >= 6:
-        text.append("  " + symbols.left + block_map(row, cells, symbols) + symbols.right, "cyan")
+        text.append("  " + marks.left + block_map(row, cells, marks) + marks.right, "cyan")
     return text
 
 
@@ -94,24 +79,16 @@ def _parts(row: Row) -> list[tuple[str, str]]:
     return [*parts, (f"x{row.connections:<2}", "dim")]
 
 
-def block_map(row: Row, cells: int, symbols: Symbols) -> str:
+def block_map(row: Row, cells: int, marks: Marks) -> str:
     """`cells` characters for the whole file; a moving mark when its size is unknown."""
     if row.share is None:
         place = row.beats % (2 * cells - 2)
-        mark = min(place, 2 * cells - 2 - place)
-        return "".join(symbols.steps[-1 if cell == mark else 0] for cell in range(cells))
+        here = min(place, 2 * cells - 2 - place)
+        return "".join(marks.steps[-1 if cell == here else 0] for cell in range(cells))
     if not row.coverage:
         full = int(row.share * cells)
-        return symbols.steps[-1] * full + symbols.steps[0] * (cells - full)
-    return "".join(_symbol(share, symbols) for share in resample(row.coverage, cells))
-
-
-def _symbol(share: float, symbols: Symbols) -> str:
-    if share <= 0:
-        return symbols.steps[0]
-    if share >= 0.9999:
-        return symbols.steps[3]
-    return symbols.steps[1 if share < 0.5 else 2]
+        return marks.steps[-1] * full + marks.steps[0] * (cells - full)
+    return "".join(mark(share, marks) for share in resample(row.coverage, cells))
 
 
 def resample(coverage: Sequence[float], cells: int) -> list[float]:
@@ -124,7 +101,7 @@ def resample(coverage: Sequence[float], cells: int) -> list[float]:
             coverage[index] * (min(high, index + 1) - max(low, index))
             for index in range(int(low), min(count, int(high) + 1))
         )
-        means.append(total / (high - low))
+        means.append(round(total / (high - low), 9))  # all of it is 1, and nothing less is
     return means
 
 
@@ -138,10 +115,10 @@ def fit(name: str, cells: int, ellipsis: str) -> str:
 
 
 def total_text(
-    rows: Sequence[Row], finished: Sequence[Result], count: int, width: int, symbols: Symbols
+    rows: Sequence[Row], finished: Sequence[Result], count: int, width: int, marks: Marks
 ) -> Text:
     """The line under the rows of several downloads."""
     present = sum(row.present for row in rows) + sum(one.bytes_present for one in finished)
     speed = sum(row.speed for row in rows)
     text = f"{len(finished)} of {count} files, {format_size(present)}, {format_size(speed)}/s"
-    return Text(cut(text, width, symbols.ellipsis), style="bold", no_wrap=True)
+    return Text(cut(text, width, marks.ellipsis), style="bold", no_wrap=True)

@@ -34,6 +34,11 @@ BLOCKS = Marks("·░▒█", "▕", "▏", "…")
 ASCII = Marks(".-+#", "[", "]", "~")
 
 
+def marks_for(encoding: str) -> Marks:
+    """Block characters where the terminal has them."""
+    return BLOCKS if encoding.lower().replace("-", "") == "utf8" else ASCII
+
+
 def picture(blocks: BlockMap, span: ByteRange, width: int, marks: Marks) -> list[str]:
     """At most MOST_LINES lines of `width` cells (10 at least), framed, and one that explains
     them. A large file gets more lines; of an empty span there is no picture."""
@@ -43,12 +48,12 @@ def picture(blocks: BlockMap, span: ByteRange, width: int, marks: Marks) -> list
     count = -(-len(span) // blocks.block_size)
     lines = max(1, min(MOST_LINES, count // (across * BLOCKS_A_CELL)))
     cells = across * lines
-    text = "".join(_mark(share, marks) for share in blocks.coverage(cells, span))
+    text = "".join(mark(share, marks) for share in blocks.coverage(cells, span))
     rows = [text[start : start + across] for start in range(0, cells, across)]
     return [*(marks.left + row + marks.right for row in rows), _legend(span, cells, width, marks)]
 
 
-def _mark(share: float, marks: Marks) -> str:
+def mark(share: float, marks: Marks) -> str:
     """Only what is all here, or all missing, is shown so."""
     if share in (0.0, 1.0):
         return marks.steps[3 if share else 0]
