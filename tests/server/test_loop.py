@@ -251,8 +251,20 @@ def test_a_newcomer_waits_for_those_who_are_busy(start: Start, clock: Clock) -> 
             assert response(second) == (200, DATA)
 
 
+def test_a_full_server_does_not_look_through_all_in_each_turn(
+    start: Start, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, quiet = [], Server._quiet
+    monkeypatch.setattr(Server, "_quiet", lambda self, *a: (looks.append(1), quiet(self, *a))[1])
+    running = start(folder, Limits(connections=1))
+    with connected(running.port) as sock:
+        sock.sendall(request(running.port, "/large.bin"))
+        assert response(sock) == (200, LARGE)
+    assert len(looks) <= 3, "the clock stands still"
+
+
 def test_one_address_has_its_share(start: Start, folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr("rdl.server.loop._is_loopback", lambda address: False)
+    monkeypatch.setattr("rdl.server.loop.is_loopback", lambda address: False)
     running = start(folder, Limits(per_address=2, quiet=60))
     with connected(running.port) as one, connected(running.port) as two:
         for sock in (one, two):

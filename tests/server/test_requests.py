@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rdl.server.requests import MAX_HEAD, Asked, Reply, RequestReader, Rules, authority_of
 from tests.support.timing import seconds
 
-RULES = Rules(frozenset(("127.0.0.1:8080", "localhost:8080")), frozenset(("http://good",)))
+RULES = Rules(frozenset(("127.0.0.1:8080", "localhost:8080")))
 H = "Host: localhost:8080\r\n"
 
 
@@ -192,12 +192,9 @@ def test_an_absolute_target_is_read_as_its_path() -> None:
     assert status_of("GET / HTTP/1.0\r\n\r\n") == 421
 
 
-@pytest.mark.parametrize(
-    ("origin", "status"),
-    [("http://good", 0), ("http://evil", 403), ("null", 403), ("", 403), ("http://GOOD", 403)],
-)
-def test_s25_pages_of_others_read_nothing(origin: str, status: int) -> None:
-    assert status_of(f"GET / HTTP/1.1\r\n{H}Origin: {origin}\r\n\r\n") == status
+@pytest.mark.parametrize("origin", ["http://evil", "http://localhost:8080", "null", ""])
+def test_s25_pages_of_others_read_nothing(origin: str) -> None:
+    assert status_of(f"GET / HTTP/1.1\r\n{H}Origin: {origin}\r\n\r\n") == 403
 
 
 def basic(text: str) -> str:

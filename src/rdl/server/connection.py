@@ -33,12 +33,16 @@ SLICE = 1 << 20
 """Bytes that one connection is sent before it is another's turn."""
 COPIED = 256 << 10
 """What is not sent by sendfile(2) is read by so many bytes."""
+UNSENT = 512 << 10
+"""Bytes that the kernel takes for one reader beyond what is on its way, where they are copied: one
+that takes nothing costs no more than this, instead of megabytes. Pages of a file cost nothing."""
 UNHEARD = 64 << 10
 """Bytes of a refused client that are thrown away, so that it can read why."""
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SIOCOUTQ = termios.TIOCOUTQ if sys.platform == "linux" else None  # tcp(7): the same number
 _NEVER = float("inf")
 _MORE = getattr(socket, "MSG_MORE", 0)
+_NOTSENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSOCK)
 
 
@@ -82,6 +86,8 @@ class Around(Protocol):
 
     limits: Limits
     tally: Tally
+    buffer: memoryview
+    """COPIED bytes, for whose turn it is."""
 
     def find(self, asked: Asked, rules: Rules) -> Reading:
         """Raises Reply."""
@@ -107,7 +113,7 @@ class Connection:
         self._answer: Answer | None = None
         self._out = memoryview(b"")
         self._at = self._stop = self._lingered = self._queued = self._moving = 0
-        self._begun, self._served = now, False
+        self._begun, self._served, self._copies = now, False, False
 
     # What the loop tells
 
@@ -228,6 +234,7 @@ class Connection:
         assert self._reading is not None
         file = self._reading.descriptor
         if file is not None:
+            self._hold_back(copies=False)
             try:
                 sent = os.sendfile(self.sock.fileno(), file, self._at, size)
             except OSError as error:
@@ -237,8 +244,15 @@ class Connection:
                 if not sent:
                     raise ChangedError("a file", "it ended while it was sent")
                 return sent
-        view = memoryview(bytearray(min(size, COPIED)))
+        self._hold_back(copies=True)
+        view = self._around.buffer[: min(size, COPIED)]
         return self.sock.send(view[: self._reading.read_into(self._at, view)])
+
+    def _hold_back(self, *, copies: bool) -> None:
+        """Let the kernel keep few copies, and as many pages of a file as it likes."""
+        if self._copies != copies and _NOTSENT is not None:
+            self.sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT, UNSENT if copies else 0)
+        self._copies = copies
 
     def _count(self, sent: int) -> int:
         self._around.tally.sent += sent

@@ -20,21 +20,18 @@ from rdl.core.text import safe_text
 from rdl.errors import NetworkError
 from rdl.server import page
 from rdl.server.board import Board
-from rdl.server.connection import Connection, Limits, State
+from rdl.server.connection import COPIED, Connection, Limits, State
 from rdl.server.picture import Counts
 from rdl.server.requests import Asked, Rules, authority_of
 from rdl.server.resource import Reading, Site, Text, Wishable
 from rdl.server.tally import Tally
 
 BACKLOG = 1024
-UNSENT = 512 << 10
-"""Bytes that the kernel takes for one reader beyond what is on its way: a reader that takes
-nothing costs no more than this, instead of megabytes."""
-_NOTSENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 STALLED = 1.0
 """Seconds without a byte taken after which a reader is counted as stalled."""
 RECHECK = 0.25
 """Seconds until it is looked again whether a connection gives way to a newcomer."""
+_NEVER = float("inf")
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -53,8 +50,8 @@ class Server:
     """Serves a Site; a context manager that listens from its beginning to its end. Where it is
     Wishable, manifests take wishlists.
 
-    `names`: under which hosts, besides the address and localhost, it may be asked; `origins`: whose
-    pages may read; `told`: hears a line for each answer. Raises NetworkError.
+    `names`: under which hosts, besides the address and localhost, it may be asked; `told`: hears a
+    line for each answer. Raises NetworkError.
     """
 
     def __init__(
@@ -64,7 +61,6 @@ class Server:
         *,
         token: str | None = None,
         names: Iterable[str] = (),
-        origins: Iterable[str] = (),
         limits: Limits | None = None,
         told: Callable[[str], None] | None = None,
     ) -> None:
@@ -73,17 +69,23 @@ class Server:
             Tally(),
             told or (lambda _line: None),
         )
+        self.buffer = memoryview(bytearray(COPIED))
         self._site, self._listener = site, _listen(address)
         self.address = Address(address.host, self._listener.getsockname()[1])
         hosts = [f"{name}:{self.address.port}" for name in ("localhost", *names)]
         allowed = [authority_of(host) for host in (self.address.shown, *hosts)]
-        self._rules = Rules(frozenset(one for one in allowed if one), frozenset(origins), token)
+        self._rules = Rules(frozenset(one for one in allowed if one), token)
         if isinstance(site, Wishable):
             self._rules = structs.replace(self._rules, wishes=True)
         self._selector = selectors.DefaultSelector()
         self._connections: dict[Connection, int] = {}
         """And what the selector watches of each."""
+        self._due = _NEVER
+        """No deadline of a connection is sooner: most move on before they come."""
         self._accepting, self._accept_from = False, 0.0
+        self._quietest: Connection | None = None
+        self._look_at = 0.0
+        """Who gives way to the next newcomer; where that is nobody, when to look again."""
         self._lock, self._woken = threading.Lock(), set[Connection]()
         self._inbox, self._bell = os.pipe()
         for end in (self._inbox, self._bell):
@@ -176,17 +178,19 @@ class Server:
 
     def _patience(self) -> float | None:
         """Seconds until something is due; None: nothing is."""
-        due = min([self._board.due, *(one.deadline for one in self._connections)])
+        due = min(self._board.due, self._due)
         if self._stop_at is not None:
             due = min(due, self._stop_at)
         elif not self._accepting:
             due = min(due, time.monotonic() + RECHECK)
-        return None if due == float("inf") else max(due - time.monotonic(), 0)
+        return None if due == _NEVER else max(due - time.monotonic(), 0)
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
-        for connection in [one for one in self._connections if one.deadline <= now]:
-            self._step(connection, connection.on_time)
+        if self._due <= now:
+            for connection in [one for one in self._connections if one.deadline <= now]:
+                self._step(connection, connection.on_time)
+            self._due = min((one.deadline for one in self._connections), default=_NEVER)
         if self._board.due <= now:
             self._tick(now)
 
@@ -233,6 +237,8 @@ class Server:
             del self._connections[connection]
         else:
             self._connections[connection] = now
+            self._due = min(self._due, connection.deadline)
+            self._look_at = 0.0 if connection.idle else self._look_at
         if before == now:
             return
         if not now:
@@ -261,20 +267,31 @@ class Server:
             self._listener.close()  # who comes now is to know at once
 
     def _has_room(self) -> bool:
-        return len(self._connections) < self.limits.connections or self._quiet() is not None
+        """Looking through all takes its time, so it is not done in each turn."""
+        if len(self._connections) < self.limits.connections:
+            return True
+        now, found = time.monotonic(), self._quietest
+        if found not in self._connections or not self._is_quiet(found):
+            looks = now >= self._look_at
+            self._quietest = self._quiet() if looks else None
+            self._look_at = now + RECHECK if looks else self._look_at
+        return self._quietest is not None
 
     def _quiet(self, address: str | None = None) -> Connection | None:
-        """Who gives way to a newcomer (from this address): idle, or quiet for the longest time.
-        Who waits for bytes of ours is neither."""
-        late = time.monotonic() - self.limits.quiet
+        """Who gives way to a newcomer (from this address): idle, or quiet for the longest time."""
         found = [
             one
             for one in self._connections
-            if address in (None, one.address)
-            and one.state is not State.WAIT
-            and (one.idle or (one.since < late and not one.takes_more()))
+            if address in (None, one.address) and self._is_quiet(one)
         ]
         return min(found, key=lambda one: (not one.idle, one.since), default=None)
+
+    def _is_quiet(self, one: Connection) -> bool:
+        """Who waits for bytes of ours is not."""
+        if one.state is State.WAIT:
+            return False
+        late = time.monotonic() - self.limits.quiet
+        return one.idle or (one.since < late and not one.takes_more())
 
     def _accept(self) -> None:
         try:
@@ -291,8 +308,6 @@ class Server:
             return
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if _NOTSENT is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT, UNSENT)
             local = authority_of(_shown(*sock.getsockname()[:2]))
         except OSError:
             sock.close()
@@ -304,14 +319,17 @@ class Server:
 
     def _make_room(self, address: str) -> bool:
         """Whether one more from there may stay; another may have to go for it."""
-        mine = sum(one.address == address for one in self._connections)
-        crowded = mine >= self.limits.per_address and not _is_loopback(address)
+        crowded = not is_loopback(address) and self._has_many(address)
         if not crowded and len(self._connections) < self.limits.connections:
             return True
         quiet = self._quiet(address if crowded else None)
         if quiet is not None:
             self._step(quiet, quiet.close if quiet.idle else quiet.reset)
         return quiet is not None
+
+    def _has_many(self, address: str) -> bool:
+        mine = sum(one.address == address for one in self._connections)
+        return mine >= self.limits.per_address
 
     def _turn_away(self, sock: socket.socket) -> None:
         self.tally.turned_away += 1
@@ -341,5 +359,6 @@ def _shown(host: str, port: int) -> str:
     return Address(host.partition("%")[0], port).shown
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches it. ValueError for what is no address."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback

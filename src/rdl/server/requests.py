@@ -72,11 +72,10 @@ class Asked(Struct, frozen=True):
 
 
 class Rules(Struct, frozen=True):
-    """Who may ask. `hosts`: what a Host field may say, `name:port` in lower case; `origins`: pages
-    that may read; `token`: None lets everybody; `wishes`: manifests take wishlists, by POST."""
+    """Who may ask. `hosts`: what a Host field may say, `name:port` in lower case; `token`: None
+    lets everybody; `wishes`: manifests take wishlists, by POST."""
 
     hosts: frozenset[str]
-    origins: frozenset[str] = frozenset()
     token: str | None = None
     wishes: bool = False
 
@@ -87,8 +86,7 @@ class Rules(Struct, frozen=True):
             raise refused(421, "this host is not served here")
         if authority is not None and authority_of(authority) != host:
             raise refused(421, "the target names another host")
-        origin = asked.fields.get("origin")
-        if origin is not None and origin not in self.origins:
+        if "origin" in asked.fields:
             raise refused(403, "pages of other origins may not read this")
 
     def admit(self, asked: Asked) -> None:

@@ -178,7 +178,7 @@ def _parse_bind(text: str) -> tuple[str, int]:
 def _resolved(host: str, port: int, token: str | None) -> tuple[Address, tuple[str, ...]]:
     """The address of --bind, and under which names it may be asked. Raises UsageError where
     others reach it and there is no token; NetworkError."""
-    from rdl.server.loop import Address
+    from rdl.server.loop import Address, is_loopback
 
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -186,7 +186,7 @@ def _resolved(host: str, port: int, token: str | None) -> tuple[Address, tuple[s
         why = getattr(error, "strerror", None) or "no such host"
         raise NetworkError(f"--bind {safe_text(host)}", why) from error
     ip = str(found[0][4][0])
-    if ipaddress.ip_address(ip.partition("%")[0]).is_loopback:
+    if is_loopback(ip):
         return Address(ip, port), (host,)
     if token is None:
         raise UsageError(
