@@ -54,8 +54,11 @@ def wanted(subscription: Subscription, bell: Bell, start: int, stop: int) -> byt
     assert bell.until(lambda: subscription.ready(start) >= stop or subscription.error)
     if subscription.error is not None:
         raise subscription.error
-    view = memoryview(bytearray(stop - start))
-    assert subscription.read_into(start, view) == stop - start
+    view, at = memoryview(bytearray(stop - start)), start
+    while at < stop:
+        count = subscription.read_into(at, view[at - start :])
+        assert count > 0, "it is ready"
+        at += count
     return bytes(view)
 
 
@@ -72,6 +75,18 @@ def test_what_is_wanted_comes(file: RemoteFile, origin: Origin) -> None:
     )
     assert subscription.representation is not None
     subscription.close()
+
+
+def test_what_was_taken_back_is_not_waited_for(file: RemoteFile) -> None:
+    bell = Bell()
+    had, other = file.subscribe(bell), file.subscribe(bell)
+    assert wanted(had, bell, 0, BLOCK) == coded(0, BLOCK)
+    assert had.read_into(BLOCK // 2, memoryview(bytearray(8))) == 8
+    file._flight.hide((rdl.ByteRange(10, 20),))
+    assert (had.spoiled, other.spoiled) == (True, False)
+    assert other.read_into(10, memoryview(bytearray(8))) == 0
+    had.close()
+    other.close()
 
 
 def test_one_is_told_what_another_fetches(file: RemoteFile) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rdl.core.byterange import ByteRange
 from rdl.engine.remote_file import RemoteFile
 from rdl.server.room import taken
 from tests.scenarios.coded import KiB, MiB, Origin, coded
@@ -166,6 +167,20 @@ def test_row_44_who_comes_while_the_old_one_is_being_closed_gets_an_answer(
     with asked(proxy) as late:
         assert late.status == 502
     over.set()
+
+
+def test_s30_who_was_sent_what_proved_wrong_is_cut(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(transfer={"connections": 1})
+    origin.hold_after = 2 * MiB
+    reader, other = asked(proxy), asked(proxy, Range=f"bytes={MiB}-{3 * MiB - 1}")
+    assert reader.read(1000) == coded(0, 1000)
+    assert other.read(1000) == coded(MiB, MiB + 1000)
+    assert origin.held.wait(5)
+    proxy.site._held["/file.bin"].file._flight.hide((ByteRange(0, 100),))
+    with pytest.raises(CUT):
+        reader.read()
+    origin.go.set()
+    assert other.read() == coded(MiB + 1000, 3 * MiB)
 
 
 def test_row_45_a_wrong_digest_is_not_kept(origin: Origin, proxies: Any) -> None:

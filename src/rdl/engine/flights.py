@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 
+from rdl import errors as e
 from rdl.core import messages as m
 from rdl.core.byterange import ByteRange
 from rdl.core.events import Result
@@ -20,15 +21,6 @@ from rdl.core.representation import Representation
 from rdl.engine.driver import Driver
 from rdl.engine.ground import LOOK_SECONDS, Ground, Known, Run, Waiter, Waiters
 from rdl.engine.shown import Shown
-from rdl.errors import (
-    ChangedError,
-    DigestMismatch,
-    LocalFileError,
-    PolicyError,
-    RdlError,
-    UsageError,
-    as_error,
-)
 
 CLOSE_SECONDS = 5.0
 STEP = 16 << 20
@@ -51,7 +43,7 @@ class Flight:
         self._everything = self._closed = False
         self._driver: Driver | None = None
         self._run: Run | None = None
-        self._poison: RdlError | None = None
+        self._poison: e.RdlError | None = None
         self._reading: set[Waiter] = set()
         self._numbers = 0
         self._process = os.getpid()
@@ -79,6 +71,12 @@ class Flight:
             done += got
         return done
 
+    def read_ready(self, reader: int, offset: int, view: memoryview) -> int:
+        """Read what is here of it, and wait for nothing; 0: it was taken back just now."""
+        end = min(self.ready(offset), offset + len(view))
+        found = Waiter(reader, ByteRange(offset, max(offset, end)), patient=False)
+        return self._read(found, view) or 0
+
     def _read(self, waiter: Waiter, view: memoryview) -> int | None:
         """How much was read; 0: again; None: that is the end."""
         try:
@@ -91,7 +89,7 @@ class Flight:
         with self._lock:
             sure = epoch == self.shown.epoch  # else they may have gone, or others come
         if not got and sure:
-            raise LocalFileError(self._ground.url, "what was written is not there any more")
+            raise e.LocalFileError(self._ground.url, "what was written is not there any more")
         return got if sure else 0
 
     def prefetch(self, reader: int, range: ByteRange, ahead: int) -> None:
@@ -113,7 +111,7 @@ class Flight:
         with self._check(), self._lock:
             if self.shown.size not in (None, size):
                 why = f"it has {self.shown.size} bytes, not {size}"
-                raise ChangedError(self._ground.url, why)
+                raise e.ChangedError(self._ground.url, why)
             self.expected_size = size
 
     def representation(self, reader: int) -> Representation:
@@ -153,7 +151,7 @@ class Flight:
         size = self.size(reader)
         if self._ground.room is not None and size > self._ground.room:
             why = f"{size} bytes, and {self._ground.room} are kept in memory"
-            raise PolicyError(self._ground.url, why, hint="open it with a path")
+            raise e.PolicyError(self._ground.url, why, hint="open it with a path")
         result = self._wait(Waiter(reader, everything=True), lambda: self.result)
         assert isinstance(result, Result)
         return result
@@ -258,6 +256,7 @@ class Flight:
 
     def hide(self, ranges: Sequence[ByteRange]) -> None:
         with self._lock:
+            self._followers.spoil(ranges)
             self.result = None if ranges else self.result
             self.shown.hide(ranges)
             self._savers.ring()
@@ -266,7 +265,8 @@ class Flight:
         with self._lock:  # nobody shall find them in the view, but not in memory
             gone = [self.shown.clipped(one) for one in self._ground.evict(size, wanted)]
             if gone:
-                self.hide(gone)
+                self.result = None
+                self.shown.hide(gone)
         return gone
 
     def saved(self) -> None:
@@ -289,6 +289,8 @@ class Flight:
                 if self.shown.holds(waiter.range):
                     self._reading.add(waiter)
                     return self.shown.clipped(waiter.range), self.shown.epoch
+            if not waiter.patient:
+                return ByteRange(0, 0), self.shown.epoch
             self._wait(waiter, lambda: self.here(waiter.range or ByteRange(0, 0)))
 
     def _wait(self, waiter: Waiter, has: Callable[[], Result | bool | None]) -> Result | bool:
@@ -330,7 +332,7 @@ class Flight:
         """Before anything is locked: another thread may have held the lock when this process was
         forked."""
         if self._process != os.getpid():
-            raise UsageError("file", "it was opened before a fork: open it again")
+            raise e.UsageError("file", "it was opened before a fork: open it again")
         if self._closed:
             raise ValueError(CLOSED)
         if self._poison is not None:
@@ -362,11 +364,11 @@ class Flight:
                 self._join(begun)
                 result, error = begun.run()
         except Exception as failed:
-            error = as_error(failed)
+            error = e.as_error(failed)
         try:
             self._ground.landed(self, result, error)
         except Exception as late:  # or the readers would wait for ever
-            error = error or as_error(late)
+            error = error or e.as_error(late)
         self._land(result, error)
 
     def _join(self, driver: Driver) -> None:
@@ -380,14 +382,16 @@ class Flight:
             if self._closed:
                 driver.signal("SIGTERM")
 
-    def _land(self, result: Result, error: RdlError | None) -> None:
+    def _land(self, result: Result, error: e.RdlError | None) -> None:
         """The run is over: those who wait hear of it."""
         with self._lock:
             self._driver = self._run = None
             self._wants.clear()
             if error is None:
                 self.result = result
-            elif isinstance(error, ChangedError | DigestMismatch) and self.shown.row is not None:
+            elif (
+                isinstance(error, e.ChangedError | e.DigestMismatch) and self.shown.row is not None
+            ):
                 self._poison = error
             self._everything = False
             for waiter in (*self._waiters, *self._followers):

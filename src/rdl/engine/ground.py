@@ -114,8 +114,9 @@ class Run:
 
 
 class Waiter:
-    """A thread of `reader` that waits for `range`, or for the length, or for all of it. A lock as
-    a bell: Condition.wait() breaks when a signal handler raises in it."""
+    """A thread of `reader` that waits for `range`, or for the length, or for all of it; not
+    `patient`: for nothing. A lock as a bell: Condition.wait() breaks when a signal handler raises
+    in it."""
 
     def __init__(
         self,
@@ -124,8 +125,10 @@ class Waiter:
         ahead: int = 0,
         *,
         everything: bool = False,
+        patient: bool = True,
     ) -> None:
         self.reader, self.range, self.ahead, self.everything = reader, range, ahead, everything
+        self.patient = patient
         self.error: Exception | None = None
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -134,6 +137,9 @@ class Waiter:
         """Let it look again."""
         with suppress(RuntimeError):  # it rings already
             self._bell.release()
+
+    def spoil(self, ranges: Sequence[ByteRange]) -> None:
+        """These bytes were shown, and were wrong."""
 
     def wait(self, seconds: float = LOOK_SECONDS) -> bool:
         """Whether it was rung."""
@@ -157,6 +163,11 @@ class Waiters(set[Waiter]):
         finally:
             with self._lock:
                 self.discard(waiter)
+
+    def spoil(self, ranges: Sequence[ByteRange]) -> None:
+        """Tell all of them that these bytes were wrong."""
+        for waiter in self:
+            waiter.spoil(ranges)
 
     def ring(self) -> None:
         """Let all of them look again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import index
 from typing import Any
 
@@ -327,10 +327,17 @@ class Subscription(Waiter):
     def __init__(self, flight: Flight, changed: Callable[[], None]) -> None:
         super().__init__(flight.number())
         self._flight, self._changed = flight, changed
+        self._given, self.spoiled = ByteRange(0, 0), False
+        """What was read; whether some of it proved wrong since."""
         flight.subscribe(self)
 
     def ring(self) -> None:
         self._changed()
+
+    def spoil(self, ranges: Sequence[ByteRange]) -> None:
+        if any(one.clip(self._given) for one in ranges):
+            self.spoiled = True
+            self.ring()
 
     def want(self, start: int, stop: int, ahead: int = 0) -> None:
         """Ask for these bytes, to be gone on with to `ahead`, in place of what was asked before;
@@ -340,12 +347,17 @@ class Subscription(Waiter):
         self._flight.want(self.reader, range or None, ahead)
 
     def ready(self, offset: int) -> int:
-        """The end of the bytes that are here from this one on; read_at() has them at once."""
+        """The end of the bytes that are here from this one on; read_into() has them at once."""
         return self._flight.ready(offset)
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        """Bytes that are ready."""
-        return self._flight.read_into(self.reader, offset, view)
+        """Some bytes that are ready, on from the last ones, or anew; 0: none is any more."""
+        given = self._given
+        begun = given.start if given.start <= offset <= given.stop else offset
+        self._given = ByteRange(begun, offset + len(view))  # before: they may prove wrong meanwhile
+        count = self._flight.read_ready(self.reader, offset, view)
+        self._given = ByteRange(begun, offset + count)
+        return count
 
     @property
     def size(self) -> int | None:

@@ -15,7 +15,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.fields import parse_http_date
 from rdl.core.representation import Representation, Trust
 from rdl.engine.remote_file import RemoteFile, Subscription
-from rdl.errors import HTTPStatusError, RdlError
+from rdl.errors import ChangedError, HTTPStatusError, RdlError
 from rdl.options import Digest
 from rdl.server.answers import BYTES, Facts
 from rdl.server.caching import Caching
@@ -146,6 +146,8 @@ class Flying:
         self._raise()
         held, subscription = self.held, self._subscription
         assert subscription is not None
+        if subscription.spoiled:
+            raise ChangedError("a file", "bytes of it that were sent proved wrong")
         end = subscription.ready(offset)
         proves = held.keeping or held.digest is not None
         if proves and not held.verified and end == subscription.size:

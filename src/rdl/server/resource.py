@@ -47,7 +47,7 @@ class Reading(Protocol):
         RdlError when there will be none, or those that were sent are no longer right."""
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        """Read 1 to len(view) available bytes. Raises RdlError."""
+        """Read 1 to len(view) available bytes; 0: they are not any more. Raises RdlError."""
 
     def close(self) -> None:
         """The reader needs nothing more; its demand ends with it."""
