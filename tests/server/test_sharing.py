@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rdl.server.meter import FACTOR
 from tests.scenarios.coded import KiB, MiB, Origin, coded
 from tests.server.proxying import CUT, Proxy, asked, whole
 from tests.support.waiting import until
@@ -167,3 +168,55 @@ def test_s28_who_asks_for_little_costs_the_upstream_little(origin: Origin, proxi
         at = (number * 37 % 64) * MiB + number * 1000
         assert len(whole(proxy, Range=f"bytes={at}-{at}")) == 1
     assert origin.sent <= 12 * 384 * KiB
+
+
+def test_s28_an_address_has_a_budget(origin: Origin, proxies: Any) -> None:
+    proxy, origin.size = proxies(budget=2 * MiB, transfer={"connections": 1}), 64 * MiB
+    sent = 0
+    for number in range(40):
+        at = (number * 37 % 64) * MiB + number * 1000
+        with asked(proxy, Range=f"bytes={at}-{at}") as answer:
+            sent += len(answer.read()) if answer.status == 206 else 0
+            last = answer.status, answer.headers["Retry-After"]
+    assert last[0] == 429
+    assert int(last[1]) > 0
+    assert sent >= 5
+    assert origin.sent <= FACTOR * sent + 2 * MiB + 384 * KiB
+    with asked(proxy, "/other") as answer:
+        assert answer.status == 429
+
+
+def test_s28_who_leaves_early_pays_for_what_comes(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(budget=2 * MiB, transfer={"connections": 1})
+    origin.hold_after = MiB
+    first = asked(proxy)
+    assert first.read(1000) == coded(0, 1000)
+    first.close()
+    assert until(lambda: proxy.site.meter.wait("127.0.0.1", time.monotonic()))
+    with asked(proxy, "/other") as answer:
+        assert answer.status == 429
+    again = asked(proxy)
+    origin.go.set()
+    assert again.read() == origin.content, "it comes anyway"
+    assert until(lambda: not proxy.site.meter.wait("127.0.0.1", time.monotonic()))
+    assert whole(proxy, "/other") == origin.content
+
+
+def test_s28_what_is_held_until_it_is_verified_costs_all_of_it(
+    origin: Origin, proxies: Any
+) -> None:
+    proxy = proxies(budget=2 * MiB, hold=True)
+    assert len(whole(proxy, Range="bytes=0-0")) == 1
+    with asked(proxy, "/other") as answer:
+        assert answer.status == 429
+
+
+def test_who_reads_a_file_that_is_closed_is_cut(origin: Origin, proxies: Any) -> None:
+    proxy = proxies(transfer={"connections": 1})
+    origin.hold_after = MiB
+    first = asked(proxy)
+    assert first.read(1000) == coded(0, 1000)
+    held(proxy).file.close()
+    origin.go.set()
+    with pytest.raises(CUT):
+        first.read()

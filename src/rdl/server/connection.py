@@ -25,7 +25,7 @@ from rdl.core.text import redact_url, safe_text
 from rdl.errors import ChangedError, RdlError
 from rdl.server.answers import Answer, answer, short
 from rdl.server.requests import Asked, Reply, RequestReader, Rules, refused
-from rdl.server.resource import Reading
+from rdl.server.resource import Metered, Reading
 from rdl.server.tally import Tally
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -175,6 +175,8 @@ class Connection:
     def _open(self) -> None:
         assert self._asked is not None
         self._reading = self._around.find(self._asked, self._rules)
+        if isinstance(self._reading, Metered):
+            self._reading.on_behalf(self.address)
         self._reading.notify(lambda: self._around.wake(self))
         self._begin()
 
@@ -330,6 +332,8 @@ class Connection:
         self._around.log(safe_text(line, 500))
 
     def _forget(self) -> None:
+        if isinstance(self._reading, Metered):
+            self._reading.settle(self._at)
         if self._reading is not None:
             self._reading.close()
         self._asked = self._reading = self._answer = None

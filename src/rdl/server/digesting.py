@@ -12,10 +12,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from rdl.server.latest import Latest
 from rdl.server.version import Version
 
 MOST = 10_000
-"""Digests that are remembered."""
+"""Digests that are remembered, here and of an upstream."""
 WAITING = 64
 STEP = 1 << 20
 
@@ -24,7 +25,7 @@ class Digests:
     """Those that are known; none of its methods waits but `close`."""
 
     def __init__(self) -> None:
-        self._known: dict[Version, bytes] = {}
+        self._known = Latest[Version, bytes](MOST)
         self._waiting: dict[Version, int] = {}
         """Descriptors of those that will be read."""
         self._lock, self._over = threading.Lock(), False
@@ -63,8 +64,6 @@ class Digests:
                 found = None
         with self._lock:
             if found is not None:
-                while len(self._known) >= MOST:
-                    del self._known[next(iter(self._known))]
                 self._known[version] = found
             os.close(self._waiting.pop(version))
 

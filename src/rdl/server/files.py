@@ -10,6 +10,7 @@ from rdl.core.byterange import ByteRange
 from rdl.errors import ChangedError
 from rdl.server.answers import BYTES, Facts
 from rdl.server.digesting import Digests
+from rdl.server.latest import Latest
 from rdl.server.requests import Reply
 from rdl.server.version import Version
 from rdl.storage.names import SUFFIXES
@@ -19,27 +20,12 @@ _OWN = tuple(map(os.fsencode, SUFFIXES))
 _TYPES = MimeTypes()
 
 
-class Tags:
-    """ETags that files had before they got their names, and keep as long as nothing changes."""
-
-    def __init__(self) -> None:
-        self._tags = dict[Version, str]()
-
-    def keep(self, version: Version, tag: str) -> None:
-        while len(self._tags) >= MOST_TAGS:
-            del self._tags[next(iter(self._tags))]
-        self._tags[version] = tag
-
-    def of(self, version: Version) -> str:
-        """The one that was kept; else its own."""
-        return self._tags.get(version) or version.tag()
-
-
 class Notes:
     """What is known of the files of a folder, besides what they say themselves."""
 
     def __init__(self) -> None:
-        self.tags, self.digests = Tags(), Digests()
+        self.tags, self.digests = Latest[Version, str](MOST_TAGS), Digests()
+        """ETags that files had before they got their names, and keep as long as nothing changes."""
 
     def close(self) -> None:
         self.digests.close()
@@ -56,7 +42,7 @@ class FileReading:
     def __init__(self, file: int, name: bytes, notes: Notes, *, private: bool) -> None:
         self._file, self._notes, self.name = file, notes, name
         self.version = Version.of(file)
-        tag, young = notes.tags.of(self.version), self.version.is_young
+        tag, young = notes.tags.get(self.version) or self.version.tag(), self.version.is_young
         self.facts = Facts(
             self.version.size,
             etag=f"W/{tag}" if young else tag,

@@ -16,12 +16,17 @@ from rdl.core.fields import parse_http_date
 from rdl.core.representation import Representation, Trust
 from rdl.engine.remote_file import RemoteFile, Subscription
 from rdl.errors import ChangedError, HTTPStatusError, RdlError
-from rdl.options import Digest
+from rdl.options import Digest, LazyOptions
 from rdl.server.answers import BYTES, Facts
 from rdl.server.caching import Caching
+from rdl.server.meter import Meter
 from rdl.server.requests import Reply
+from rdl.server.resource import Flight
 
 AHEAD = 8 << 20
+LAZY = LazyOptions(max_jump=4 << 20)
+"""Who reads a little ahead of what is being fetched waits: what is taken over may come twice."""
+STEP = 1 << 20
 
 
 class Held:
@@ -46,6 +51,9 @@ class Held:
         self.descriptor: int | None = None
         """Of the file, when it is complete."""
         self.readings = set[Flying]()
+        self.payer: str | None = None
+        """The client for whom it is opened; empty: nobody pays for that any more; None: it is to be
+        opened."""
 
     @property
     def busy(self) -> bool:
@@ -78,6 +86,7 @@ class Keeper(Protocol):
 
     hold: bool
     private: bool
+    meter: Meter
 
     def attach(self, reading: Flying) -> None:
         """It is to be told of what comes."""
@@ -99,6 +108,9 @@ class Flying:
     def __init__(self, held: Held, keeper: Keeper, *, waits: bool) -> None:
         self.held, self._keeper, self.waits = held, keeper, waits
         self.moving = 0
+        self.client = ""
+        self._paid, self._lacked, self._start = ByteRange(0, 0), 0, 0
+        """What it costs: of this range so many bytes were not here; it is sent from there on."""
         self.refused: Reply | None = None
         self._subscription: Subscription | None = None
         self._changed: Callable[[], None] = lambda: None
@@ -136,11 +148,47 @@ class Flying:
         subscription = self._subscription
         assert subscription is not None
         size = subscription.size or 0
-        if len(wanted) == size or (self.held.digest is not None and wanted.stop == size):
+        missing = subscription.ready(wanted.start) < wanted.stop
+        ahead = min(wanted.stop + min(len(wanted), AHEAD), size)
+        whole = len(wanted) == size or (self.held.digest is not None and wanted.stop == size)
+        if missing and not self.held.keeping:
+            self._admit()
+            asked = ByteRange(0, size) if whole else _covering(wanted.start, ahead)
+            self._paid = asked.clip(ByteRange(0, size))
+            self._lacked = self._lacks()
+        self._start = wanted.start
+        if whole:
             self._keeper.keep(self.held)
-        if subscription.ready(wanted.start) < wanted.stop:
-            ahead = min(len(wanted), AHEAD)
-            subscription.want(wanted.start, wanted.stop, min(wanted.stop + ahead, size))
+        if missing:
+            subscription.want(wanted.start, wanted.stop, ahead)
+
+    def on_behalf(self, client: str) -> None:
+        self.client = client
+        if self.held.payer is None:
+            self._admit()
+
+    def settle(self, upto: int) -> None:
+        held, size = self.held, self._subscription.size if self._subscription else None
+        cost = self._lacked - (0 if held.keeping else self._lacks())
+        if held.payer == self.client:
+            first = size or 0 if self._keeper.hold else min(size or 0, LAZY.least)
+            cost, held.payer = cost + first, ""
+        sent = max(0, upto - self._start)
+        self._keeper.meter.note(self.client, cost, sent, time.monotonic())
+
+    def _admit(self) -> None:
+        """Raises Reply where the client has cost the upstream too much."""
+        if wait := self._keeper.meter.wait(self.client, time.monotonic()):
+            why = "this address has cost the upstream too much"
+            raise Reply(429, why, (("Retry-After", str(wait)),))
+
+    def _lacks(self) -> int:
+        """How much of what it pays for is not here."""
+        try:
+            here = self.held.file.present() if self.held.file and self._paid else ()
+        except ValueError:  # it was closed: what came is not known
+            return 0
+        return len(self._paid) - sum(len(run.clip(self._paid)) for run in here)
 
     def available(self, offset: int) -> int:
         self._raise()
@@ -183,6 +231,30 @@ class Flying:
             self._keeper.failed(self.held, found)
         if self.held.error is not None:
             raise self.held.error
+
+
+def flight_of(held: Held) -> Flight:
+    """As a page shows it."""
+    assert held.file is not None
+    size, present = held.file.look()
+    state = "complete" if held.done else "downloading" if held.keeping else "in parts"
+    state = "failed" if held.error else state
+    return Flight(held.path, size, present, len(held.readings), state)
+
+
+def _covering(start: int, stop: int) -> ByteRange:
+    """What is asked of the upstream for these bytes: see core/demand."""
+    block, stop = LAZY.block, max(stop, start + LAZY.least)
+    return ByteRange(start // block * block, -(-stop // block) * block)
+
+
+def sha256_of(file: RemoteFile) -> bytes:
+    """Of all of it, read once."""
+    found, at = hashlib.sha256(), 0
+    while data := file.read_at(at, STEP):
+        found.update(data)
+        at += len(data)
+    return found.digest()
 
 
 def facts_of(known: Representation, size: int, held: Held, *, private: bool) -> Facts:

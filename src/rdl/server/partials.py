@@ -347,7 +347,7 @@ class Partials:
     def _finish(self, one: Partial) -> FileReading:
         file = os.dup(one.followed.file)
         if one.etag is not None:
-            self._notes.tags.keep(Version.of(file), one.etag)
+            self._notes.tags[Version.of(file)] = one.etag
         return FileReading(file, one.name, self._notes, private=self.private)
 
 

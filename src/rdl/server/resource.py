@@ -53,6 +53,17 @@ class Reading(Protocol):
         """The reader needs nothing more; its demand ends with it."""
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """A reading that costs an upstream something."""
+
+    def on_behalf(self, client: str) -> None:
+        """Said first: who reads it. Raises Reply where it has cost too much."""
+
+    def settle(self, upto: int) -> None:
+        """Said last: the bytes up to this one were sent."""
+
+
 class Flight(Struct, frozen=True):
     """A file that is being filled, as a page shows it. `path`: percent-encoded, from a slash on;
     `present`: which of its bytes are here; `state`: a word for people."""

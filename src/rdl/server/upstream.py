@@ -7,7 +7,6 @@ keeping, asking whether it is current) is done by threads of its own.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import threading
@@ -25,11 +24,14 @@ from rdl.core.representation import Match, Representation
 from rdl.engine.remote_file import RemoteFile
 from rdl.errors import ChangedError, PolicyError, RdlError, as_error
 from rdl.lazy_files import cached_path
-from rdl.options import Digest, Head, LazyOptions, Options
+from rdl.options import Digest, Head, Options
 from rdl.server.caching import caching_of
-from rdl.server.flying import Flying, Held, reply_of
+from rdl.server.digesting import MOST
+from rdl.server.flying import LAZY, Flying, Held, flight_of, reply_of, sha256_of
+from rdl.server.latest import Latest
+from rdl.server.meter import Meter
 from rdl.server.requests import Reply
-from rdl.server.resource import Flight, View
+from rdl.server.resource import View
 from rdl.server.room import evict, remove, taken
 
 HANDS = 16
@@ -39,15 +41,11 @@ KEEPERS = 64
 LINGERING = 64
 """Files that stay open while they are fresh, though nobody reads them."""
 SWEEP_SECONDS = TIDY_SECONDS = 1.0
-LAZY = LazyOptions(max_jump=4 << 20)
-"""Who reads a little ahead of what is being fetched waits: what is taken over may come twice."""
 FAILED_SECONDS = 2.0
 """So long after a failure newcomers hear of it without another try."""
 MEASURED = 5.0
 """Seconds between two looks how much is kept, while a page shows it."""
 MAX_PATH = 2000
-MOST_DIGESTS = 10_000
-STEP = 1 << 20
 BLOBS = "//sha256:"
 """In place of a blob's path, whatever the repository is; no path begins so."""
 _BLOB = re.compile(rb"/v2/.+/blobs/sha256:([0-9a-f]{64})")
@@ -66,7 +64,7 @@ class Ear(Struct, frozen=True):
 
 class Upstream:
     """The Site of the files below `url`, kept in the folder `cache`, `most` bytes of them. `hold`:
-    only verified ones are served, when they are complete."""
+    only verified ones are served, when they are complete. `budget`: see Meter."""
 
     def __init__(
         self,
@@ -78,8 +76,9 @@ class Upstream:
         hold: bool = False,
         private: bool = False,
         most: int | None = None,
+        budget: int | None = None,
     ) -> None:
-        self.hold, self.private = hold, private
+        self.hold, self.private, self.meter = hold, private, Meter(budget)
         self._session, self._url, self._cache = session, url.rstrip("/"), cache
         self._options, self._most = options or Options(), most
         self._taken: int | None = None
@@ -87,7 +86,7 @@ class Upstream:
         self._tidying, self._over = False, threading.Event()
         self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
-        self._digests = dict[tuple[object, ...], bytes]()
+        self._digests = Latest[tuple[object, ...], bytes](MOST)
         self._hands = ThreadPoolExecutor(HANDS, "serve")
         self._keepers = ThreadPoolExecutor(KEEPERS, "keep")
 
@@ -106,7 +105,6 @@ class Upstream:
                 held = None
             if held is None:
                 held = self._held[name] = Held(name, path, digest)
-                self._hands.submit(self._open, held)
             reading = Flying(held, self, waits=held.stale)
             held.readings.add(reading)
             if reading.waits and not held.looking:
@@ -144,8 +142,12 @@ class Upstream:
     def attach(self, reading: Flying) -> None:
         """It is to be told of what comes."""
         with self._lock:
-            if reading.held.file is not None:
-                self._begin(reading, reading.held.file)
+            held = reading.held
+            if held.file is not None:
+                self._begin(reading, held.file)
+            elif held.payer is None:
+                held.payer = reading.client
+                self._hands.submit(self._open, held)
 
     def keep(self, held: Held) -> None:
         """All of it is wanted: it comes, whoever reads on."""
@@ -178,6 +180,8 @@ class Upstream:
             held = self._held.get(name)
             if held is not None and not why:
                 held.caching, held.said_at = caching, time.monotonic()
+            if held is not None and head.status == 304:
+                held.payer = ""
         if why:
             error = PolicyError(name, f"no cache may keep it for others ({why})")
             if held is not None:
@@ -263,10 +267,8 @@ class Upstream:
         about = file.stat()
         key = held.name, about.etag, about.modified, about.size
         known = None if about.trust < "T2" else self._digests.get(key)  # else of which version?
-        digest = bytes.fromhex(held.digest.hex) if held.digest else known or _sha256_of(file)
+        digest = bytes.fromhex(held.digest.hex) if held.digest else known or sha256_of(file)
         with self._lock:
-            if len(self._digests) >= MOST_DIGESTS:
-                self._digests.clear()
             self._digests[key] = held.sha256 = digest
         held.done = True
 
@@ -361,23 +363,6 @@ class Upstream:
 
         with suppress(OSError):
             evict(self._cache, most, free)
-
-
-def flight_of(held: Held) -> Flight:
-    """As a page shows it."""
-    assert held.file is not None
-    size, present = held.file.look()
-    state = "complete" if held.done else "downloading" if held.keeping else "in parts"
-    state = "failed" if held.error else state
-    return Flight(held.path, size, present, len(held.readings), state)
-
-
-def _sha256_of(file: RemoteFile) -> bytes:
-    found, at = hashlib.sha256(), 0
-    while data := file.read_at(at, STEP):
-        found.update(data)
-        at += len(data)
-    return found.digest()
 
 
 def check_path(path: str) -> None:

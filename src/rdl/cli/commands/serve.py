@@ -134,6 +134,7 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site 
         hold=given["hold"],
         private=token is not None,
         most=given["cache_size"],
+        budget=given["budget"],
     )
 
 
@@ -229,6 +230,14 @@ def _limits() -> list[click.Option]:
             default=60.0,
             show_default=True,
             help="Seconds that a reader may take nothing before it is cut off.",
+        ),
+        click.Option(
+            ["--budget"],
+            type=Value("SIZE", parse_size),
+            default="4G",
+            show_default=True,
+            help="Bytes that one address may cost an --upstream in an hour, beyond four times what "
+            "it is sent: small reads cost whole blocks.",
         ),
     ]
 
