@@ -132,6 +132,36 @@ def test_a_reader_that_speaks_while_it_waits_is_heard_later(start: Start, site: 
         assert response(sock) == (200, b"ok\n")
 
 
+def test_row_46_a_source_faster_than_its_reader_a_thousand_times(
+    start: Start, site: Growing
+) -> None:
+    """It announces while the reader begins, reads, ends and has ended."""
+    site.data = DATA[:4000]
+    running, over = start(site), threading.Event()
+
+    def announce() -> None:
+        upto = 0
+        while not over.is_set():
+            upto = (upto + 999) % 5000
+            site.grow(min(upto, 4000))
+
+    site.begin()
+    source = threading.Thread(target=announce)
+    source.start()
+    try:
+        with connected(running.port) as sock:
+            for _ in range(1000):
+                sock.sendall(request(running.port))
+                found = b""
+                while len(body := found.partition(b"\r\n\r\n")[2]) < len(site.data):
+                    found += sock.recv(1 << 16)
+                assert body == site.data
+    finally:
+        over.set()
+        source.join()
+    assert until(lambda: site.readers == [])
+
+
 def test_x10_fifty_readers_and_random_cuts(start: Start, site: Growing) -> None:
     """Each has exactly its bytes, or an error; whoever waits hears of what comes, once or often."""
     running = start(site)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -131,6 +133,20 @@ def test_row_44_all_readers_end_with_the_last_try(origin: Origin, proxies: Any) 
     assert any(name.endswith(".part") for name in partials)
 
 
+def test_row_44_another_server_goes_on_with_what_is_here(origin: Origin, proxies: Any) -> None:
+    first = proxies(transfer={"connections": 1})
+    origin.hold_after = 3 * MiB
+    reader = asked(first)
+    assert reader.read(MiB) == coded(0, MiB)
+    assert origin.held.wait(5)
+    assert until(lambda: sum(map(len, first.site._held["/file.bin"].file.present())) > 2 * MiB)
+    first.close()
+    before = origin.sent
+    origin.go.set()
+    assert whole(proxies()) == origin.content
+    assert origin.sent - before < 2 * MiB
+
+
 def cut_by_a_change(origin: Origin, proxies: Any) -> Any:
     """A proxy, one reader of which was cut off since the file is another one now."""
     proxy = proxies(retry=2, transfer={"connections": 1})
@@ -183,7 +199,10 @@ def test_s30_who_was_sent_what_proved_wrong_is_cut(origin: Origin, proxies: Any)
     assert other.read() == coded(MiB + 1000, 3 * MiB)
 
 
-def test_row_45_a_wrong_digest_is_not_kept(origin: Origin, proxies: Any) -> None:
+def test_row_45_a_wrong_digest_is_not_kept(
+    origin: Origin, proxies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rdl.server.upstream.FAILED_SECONDS", 0.0)
     proxy = proxies(retry=1)
     origin.repr_digest = "sha-256=:" + "A" * 43 + "=:"
     reader = asked(proxy)
@@ -191,6 +210,23 @@ def test_row_45_a_wrong_digest_is_not_kept(origin: Origin, proxies: Any) -> None
         reader.read()
     names = [path.name for path in proxy.site._cache.iterdir()]
     assert all("." in name for name in names)
+    origin.repr_digest = None
+    assert until(lambda: asked(proxy, method="HEAD").status == 200)
+    assert whole(proxy) == origin.content
+
+
+def test_row_45_what_is_right_stands_under_its_name_alone(origin: Origin, proxies: Any) -> None:
+    proxy = proxies()
+    digest = b64encode(hashlib.sha256(origin.content).digest()).decode()
+    origin.repr_digest, origin.extra = f"sha-256=:{digest}:", (("Cache-Control", "max-age=60"),)
+    assert whole(proxy) == origin.content
+    assert until(lambda: not proxy.site._held["/file.bin"].busy)
+    place = proxy.site._place("/file.bin")
+    assert [path.name for path in proxy.site._cache.iterdir()] == [place.name]
+    assert place.read_bytes() == origin.content
+    requests = len(origin.log)
+    assert whole(proxy) == origin.content
+    assert len(origin.log) == requests
 
 
 def test_row_45_held_until_it_is_verified(origin: Origin, proxies: Any) -> None:
@@ -226,6 +262,22 @@ def test_row_46_shorter_than_announced_is_an_error(origin: Origin, proxies: Any)
     reader = asked(proxy)
     with pytest.raises(CUT):
         reader.read()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_row_46_what_was_longer_before_leaves_nothing(
+    origin: Origin, proxies: Any, known: bool
+) -> None:
+    """A partial of an older and longer version; or longer than its index says."""
+    proxy, origin.size = proxies(), 6 * MiB
+    assert len(whole(proxy, Range=f"bytes={5 * MiB}-")) == MiB
+    assert until(lambda: not proxy.site._held)
+    (part,) = [path for path in proxy.site._cache.iterdir() if path.name.endswith(".part")]
+    with part.open("ab") as file:
+        file.write(b"garbage" * 1000)
+    if known:
+        origin.size, origin.etag, origin.salt = 4 * MiB, '"two"', 3
+    assert whole(proxy) == origin.content
 
 
 def test_the_upstream_is_asked_again_whether_it_is_current(origin: Origin, proxies: Any) -> None:
@@ -278,6 +330,18 @@ def test_a_bug_while_it_is_kept_ends_who_reads_it(
     with asked(proxy) as response, suppress(*CUT):  # it may have been sent before
         response.read()
     assert until(lambda: not any(one.busy for one in proxy.site._held.values()))
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"one"'])
+def test_x11_a_time_that_joins_no_parts_upstream_joins_none_here(
+    origin: Origin, proxies: Any, etag: str
+) -> None:
+    proxy, origin.etag = proxies(transfer={"connections": 1}), etag
+    origin.hold_after = MiB
+    origin.extra = (("Last-Modified", formatdate(usegmt=True)),)
+    with asked(proxy) as first:
+        assert (first.headers["ETag"], first.headers["Last-Modified"]) == (None, None)
+    origin.go.set()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rdl.core.byterange import ByteRange
-from rdl.core.fields import parse_http_date
-from rdl.core.representation import Representation, Trust
+from rdl.core.representation import Representation
 from rdl.engine.remote_file import RemoteFile, Subscription
 from rdl.errors import ChangedError, HTTPStatusError, RdlError
 from rdl.options import Digest, LazyOptions
@@ -22,6 +21,7 @@ from rdl.server.caching import Caching
 from rdl.server.meter import Meter
 from rdl.server.requests import Reply
 from rdl.server.resource import Flight
+from rdl.server.version import tag_and_time
 
 AHEAD = 8 << 20
 LAZY = LazyOptions(max_jump=4 << 20)
@@ -260,27 +260,21 @@ def sha256_of(file: RemoteFile) -> bytes:
 def facts_of(known: Representation, size: int, held: Held, *, private: bool) -> Facts:
     """What the head says. The ETag is ours, and the same while a file is fetched and afterwards:
     made of what joins parts upstream, else of the digest, when that is known."""
-    tag: str | None = None
+    tag, modified = tag_and_time(known)
     if held.digest is not None:
-        tag = f"{held.digest.algorithm}:{held.digest.hex}"
-    elif known.trust is not Trust.T0:
-        tag = hashlib.blake2b(_said(known, size), digest_size=12).hexdigest()
-    elif held.sha256 is not None:
-        tag = held.sha256.hex()[:32]
+        tag = f'"{held.digest.algorithm}:{held.digest.hex}"'
+    elif tag is None and held.sha256 is not None:
+        tag = f'"{held.sha256.hex()[:32]}"'
     caching = held.caching or Caching()
     return Facts(
         size,
-        etag=None if tag is None else f'"{tag}"',
-        modified=parse_http_date(known.last_modified),
+        etag=tag,
+        modified=modified,
         sha256=held.sha256,
         media_type=known.media_type or BYTES,
         control=caching.control(shared=not private),
         age=int(caching.age + held.age) if held.caching else None,
     )
-
-
-def _said(known: Representation, size: int) -> bytes:
-    return repr((known.etag, known.last_modified, size)).encode()
 
 
 def reply_of(error: RdlError, refusal: str = "") -> Reply:

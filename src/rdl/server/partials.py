@@ -13,20 +13,17 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
 from rdl.core.byterange import ByteRange
-from rdl.core.fields import parse_http_date
-from rdl.core.representation import Trust
 from rdl.errors import BusyError, ChangedError, LocalFileError, RdlError
 from rdl.server.answers import Facts
 from rdl.server.files import FileReading, Notes, is_served, media_type, nowhere
 from rdl.server.requests import Reply
 from rdl.server.resource import Flight, View
-from rdl.server.version import Version
+from rdl.server.version import Version, tag_and_time
 from rdl.storage.disk import Disk
 from rdl.storage.following import Followed, Named, Standing
 from rdl.storage.inspecting import INDEX
@@ -81,13 +78,11 @@ class Partial:
         return None if total is None else ByteRange(0, total)
 
     @property
-    def etag(self) -> str | None:
-        """Ours, and only where the validators upstream may join parts."""
-        if self.standing is None or self.standing.header.representation.trust is Trust.T0:
-            return None
-        known = self.standing.header.representation
-        said = repr((known.etag, known.last_modified, known.total, self.span)).encode()
-        return f'"{blake2b(said, digest_size=12).hexdigest()}"'
+    def validators(self) -> tuple[str | None, float | None]:
+        """See tag_and_time."""
+        if self.standing is None:
+            return None, None
+        return tag_and_time(self.standing.header.representation, self.span)
 
     def upto(self, offset: int) -> int:
         """The end of the bytes that are here from this one of the representation on."""
@@ -130,11 +125,11 @@ class PartialReading:
             raise of.error
         span = of.span
         if span is not None and of.standing is not None and not self._site.hold:
-            known, self._start = of.standing.header.representation, span.start
+            (etag, modified), self._start = of.validators, span.start
             return Facts(
                 len(span),
-                etag=of.etag,
-                modified=parse_http_date(known.last_modified),
+                etag=etag,
+                modified=modified,
                 media_type=media_type(of.name),
                 private=self._site.private,
             )
@@ -346,8 +341,9 @@ class Partials:
 
     def _finish(self, one: Partial) -> FileReading:
         file = os.dup(one.followed.file)
-        if one.etag is not None:
-            self._notes.tags[Version.of(file)] = one.etag
+        etag, _ = one.validators
+        if etag is not None:
+            self._notes.tags[Version.of(file)] = etag
         return FileReading(file, one.name, self._notes, private=self.private)
 
 

@@ -1,4 +1,4 @@
-"""Which version of a file is open: what of it tells of a change."""
+"""Which version is served: what of it tells of a change, and what readers are told of that."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import time
 from hashlib import blake2b
 from typing import NamedTuple
+
+from rdl.core.byterange import ByteRange
+from rdl.core.fields import parse_http_date
+from rdl.core.representation import Representation, Trust
 
 TICK = 0.02
 """Clocks of file systems go in steps: of what changes twice within one, the times do not tell."""
@@ -33,4 +37,20 @@ class Version(NamedTuple):
 
     def tag(self, kind: str = "") -> str:
         """An ETag of what is made of it in this way."""
-        return f'"{blake2b(repr((*self, kind)).encode(), digest_size=12).hexdigest()}"'
+        return tag_of(*self, kind)
+
+
+def tag_of(*said: object) -> str:
+    """A strong ETag of what tells versions apart."""
+    return f'"{blake2b(repr(said).encode(), digest_size=12).hexdigest()}"'
+
+
+def tag_and_time(
+    known: Representation, span: ByteRange | None = None
+) -> tuple[str | None, float | None]:
+    """An ETag of ours and the Last-Modified (seconds since the epoch) for what an upstream has, or
+    a part of it; none where its validators join no parts: a reader would join some by ours."""
+    if known.trust is Trust.T0:
+        return None, None
+    tag = tag_of(known.etag, known.last_modified, known.total, span)
+    return tag, parse_http_date(known.last_modified)
