@@ -169,3 +169,13 @@ def test_the_python_example_uses_names_that_exist() -> None:
         compile(block, "README.md", "exec")
         for name in re.findall(r"\brdl\.(\w+)", block):
             assert hasattr(rdl, name)
+
+
+def test_every_test_that_shows_what_may_go_wrong_is_there() -> None:
+    files = list((ROOT / "tests").rglob("*.py"))
+    there = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    there |= {file.stem for file in files}
+    paper = (ROOT / "docs" / "reliability.md").read_text()
+    for name, star in re.findall(r"\b(test_[a-z0-9_]+)\b(\*?)", paper):
+        found = any(one.startswith(name) for one in there) if star else name in there
+        assert found, f"{name}{star}"
