@@ -215,7 +215,7 @@ def _folder(disk: Disk, path: Path) -> Iterator[int]:
 
 def _of_partial(path: Path, found: OnDisk) -> Status:
     header, about = found.header, found.header.representation
-    span = header.span or (None if about.total is None else ByteRange(0, about.total))
+    span = header.wanted
     missing = gaps(found.present, span) if span is not None else ()
     return Status(
         path=str(path),

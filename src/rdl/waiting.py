@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rdl.core.byterange import ByteRange
 from rdl.core.events import Fact, Progress
 from rdl.core.row import Row
 from rdl.errors import BusyError, LocalFileError
@@ -49,9 +48,8 @@ def _partial(disk: Disk, path: Path) -> Partial | None:
 
 def _progress(path: Path, partial: Partial) -> Progress | None:
     header = partial.header
-    total = header.representation.total
-    if total is None:
+    if header.wanted is None or header.representation.total is None:
         return None
-    row = Row(header.representation, header.span or ByteRange(0, total), header.block_size)
+    row = Row(header.representation, header.wanted, header.block_size)
     row.add([*header.adopted, *partial.present])
     return Progress(str(path), row.size, row.present_bytes, 0, 0.0, None, 0, row.coverage())

@@ -48,6 +48,13 @@ class Header(Struct, frozen=True):
         return self.representation.total if self.span is None else len(self.span)
 
     @property
+    def wanted(self) -> ByteRange | None:
+        """The bytes of the representation that it is to hold; None while unknown."""
+        total = self.representation.total
+        whole = None if total is None else ByteRange(0, total)
+        return whole if self.span is None else self.span
+
+    @property
     def start(self) -> int:
         """The offset of the part file's first byte."""
         return self.span.start if self.span else 0

@@ -130,8 +130,7 @@ class Flying:
         if known is None or size is None or self.waits:
             return None
         held.known = known
-        if self._keeper.hold and not held.done:
-            self._keeper.keep(held)
+        if self._keeper.hold and not held.done:  # it is being completed
             return None
         return facts_of(known, size, held, private=self._keeper.private)
 

@@ -71,11 +71,7 @@ class Partial:
     @property
     def span(self) -> ByteRange | None:
         """The bytes of the representation that the file is to hold, when that is known."""
-        header = self.standing.header if self.standing else None
-        if header is None or header.span is not None:
-            return header.span if header else None
-        total = header.representation.total
-        return None if total is None else ByteRange(0, total)
+        return self.standing.header.wanted if self.standing else None
 
     @property
     def validators(self) -> tuple[str | None, float | None]:
@@ -178,7 +174,7 @@ class PartialReading:
         return len(found)
 
     def close(self) -> None:
-        self._site.left(self)
+        self._site.left(self, self._of)
 
     def _here(self, offset: int) -> int:
         span = self._of.span
@@ -244,11 +240,10 @@ class Partials:
             self._disk.close(folder)
             raise
 
-    def left(self, reading: PartialReading) -> None:
+    def left(self, reading: PartialReading, of: Partial) -> None:
         """It needs nothing any more; with the last one the thread lets go of the files."""
         with self._lock:
-            for one in self._partials:
-                one.readings.discard(reading)
+            of.readings.discard(reading)
         self._bell.set()
 
     def close(self) -> None:

@@ -210,6 +210,8 @@ class Upstream:
             held.file = file
             for reading in tuple(held.readings):
                 self._begin(reading, file)
+            if self.hold and held.readings:
+                self.keep(held)
             self._leave(held)
         self._ring(held)
 

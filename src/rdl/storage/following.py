@@ -154,8 +154,7 @@ class Followed:
 
 
 def _is_whole(found: Standing) -> bool:
-    total = found.header.representation.total
-    span = found.header.span or (None if total is None else ByteRange(0, total))
+    span = found.header.wanted
     return span is not None and found.present == (span,)
 
 
