@@ -99,7 +99,11 @@ def test_where_nothing_tells_versions_apart_each_is_hashed(
         origin.salt = salt
         assert whole(proxy) == origin.content
         assert until(lambda: held(proxy).done and not held(proxy).busy)
-        assert held(proxy).sha256 == hashlib.sha256(origin.content).digest()
+        digest = hashlib.sha256(origin.content)
+        assert held(proxy).sha256 == digest.digest()
+        with asked(proxy, method="HEAD") as head:
+            assert head.headers["ETag"] == f'"{digest.hexdigest()[:32]}"'
+        assert until(lambda: not held(proxy).busy)
         held(proxy).said_at -= 601
         proxy.site._sweep_at = 0
 
