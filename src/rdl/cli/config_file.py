@@ -65,6 +65,8 @@ class Config(Struct, frozen=True):
     def key_of(self, url: str) -> Key | None:
         """Of the section that names the host of `url` most exactly: with its port, then without,
         then `*.` and the domains that it is in, the nearest first."""
+        if not self.hosts:  # of a list it is asked for each URL
+            return None
         return next((key for key in _keys(url) if key in self.hosts), None)
 
     def of_host(self, key: Key | None) -> Settings:
@@ -79,7 +81,8 @@ def _keys(url: str) -> Iterator[Key]:
     port = parts.port or own
     ports = [port, None] if port == own else [port]
     labels = host.split(".")
-    for wild, name in [(False, host), *((True, ".".join(labels[n:])) for n in range(1, 128))]:
+    above = range(1, min(len(labels), 128))
+    for wild, name in [(False, host), *((True, ".".join(labels[n:])) for n in above)]:
         if not name:
             return
         yield from ((wild, name, one) for one in ports)
