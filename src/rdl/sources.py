@@ -21,7 +21,7 @@ from rdl.errors import AuthError, RdlError, UsageError
 from rdl.options import Digest, NetworkOptions, Options, Source
 from rdl.transport.base import Lineage
 from rdl.transport.own import url_of
-from rdl.transport.urls import origin, parse_url, split_userinfo
+from rdl.transport.urls import parse_url, split_userinfo
 
 WHAT = "the renewed URL"
 MOST_NAMED = 8
@@ -64,6 +64,8 @@ def as_given(url: str | Source, options: Options, *, whole: bool) -> tuple[str, 
             raise UsageError(f"mirror {redact_url(mirror)}", why, hint="netrc may hold it")
     url, user, password = split_userinfo(url)
     network, transfer = options.network, options.transfer
+    if user is None and not transfer.digests and "#" not in url:  # it says nothing else
+        return url, options
     if user is not None and network.user is None:
         network = replace(network, user=user, password=password)
     if transfer.verify != "off" and whole:
@@ -150,7 +152,7 @@ def found_of(
 def origin_of(url: str) -> str:
     """Scheme, host and port; of what is on no server the scheme alone."""
     scheme = url.partition(":")[0].lower()
-    return origin(parse_url(url)) if scheme in ("http", "https") else scheme
+    return parse_url(url).origin if scheme in ("http", "https") else scheme
 
 
 def unknown(network: NetworkOptions) -> NetworkOptions:

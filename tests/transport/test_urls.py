@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rdl.errors import UsageError
-from rdl.transport.urls import origin, parse_url, split_userinfo
+from rdl.transport.urls import parse_url, split_userinfo
 
 REFUSED = [
     "",
@@ -70,8 +70,8 @@ def test_accepted(text):
 
 
 def test_origin():
-    assert origin(parse_url("https://Example.com/x")) == "https://example.com:443"
-    assert origin(parse_url("http://[::1]:81/")) == "http://[::1]:81"
+    assert parse_url("https://Example.com/x").origin == "https://example.com:443"
+    assert parse_url("http://[::1]:81/").origin == "http://[::1]:81"
 
 
 def test_split_userinfo():
@@ -84,4 +84,4 @@ def test_split_userinfo():
 def test_what_was_parsed_is_parsed_to_itself(path):
     url = parse_url(f"http://h{path}")
     assert parse_url(str(url)) == url
-    assert url.raw_path.startswith(b"/")
+    assert url.target.startswith("/")

@@ -6,11 +6,9 @@ reader, which then gives the connection up, so that no file descriptor is used a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from threading import Lock
 
 import h11
-import httpx
 
 from rdl.errors import NetworkError
 from rdl.transport.base import ResponseHead
@@ -20,7 +18,7 @@ from rdl.transport.tls import explain
 _READ = 64 * 1024
 
 
-class Body(httpx.SyncByteStream):
+class Body:
     """What every framing shares. Alone it is the body of a response that has none."""
 
     def __init__(self, connection: Connection, pool: Pool, wire: h11.Connection) -> None:
@@ -77,11 +75,6 @@ class Body(httpx.SyncByteStream):
         finally:
             self._turn.release()
         return True
-
-    def __iter__(self) -> Iterator[bytes]:
-        buffer = memoryview(bytearray(_READ))
-        while count := self.readinto(buffer):
-            yield bytes(buffer[:count])
 
     def _fill(self, view: memoryview) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""The transport over httpx: fields, credentials and cookies to the right origin, redirects.
+"""The transport over http1: fields, credentials and cookies to the right origin, redirects.
 
 A URL that was reached by a redirect keeps its lineage: opened again with it, it gets neither
 the credentials nor the private fields, and still may not lead to a private address.
@@ -20,9 +20,9 @@ from rdl.transport.base import Lineage, Request, ResponseHead
 from rdl.transport.bodies import Body
 from rdl.transport.credentials import Logins, basic, load_cookies, load_netrc
 from rdl.transport.heads import Stale
-from rdl.transport.http1 import Asking, Http1Transport
+from rdl.transport.http1 import Answer, Asking, Http1Transport, Sending
 from rdl.transport.policy import REDIRECTS, Field, Redirects, crosses, user_fields
-from rdl.transport.urls import host_of, origin, parse_url
+from rdl.transport.urls import Url, parse_url
 
 SHORT = 2048
 """Bytes of a request that fits the buffer of any connection: sending it waits for nobody."""
@@ -93,32 +93,31 @@ class HttpTransport:
         url = parse_url(request.url)
         if url.scheme == "https":
             return None
-        lineage = request.lineage or Lineage(origin(url))
-        prepared = self._prepared(request, url, lineage)
-        fields = sum(len(name) + len(value) for name, value in prepared.headers.raw)
-        if len(url.raw_path) + fields + len(request.body) > SHORT:
+        sending = self._sending(request, url, request.lineage or Lineage(url.origin))
+        fields = sum(len(name) + len(value) for name, value in sending.fields)
+        if len(url.target) + fields + len(request.body) > SHORT:
             return None
-        asking = self._wire.ask(prepared)
+        asking = self._wire.ask(sending)
         return HttpAsked(self, request, asking) if asking is not None else None
 
     def follow(self, request: Request, asking: Asking | None = None) -> HttpExchange:
         """As open(); `asking`: it was sent already."""
         url = parse_url(request.url)
-        lineage = request.lineage or Lineage(origin(url))
+        lineage = request.lineage or Lineage(url.origin)
         redirects = Redirects(url, self._options)
         said: list[tuple[str, str]] = []
         while True:
-            response, asking = self._answer(request, url, lineage, asking), None
-            head: ResponseHead = response.extensions["rdl_head"]
-            body: Body = response.extensions["rdl_body"]
+            answer, asking = self._answer(request, url, lineage, asking), None
+            head, body = answer.head, answer.body
             try:
                 target = redirects.follow(url, head, request.method)
             except BaseException:
                 body.close()
                 raise
-            public = lineage.public or bool(response.extensions["rdl_public"])
+            public = lineage.public or answer.public
             if target is None:
-                head = replace(head, headers=(*head.headers, *said))
+                if said:
+                    head = replace(head, headers=(*head.headers, *said))
                 return HttpExchange(head, body, lineage, public)
             said += [field for field in head.headers if field[0] in OF_THE_TARGET]
             body.close()
@@ -133,48 +132,46 @@ class HttpTransport:
         return self._wire.sweep()
 
     def _answer(
-        self, request: Request, url: httpx.URL, lineage: Lineage, asking: Asking | None
-    ) -> httpx.Response:
-        response: httpx.Response | None = None
+        self, request: Request, url: Url, lineage: Lineage, asking: Asking | None
+    ) -> Answer:
+        answer: Answer | None = None
         if asking is not None:
             with suppress(Stale):  # then once more, as where a reused connection had died before
-                response = asking.response()
-        if response is None:
-            response = self._wire.handle_request(self._prepared(request, url, lineage))
-        self._keep_cookies(response, origin(url))
-        return response
+                answer = asking.answer()
+        if answer is None:
+            answer = self._wire.answer(self._sending(request, url, lineage))
+        if answer.head.get("set-cookie") is not None:
+            self._keep_cookies(answer.head, url)
+        return answer
 
-    def _prepared(self, request: Request, url: httpx.URL, lineage: Lineage) -> httpx.Request:
-        here, private = origin(url), not self._options.allow_private_redirect and lineage.public
-        # Not by a Client, and with a stream, so that httpx adds no fields: each of them, and its
-        # own jar, cost as much as all else here.
-        prepared = httpx.Request(
-            request.method,
-            url,
-            headers=self._fields_for(request, url, abroad=here != lineage.origin),
-            stream=httpx.ByteStream(b""),
-            extensions={"rdl_public_only": private, "rdl_sent": request.body},
-        )
-        self._add_cookies(prepared, here)
-        return prepared
+    def _sending(self, request: Request, url: Url, lineage: Lineage) -> Sending:
+        private = not self._options.allow_private_redirect and lineage.public
+        fields = self._fields_for(request, url, abroad=url.origin != lineage.origin)
+        fields = self._with_cookies(fields, url)
+        return Sending(request.method, url, tuple(fields), request.body, private)
 
-    def _add_cookies(self, request: httpx.Request, here: str) -> None:
+    def _with_cookies(self, fields: list[Field], url: Url) -> list[Field]:
         with self._lock:
-            jar = self._jars.get(here)
+            jar = self._jars.get(url.origin)
             if jar is None and self._options.cookies is not None:
-                jar = self._jars[here] = httpx.Cookies(load_cookies(self._options.cookies))
-        if jar is not None:
-            request.headers.encoding = "latin-1"  # a cookie goes back as the bytes it came in
-            jar.set_cookie_header(request)
+                jar = self._jars[url.origin] = httpx.Cookies(load_cookies(self._options.cookies))
+        if jar is None:
+            return fields
+        # With a stream, so that httpx adds no fields.
+        shown = httpx.Request("GET", str(url), headers=fields, stream=httpx.ByteStream(b""))
+        shown.headers.encoding = "latin-1"  # a cookie goes back as the bytes it came in
+        jar.set_cookie_header(shown)
+        return shown.headers.raw
 
-    def _keep_cookies(self, response: httpx.Response, here: str) -> None:
-        if "set-cookie" in response.headers:
-            with self._lock:
-                jar = self._jars.setdefault(here, httpx.Cookies())
-            response.headers.encoding = "latin-1"
-            jar.extract_cookies(response)
+    def _keep_cookies(self, head: ResponseHead, url: Url) -> None:
+        with self._lock:
+            jar = self._jars.setdefault(url.origin, httpx.Cookies())
+        fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in head.headers]
+        shown = httpx.Response(head.status, headers=fields, request=httpx.Request("GET", str(url)))
+        shown.headers.encoding = "latin-1"
+        jar.extract_cookies(shown)
 
-    def _fields_for(self, request: Request, url: httpx.URL, *, abroad: bool) -> list[Field]:
+    def _fields_for(self, request: Request, url: Url, *, abroad: bool) -> list[Field]:
         """The user's fields replace ours. `abroad`: this is another origin than the one where the
         redirects began."""
         own = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers]
@@ -184,18 +181,18 @@ class HttpTransport:
             own = [field for field in own if crosses(field)]
         elif b"authorization" not in names:
             given += self._authorization(url)
-        ours = [(b"Host", url.netloc), *self._ours]
+        ours = [(b"Host", url.netloc.encode("ascii")), *self._ours]
         if request.method == "POST":
             own.append((b"Content-Length", b"%d" % len(request.body)))
         return [field for field in ours if field[0].lower() not in names] + given + own
 
-    def _authorization(self, url: httpx.URL) -> list[Field]:
+    def _authorization(self, url: Url) -> list[Field]:
         user, password = self._options.user, self._options.password
         if user is None:
             with self._lock:
                 if self._logins is None:
                     self._logins = load_netrc(self._options, self._environment)
-            user, password = self._logins.get(host_of(url).lower(), (None, None))
+            user, password = self._logins.get(url.host.lower(), (None, None))
         if user is None:
             return []
         return [(b"Authorization", basic(user, password or ""))]

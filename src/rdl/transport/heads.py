@@ -137,7 +137,8 @@ def make_head(event: h11.Response, method: str, url: str, label: str) -> Respons
     Raises ProtocolError for a Content-Length that no file can have.
     """
     headers = tuple(
-        (name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers
+        (name.decode("ascii").lower(), value.decode("latin-1"))
+        for name, value in event.headers.raw_items()
     )
     fields = dict(headers)
     length = content_length(fields.get("content-length"), label)

@@ -1,7 +1,6 @@
-"""HTTP/1.1 under httpx: our own sockets, heads by h11, bodies straight from the socket.
+"""HTTP/1.1: our own sockets, heads by h11, bodies straight from the socket.
 
-The body is handed over in `response.extensions["rdl_body"]`, the head as a value in
-`["rdl_head"]`. Retries nothing, except once where a reused connection had died unseen.
+Retries nothing, except once where a reused connection had died unseen.
 """
 
 from __future__ import annotations
@@ -11,29 +10,46 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from threading import Lock
 
 import h11
-import httpx
+from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.errors import NetworkError, UsageError
 from rdl.options import NetworkOptions
-from rdl.transport.bodies import make_body
+from rdl.transport.base import ResponseHead
+from rdl.transport.bodies import Body, make_body
 from rdl.transport.dial import Goal, addresses, dial, is_public, public_by_name
 from rdl.transport.heads import MAX_HEAD, HeadReader, Stale, make_head, send
+from rdl.transport.policy import Field
 from rdl.transport.pool import Connection, Key, Pool
 from rdl.transport.proxies import Proxy, ProxyChoice, open_tunnel
 from rdl.transport.tls import explain, handshake, make_context
-from rdl.transport.urls import host_of, origin, port_of
+from rdl.transport.urls import Url
 
 
-class Http1Transport(httpx.BaseTransport):
-    """Safe to use from several threads. Raises rdl.errors.
+class Sending(Struct, frozen=True):
+    """A request as it goes out. `public_only`: to no private address."""
 
-    The request extension "rdl_public_only" forbids private addresses; the response extension
-    "rdl_public" says whether the connection led to a public one.
-    """
+    method: str
+    url: Url
+    fields: tuple[Field, ...]
+    body: bytes = b""
+    public_only: bool = False
+
+
+class Answer(Struct, frozen=True):
+    """What came. `public`: the connection led to a public address."""
+
+    head: ResponseHead
+    body: Body
+    public: bool
+
+
+class Http1Transport:
+    """Safe to use from several threads. Raises rdl.errors."""
 
     def __init__(
         self, options: NetworkOptions, environment: Mapping[str, str] | None = None
@@ -44,29 +60,29 @@ class Http1Transport(httpx.BaseTransport):
         self._tls: ssl.SSLContext | None = None
         self._lock = Lock()
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        proxy, _ = self._way(url)
-        if (asking := self.ask(request)) is not None:
+    def answer(self, sending: Sending) -> Answer:
+        """Send it, and wait for the head of the response."""
+        proxy, _ = self._way(sending.url)
+        if (asking := self.ask(sending)) is not None:
             try:
-                return asking.response()
+                return asking.answer()
             except Stale:
                 pass  # it died while idle: no byte of an answer came, a fresh one may serve
-        connection = self._connect(url, proxy, public_only=_public_only(request))
+        connection = self._connect(sending.url, proxy, public_only=sending.public_only)
         try:
-            return Asking(self._pool, connection, request, proxy).response()
+            return Asking(self._pool, connection, sending, proxy).answer()
         except Stale as error:
             why = explain(error.__cause__ or EOFError())
             raise NetworkError(connection.label, f"no response ({why})") from error
 
-    def ask(self, request: httpx.Request) -> Asking | None:
+    def ask(self, sending: Sending) -> Asking | None:
         """Send it on a connection that is idle; None where there is none, or it proves dead."""
-        proxy, key = self._way(request.url)
-        connection = self._pool.take(key, public_only=_public_only(request))
+        proxy, key = self._way(sending.url)
+        connection = self._pool.take(key, public_only=sending.public_only)
         if connection is None:
             return None
         try:
-            return Asking(self._pool, connection, request, proxy)
+            return Asking(self._pool, connection, sending, proxy)
         except Stale:
             return None
 
@@ -78,16 +94,16 @@ class Http1Transport(httpx.BaseTransport):
         """Close connections that were idle for too long; whether there are others."""
         return self._pool.sweep()
 
-    def _way(self, url: httpx.URL) -> tuple[Proxy | None, Key]:
-        proxy = self._choice.choose(url.scheme, host_of(url), port_of(url))
-        return proxy, (origin(url), repr(proxy) if proxy else "")
+    def _way(self, url: Url) -> tuple[Proxy | None, Key]:
+        proxy = self._choice.choose(url.scheme, url.host, url.port)
+        return proxy, (url.origin, repr(proxy) if proxy else "")
 
-    def _connect(self, url: httpx.URL, proxy: Proxy | None, *, public_only: bool) -> Connection:
+    def _connect(self, url: Url, proxy: Proxy | None, *, public_only: bool) -> Connection:
         options = self._options
         context = self._context() if url.scheme == "https" else None
         goal = Goal(
-            host=host_of(url),
-            port=port_of(url),
+            host=url.host,
+            port=url.port,
             deadline=time.monotonic() + options.connect_timeout,
             family=options.family,
             public_only=public_only,
@@ -119,20 +135,20 @@ class Asking:
     ends the connection."""
 
     def __init__(
-        self, pool: Pool, connection: Connection, request: httpx.Request, proxy: Proxy | None
+        self, pool: Pool, connection: Connection, sending: Sending, proxy: Proxy | None
     ) -> None:
-        self.request, self._pool, self._connection = request, pool, connection
+        self._sending, self._pool, self._connection = sending, pool, connection
         self._wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         sock, timeout, label = connection.sock, connection.timeout, connection.label
         try:
-            send(sock, request_bytes(self._wire, request, proxy), timeout, label)
+            send(sock, request_bytes(self._wire, sending, proxy), timeout, label)
         except BaseException:
             self.close()
             raise
         self._head = HeadReader(sock, self._wire, timeout, label)
 
     def status(self, seconds: float) -> int | None:
-        """The status code, where response() waits for nothing; within so many seconds at most.
+        """The status code, where answer() waits for nothing; within so many seconds at most.
         Raises as that."""
         try:
             return self._head.status(seconds)
@@ -140,37 +156,21 @@ class Asking:
             self.close()
             raise
 
-    def response(self) -> httpx.Response:
+    def answer(self) -> Answer:
         """Wait for the head. Raises Stale where the connection ended before."""
-        connection = self._connection
+        connection, sending = self._connection, self._sending
         try:
             event = self._head.read()
-            head = make_head(event, self.request.method, str(self.request.url), connection.label)
+            head = make_head(event, sending.method, str(sending.url), connection.label)
             body = make_body(head, connection, self._pool, self._wire)
         except BaseException:
             self.close()
             raise
-        return httpx.Response(
-            event.status_code,
-            headers=event.headers.raw_items(),
-            stream=body,
-            request=self.request,
-            extensions={
-                "http_version": b"HTTP/" + event.http_version,
-                "reason_phrase": head.reason.encode("ascii"),
-                "rdl_body": body,
-                "rdl_head": head,
-                "rdl_public": connection.public,
-            },
-        )
+        return Answer(head, body, connection.public)
 
     def close(self) -> None:
         """Nobody waits for a response."""
         self._pool.drop(self._connection)
-
-
-def _public_only(request: httpx.Request) -> bool:
-    return bool(request.extensions.get("rdl_public_only"))
 
 
 def _through(proxy: Proxy, goal: Goal, *, tunnel: bool) -> socket.socket:
@@ -189,19 +189,24 @@ def _through(proxy: Proxy, goal: Goal, *, tunnel: bool) -> socket.socket:
     return sock
 
 
-def request_bytes(wire: h11.Connection, request: httpx.Request, proxy: Proxy | None) -> bytes:
+def request_bytes(wire: h11.Connection, sending: Sending, proxy: Proxy | None) -> bytes:
     """The request: origin-form, or absolute-form to an http proxy (RFC 9112 3.2).
 
     Raises UsageError for a field that HTTP does not allow.
     """
-    target, fields = request.url.raw_path, list(request.headers.raw)
-    if proxy is not None and proxy.scheme == "http" and request.url.scheme == "http":
-        target = bytes(request.url.raw_scheme) + b"://" + request.url.netloc + target
-        fields += proxy.authorization
+    target, fields = sending.url.target, sending.fields
+    if proxy is not None and proxy.scheme == "http" and sending.url.scheme == "http":
+        target, fields = str(sending.url), (*fields, *proxy.authorization)
     try:
-        head = wire.send(h11.Request(method=request.method, target=target, headers=fields))
+        headers = _pattern(fields).headers
+        head = wire.send(h11.Request(method=sending.method, target=target, headers=headers))
     except h11.LocalProtocolError as error:
         raise UsageError("request", "a header field is not allowed in HTTP") from error
-    sent = request.extensions.get("rdl_sent")
-    body = wire.send(h11.Data(data=sent)) if sent else None
+    body = wire.send(h11.Data(data=sending.body)) if sending.body else None
     return (head or b"") + (body or b"") + (wire.send(h11.EndOfMessage()) or b"")
+
+
+@lru_cache(maxsize=64)
+def _pattern(fields: tuple[Field, ...]) -> h11.Request:
+    """A request with these fields, which h11 has checked: small files of a list have the same."""
+    return h11.Request(method="GET", target="/", headers=list(fields))

@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from urllib.parse import urljoin
 
-import httpx
-
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import PolicyError, ProtocolError, UsageError
 from rdl.options import NetworkOptions
 from rdl.transport.base import ResponseHead
-from rdl.transport.urls import parse_url
+from rdl.transport.urls import Url, parse_url
 
 MAX_HOPS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -55,11 +53,11 @@ def crosses(field: Field) -> bool:
 class Redirects:
     """The way of one request: every hop is checked before it is made."""
 
-    def __init__(self, start: httpx.URL, options: NetworkOptions) -> None:
+    def __init__(self, start: Url, options: NetworkOptions) -> None:
         self._options = options
         self._seen = [str(start)]
 
-    def follow(self, url: httpx.URL, head: ResponseHead, method: str = "GET") -> httpx.URL | None:
+    def follow(self, url: Url, head: ResponseHead, method: str = "GET") -> Url | None:
         """Where to go on; None when `head` is an answer to be judged by the caller, as one is that
         leads a POST where it would be none (RFC 9110 section 15.4).
 
@@ -87,7 +85,7 @@ class Redirects:
         return target
 
     @staticmethod
-    def _target(url: httpx.URL, location: str, what: str) -> httpx.URL:
+    def _target(url: Url, location: str, what: str) -> Url:
         """The Location resolved; its raw bytes are escaped, never decoded (RFC 3986 5.2)."""
         escaped = "".join(c if c < "\x7f" else f"%{ord(c):02X}" for c in location)
         try:
