@@ -305,7 +305,7 @@ class Failing:
         """Whether parts from several responses may stand in one file."""
         if self.row is None or self.row.representation.total is None:
             return False
-        return self.row.representation.trust is not Trust.T0 or self.decided
+        return self.row.trust is not Trust.T0 or self.decided
 
     def _stuck(self) -> bool:
         """Whether bytes were delivered that nothing can be joined to."""

@@ -65,6 +65,7 @@ class Row:
         self._upto, self._ended = span.start, False
         self._present: int | None = None
         self._head = span.start
+        self._measure()
 
     @classmethod
     def remembered(
@@ -82,25 +83,24 @@ class Row:
     def __repr__(self) -> str:
         return f"Row({self.representation!r}, span={self.span}, {self._map!r}, upto={self._upto})"
 
-    @property
-    def part(self) -> ByteRange | None:
+    def _measure(self) -> None:
+        """Once, since all of it is asked for several times after each event."""
+        span, total = self.span, self.representation.total
+        self.trust = self.representation.trust
+        """How far its validators can be; of one version they stay."""
+        whole = span == ByteRange(0, ENDLESS if total is None else total)
+        self.part = None if whole else span
         """The span as the index stores it: None when it is the whole."""
-        total = self.representation.total
-        return None if self.span == ByteRange(0, ENDLESS if total is None else total) else self.span
-
-    @property
-    def size(self) -> int | None:
+        self.size = len(span) if span.stop != ENDLESS else None
         """Wanted bytes, None while unknown."""
-        return len(self.span) if self.span.stop != ENDLESS else None
 
     @property
     def present_bytes(self) -> int:
         if self._map is None:
             return self._upto - self.span.start
-        if self.part is None:
-            return self._map.present_bytes
-        if self._present is None:  # asked for several times after each event
-            self._present = self._map.count(self.span)
+        if self._present is None:
+            whole = self.part is None
+            self._present = self._map.present_bytes if whole else self._map.count(self.span)
         return self._present
 
     @property
@@ -167,6 +167,7 @@ class Row:
         """The body of unknown length is over: its end is where it has come to."""
         self._ended = True
         self.span = ByteRange(self.span.start, self._upto)
+        self._measure()
 
     def head(self) -> int:
         """The end of the present bytes that start at the span's start."""

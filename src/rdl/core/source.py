@@ -151,6 +151,8 @@ class Sources:
     @property
     def ranges(self) -> bool:
         """Whether one in use sends parts."""
+        if len(self._all) == 1:  # it is asked several times after each event
+            return self.lead.ranges and self.lead.joined and self.lead.left is None
         return any(one.ranges and one.joined and one.left is None for one in self._all)
 
     def share(self, source: Source, ready: Sequence[Source], most: int | None) -> int:

@@ -244,11 +244,11 @@ class Transfer:
             fill.plan()
 
     def _follow_with_hash(self) -> None:
-        demands, filling = self._fill.demands, self.phase is Phase.FILLING
-        if self.row is not None and self._fill.confirmed and filling:
-            if demands is not None and not demands.fits(self.row):
+        row, demands, filling = self._fill.row, self._fill.demands, self.phase is Phase.FILLING
+        if row is not None and self._fill.confirmed and filling:
+            if demands is not None and not demands.fits(row):
                 return  # what is read now may be let go
-            fresh = self._fill.digests.follow(self.row)
+            fresh = self._fill.digests.follow(row)
             if fresh:
                 self._fill.emit(m.Hash(fresh, self._fill.digests.algorithms))
 
@@ -260,7 +260,7 @@ class Transfer:
         if self.phase is not Phase.FILLING or self._fill.after_drain is not None:
             return  # what is waited for comes as an event
         times = [self._fill.saving.wake()]
-        if self.row is not None and self._fill.confirmed and self._fill.demands is None:
+        if self._fill.row is not None and self._fill.confirmed and self._fill.demands is None:
             times.append(self._teller.wake())
         times += self._fill.wakes()
         if self.options.max_time is not None:
@@ -272,25 +272,27 @@ class Transfer:
     # Ending
 
     def _complete(self) -> None:
-        assert self.row is not None
-        if self._fill.pending or not self.row.complete:
+        row = self._fill.row
+        assert row is not None
+        if self._fill.pending or not row.complete:
             return  # what a lane brought before it ended came again, or some of it went meanwhile
         self._tell_progress(last=True)
         if not self._fill.digests.checked:
             self._publish()
             return
         self.phase = Phase.HASHING
-        rest = self._fill.digests.rest(self.row)
-        size = self.row.size or 0
-        self._fill.emit(m.Tell(Verifying(self.spec.path, size, rest.start - self.row.span.start)))
+        rest = self._fill.digests.rest(row)
+        size = row.size or 0
+        self._fill.emit(m.Tell(Verifying(self.spec.path, size, rest.start - row.span.start)))
         self._fill.emit(m.Hash(rest, self._fill.digests.algorithms, last=True))
 
     def _publish(self) -> None:
-        assert self.row is not None
-        self.phase, known = Phase.PUBLISHING, self.row.representation
+        row = self._fill.row
+        assert row is not None
+        self.phase, known = Phase.PUBLISHING, row.representation
         if self._fill.sources.lead.left is not None:  # its validators may be of other bytes
             known = Representation(known.total)
-        self._fill.emit(m.Publish(known, self.row.size or 0))
+        self._fill.emit(m.Publish(known, row.size or 0))
 
     def _end(self, error: RdlError) -> None:
         """Stop, make durable what is here, and finish with this error."""
@@ -336,12 +338,13 @@ class Transfer:
         self._fill.emit(m.Finish(self._fill.digests.about(result, error, proof, trust), error))
 
     def _tell_progress(self, last: bool = False) -> None:
-        if self.row is None or not self._fill.confirmed or self.phase is not Phase.FILLING:
+        row = self._fill.row
+        if row is None or not self._fill.confirmed or self.phase is not Phase.FILLING:
             return
         if self._fill.demands is not None:  # its readers see what comes
             return
         flowing = self._fill.lanes.flowing()
-        fact = self._teller.progress(self.row, self._fill.arrived, flowing, self._fill.now, last)
+        fact = self._teller.progress(row, self._fill.arrived, flowing, self._fill.now, last)
         if fact is not None:
             self._fill.emit(m.Tell(fact))
 
