@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +19,7 @@ from rdl.core.byterange import ByteRange, joined
 from rdl.core.delta import Sown
 from rdl.core.events import Fact, Result, Warned
 from rdl.core.fields import parse_etag, parse_http_date
+from rdl.core.names import last_segment
 from rdl.core.proving import proof_of
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
@@ -55,8 +55,8 @@ class Sow(Struct, frozen=True):
 
 def names_page(url: str) -> bool:
     """Whether the URL's own name is that of a web page."""
-    path = urlsplit(url).path.lower()
-    return path.endswith((*PAGES, "/")) or not path
+    name = last_segment(url).lower()
+    return name.endswith(PAGES) or not name
 
 
 class Landing:

@@ -125,4 +125,6 @@ def _with_request(options: Options, address: Address, fields: Fields, headers: F
     own = network.headers + headers
     taken = {name.lower() for name, _ in own} | ({"authorization"} if network.user else set())
     added = tuple(one for one in fields if one[0].lower() not in taken)
+    if network is options.network and own + added == network.headers:
+        return options
     return replace(options, network=replace(network, headers=own + added))

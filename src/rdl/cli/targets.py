@@ -222,7 +222,7 @@ def _target(
     try:
         path = _path(given, entry)
         checks = [*checks, *(digest_or_sums(spec) for spec in entry.checksums if not is_url(spec))]
-        digests = _digests(checks, _names(entry, path))
+        digests = _digests(checks, _names(entry, path)) if checks else ()
     except (UsageError, DigestMissing) as error:
         what = f"{entry.where}: {error.what}" if entry.where else error.what
         raise type(error)(what, error.why, hint=error.hint) from None
@@ -314,7 +314,8 @@ def _refuse_same(targets: Sequence[Download], entries: Sequence[Entry]) -> None:
     for target, entry in zip(targets, entries, strict=True):
         place = os.path.join(real[target.path.parent], target.path.name)
         where = f"{entry.where}: " if entry.where else ""
-        for name in (place, *(place + ending for ending in SUFFIXES)):
+        names = (place, *map(place.__add__, SUFFIXES))
+        for name in names:
             if name in taken:
                 other, first = taken[name]
                 shown, hint = safe_text(str(target.path)), ""
@@ -324,7 +325,6 @@ def _refuse_same(targets: Sequence[Download], entries: Sequence[Entry]) -> None:
                 elif "--resume" in (entry.where, first.where) and entry.where != first.where:
                     hint = f"rdl get URL -o {shown} continues it from there"
                 raise UsageError(where + shown, why, hint=hint)
-        names = (place, *(place + ending for ending in SUFFIXES))
         taken |= dict.fromkeys(names, (target.path, entry))
 
 

@@ -28,6 +28,8 @@ MIN_BLOCK = 4 << 10
 _SIZE = re.compile(r"([0-9]{1,19})(\.[0-9]{1,9})?(?:([KMGT])(?:iB)?)?", re.IGNORECASE)
 _POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_PORT = re.compile(r":[0-9]*$")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]|[^\s/?#@\[\]\\<>\"^`{|}:]+")
 _OURS = frozenset(
@@ -258,13 +260,13 @@ def _given_address(text: str) -> Address:
     if is_file_url(text):
         path_of(text)
         return Address(_without_words(text))
-    if not re.match(r"https?://", text, re.IGNORECASE):
+    if not _WEB.match(text):
         raise ValueError("not an http, https or file URL")
     return _address(text)
 
 
 def _address(text: str) -> Address:
-    if not re.match(r"https?://", text, re.IGNORECASE):
+    if not _WEB.match(text):
         raise ValueError("not an http or https URL")
     if not text.isprintable() or " " in text:
         raise ValueError("a URL holds no spaces or control characters")
@@ -275,7 +277,7 @@ def _address(text: str) -> Address:
     except ValueError:
         raise ValueError("not a URL: the host or port makes no sense") from None
     userinfo, _, place = parts.netloc.rpartition("@")
-    host = re.sub(r":[0-9]*$", "", place)
+    host = _PORT.sub("", place)
     if not HOST.fullmatch(host) or port == 0 or "\\" in userinfo:
         raise ValueError("not a URL: the host or port makes no sense")
     start = text.index("://") + 3
@@ -288,8 +290,7 @@ def _address(text: str) -> Address:
 
 def _without_words(text: str) -> str:
     """The URL with its fragment only where that is a digest."""
-    text, _, fragment = text.partition("#")
-    return f"{text}#{fragment}" if digests_in_fragment(f"#{fragment}") else text
+    return text if digests_in_fragment(text) else text.partition("#")[0]
 
 
 def _credential(text: str) -> str:

@@ -96,6 +96,8 @@ def read_sums(text: str, *, bare: str | None = None) -> Listed:
 def digests_in_fragment(url: str) -> tuple[Digest, ...]:
     """Those that the fragment of a URL says (`#sha256=HEX`, as package indexes do). Raises
     UsageError where one is named and malformed."""
+    if "#" not in url:
+        return ()
     pairs = (part.partition("=") for part in url.partition("#")[2].split("&"))
     return tuple(
         parse_digest(f"{name}:{text}")

@@ -45,7 +45,7 @@ def name_from_url(url: str) -> str:
 def last_segment(url: str) -> str:
     """The last segment of the path, still percent-encoded; empty when there is none."""
     rest = url.partition("://")[2] or url
-    path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")[2]
+    path = rest.partition("#")[0].partition("?")[0].partition("/")[2]
     return path.rpartition("/")[2]
 
 

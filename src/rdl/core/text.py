@@ -16,6 +16,7 @@ _INVISIBLE = re.compile(
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _URL = re.compile(r"https?://[^\s\"'<>]*[^\s\"'<>:;,.)]", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?<![^&;=])([^&;=]+)=([^&;]*)")  # from a name's start: linear
+_PATH = re.compile(r"[/?\\]|$")
 _AUTHORITY = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
 _SECRET_PARTS = re.compile(
     "token|secret|passw|signature|credential|apikey|auth(?!ors?$)|session|^xamz|^xgoog|^hdne|jwt|hmac"
@@ -98,7 +99,7 @@ def redact_url(url: str) -> str:
     elif not separator:
         return _redact_query(url)
     mark = ":" if scheme else ""
-    end = re.search(r"[/?\\]|$", rest)
+    end = _PATH.search(rest)
     stop = end.start() if end else len(rest)
     authority = rest[:stop].rpartition("@")[2]
     if not _AUTHORITY.fullmatch(authority):
