@@ -45,20 +45,20 @@ class PartStore:
         warn: Callable[[str], None] | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self.path = path
-        self.damage = ""
+        self.path, self.damage = path, ""
         self.disposable = False
         """The part file is a copy of FILE that this run made: close() removes it, unless an
         index was begun."""
         self._disk: Disk = disk or PosixDisk()
-        self._names = Names.of(path)
+        self.names = Names.of(path)
         self._home = path.parent
-        self._part = str(self._home / self._names.part)
+        self._part = str(path).removesuffix(self.names.target) + self.names.part
         """What errors call the part file: its folder is said as the user said it."""
         self._adopt, self._preallocate = adopt, preallocate
         self._warn, self._check = warn or (lambda message: None), check
         self._folder = self._file = -1
         self._created = self._failed = self._gone = self._unknown = False
+        self._indexed = True
         self._index: IndexFile | None = None
         self._header: Header | None = None
         self._target: FileStat | None = None
@@ -79,8 +79,8 @@ class PartStore:
 
     @property
     def alone(self) -> bool:
-        """Whether neither the target nor a part file stood there when it was opened."""
-        return self._created and self._target is None
+        """Whether none of target, part file and index stood there when it was opened."""
+        return self._created and self._target is None and not self._indexed
 
     @property
     def folder(self) -> int:
@@ -95,7 +95,7 @@ class PartStore:
         """Remove the empty part file. One that comes back after a power cut is void."""
         with told(self._part):
             self._need_named()
-            self._disk.unlink(self._folder, self._names.part)
+            self._disk.unlink(self._folder, self.names.part)
             self._gone = True
 
     def adoptable(self) -> tuple[ByteRange, ...]:
@@ -182,7 +182,7 @@ class PartStore:
         self._need_names(index)
         url, mode = self._header.url if self._header else "", mode_of(finish, self._disk)
         publication = Publication(
-            self._disk, self._folder, self._file, self._names, self._target, finish, url, mode
+            self._disk, self._folder, self._file, self.names, self._target, finish, url, mode
         )
         self._sync()
         size = self._header.size if finish.size is None and self._header else finish.size
@@ -199,11 +199,11 @@ class PartStore:
         index = self._need_index()
         self._need_names(index)
         with told(self._part):
-            self._disk.rename(self._folder, self._names.part, self._names.bad, replace=True)
+            self._disk.rename(self._folder, self.names.part, self.names.bad, replace=True)
             self._gone = True
             self._disk.sync_folder(self._folder)
         self._remove_index(index)
-        return self.path.with_name(self._names.bad)
+        return self.path.with_name(self.names.bad)
 
     def close(self, *, discard: bool = False) -> None:
         """Let go; with `discard` remove part file and index. An empty part file that this
@@ -227,13 +227,13 @@ class PartStore:
         with told(f"cannot use the folder {self._home}"):
             self._folder = self._disk.open_folder(self._home)
         with told(str(self.path)):
-            self._target = check_target(self._disk, self._folder, self._names.target)
+            self._target = check_target(self._disk, self._folder, self.names.target)
         return self._resume(self._lock())
 
     def _lock(self) -> FileStat:
         """Open or create the part file and lock it."""
         with told(f"cannot open {self._part}"):
-            place = Place(self._disk, self._folder, self._names.part)
+            place = Place(self._disk, self._folder, self.names.part)
             self._file, self._created = locked(place, self._part, self.path, self._target)
             return self._disk.fstat(self._file)
 
@@ -244,7 +244,7 @@ class PartStore:
             self._need_named()
             if self._disk.fstat(self._file).size == 0:
                 return
-            self._disk.unlink(self._folder, self._names.part)
+            self._disk.unlink(self._folder, self.names.part)
         old, self._gone = self._file, True  # until it is locked, what has the name is nobody's
         self._lock()
         self._gone = False
@@ -256,6 +256,7 @@ class PartStore:
         except IndexDamaged as error:
             self.damage = str(error)
             return None
+        self._indexed = decoded is not None
         if self._created or (stat.size == 0 and decoded is None):
             return None
         if decoded is None:
@@ -301,7 +302,7 @@ class PartStore:
         self._index, self._header = index, header
 
     def _index_place(self) -> Place:
-        return Place(self._disk, self._folder, self._names.index)
+        return Place(self._disk, self._folder, self.names.index)
 
     def _place_of(self, offset: int) -> int:
         place = offset - (self._header.start if self._header else 0)
@@ -346,7 +347,7 @@ class PartStore:
                 raise LocalFileError(self._part, "was replaced under us")
 
     def _need_named(self) -> None:
-        named = self._disk.stat(self._folder, self._names.part)
+        named = self._disk.stat(self._folder, self.names.part)
         if not self._disk.fstat(self._file).same_file(named):
             raise LocalFileError(self._part, "was replaced under us")
 
@@ -367,13 +368,13 @@ class PartStore:
     def _remove(self) -> None:
         """Remove the part file and the index, as far as their names lead to ours."""
         with told(f"cannot remove {self._part}"):
-            named = self._disk.stat(self._folder, self._names.part)
+            named = self._disk.stat(self._folder, self.names.part)
             empty = self._file >= 0 and self._disk.fstat(self._file).size == 0
             if empty:  # while it is locked: an index that comes later is another's
                 self._remove_stale_index()
             if self._file >= 0 and not self._gone:
                 if self._disk.fstat(self._file).same_file(named):
-                    self._disk.unlink(self._folder, self._names.part)
+                    self._disk.unlink(self._folder, self.names.part)
                 self._gone = True
             self._disk.sync_folder(self._folder)
             if not empty:  # never data without an index
@@ -388,7 +389,7 @@ class PartStore:
 
     def _remove_index(self, index: IndexFile) -> None:
         """The part file's name is gone for good by now: never data without an index."""
-        with told(f"cannot remove {self._names.index}"):
+        with told(f"cannot remove {self.names.index}"):
             index.remove()
             self._disk.sync_folder(self._folder)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.json import encode
 
 from rdl.core.representation import Representation
 from rdl.errors import LocalFileError, TargetExists
@@ -138,7 +139,7 @@ class Publication(Struct, frozen=True):
             "mtime_ns": stat.mtime_ns,
         }
         try:
-            self.disk.set_note(self.file, json.dumps(note, sort_keys=True).encode())
+            self.disk.set_note(self.file, encode(note, order="sorted"))
         except OSError:  # the next run asks the server instead
             return
 

@@ -31,7 +31,7 @@ class SmallStore:
     """The Store of `store`'s path."""
 
     def __init__(self, store: PartStore, disk: Disk | None = None) -> None:
-        self._store, self._names = store, Names.of(store.path)
+        self._store, self._names = store, store.names
         self._disk: Disk = disk or PosixDisk()
         self._file = -1
         self._header: Header | None = None
@@ -149,9 +149,8 @@ class SmallStore:
     def _make_unnamed(self) -> None:
         try:
             index = Place(self._disk, self._store.folder, self._names.index)
-            for name in (index.name, index.fresh_name):
-                if self._disk.stat(index.folder, name) is not None:
-                    raise FileExistsError  # an index without its part file
+            if self._disk.stat(index.folder, index.fresh_name) is not None:
+                raise FileExistsError  # an index without its part file
             self._file = self._disk.open_unnamed(index.folder)
         except OSError:  # then it is a part file
             self._let_go()
