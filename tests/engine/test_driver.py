@@ -4,6 +4,7 @@ import hashlib
 import random
 import threading
 import time
+from queue import SimpleQueue
 
 import pytest
 
@@ -11,6 +12,7 @@ from rdl.core import messages as m
 from rdl.core.events import Progress
 from rdl.core.fields import ResponseHead
 from rdl.core.row import OVERLAP
+from rdl.engine.backroom import Backroom
 from rdl.engine.driver import Driver
 from rdl.engine.reception import Edges
 from rdl.engine.throttle import Throttle
@@ -301,6 +303,17 @@ def test_progress_never_goes_back_and_ends_at_the_size(tmp_path):
     seen = [fact.bytes_present for fact in facts if isinstance(fact, Progress)]
     assert seen == sorted(seen)
     assert seen[-1] == len(server.content)
+
+
+def test_a_bug_beside_the_heart_is_reported():
+    events = SimpleQueue()
+    room = Backroom("sync", events.put)
+    room.do(lambda: 1 // 0)
+    room.close()
+    event = events.get_nowait()
+    assert isinstance(event, m.LocalFailed)
+    assert event.during_sync
+    assert event.error.reason == "internal"
 
 
 def test_a_bug_in_a_worker_ends_the_run_as_internal(tmp_path):

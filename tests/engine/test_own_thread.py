@@ -9,15 +9,18 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rdl.api import Session, Target
 from rdl.engine import reception
 from rdl.engine.crew import Crew
+from rdl.engine.driver import Driver
 from rdl.engine.reception import Reception
 from rdl.errors import Interrupted, LocalFileError, NetworkError, OutOfTime
 from rdl.options import NetworkOptions, Options, SessionOptions, TransferOptions
@@ -123,6 +126,28 @@ def test_only_the_first_of_many_needs_a_worker(
         assert origin.connections == 1
     assert len(handed) == 1, "the one that connects"
     assert {(tmp_path / str(number)).read_bytes() for number in range(5)} == {BODY}
+
+
+def test_nothing_of_it_waits_for_the_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is part of a cycle costs a list time when it is looked for, and memory until then."""
+    alive: weakref.WeakSet[Driver] = weakref.WeakSet()
+    begin = Driver.__init__
+
+    def noted(driver: Driver, *rest: Any) -> None:
+        begin(driver, *rest)
+        alive.add(driver)
+
+    monkeypatch.setattr(Driver, "__init__", noted)
+    gc.disable()
+    try:
+        with serving([]) as origin, Session() as session:
+            for number in range(3):
+                session.get(Target(origin.url(f"/{number}"), tmp_path / str(number), QUICK))
+                assert not alive
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,16 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from rdl.core import messages as m
+from rdl.errors import as_error
+
 
 class Backroom:
-    """One thread that does one thing after another; it starts with the first."""
+    """One thread that does one thing after another; it starts with the first. It knows of its
+    driver only where to `post`: so that one goes with its last name, without the collector."""
 
-    def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
-        self._name, self._failed = name, failed
+    def __init__(self, name: str, post: Callable[[m.Event], None]) -> None:
+        self._name, self._post = name, post
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -38,5 +42,5 @@ class Backroom:
         while (work := self._queue.get()) is not None:
             try:
                 work()
-            except BaseException as bug:
-                self._failed(bug)
+            except BaseException as bug:  # it ends the transfer instead of hanging it
+                self._post(m.LocalFailed(as_error(bug), during_sync=True))

@@ -23,7 +23,7 @@ from rdl.engine.edges import Edges, Place
 from rdl.engine.hashing import Follower
 from rdl.engine.reception import Reception
 from rdl.engine.repeating import repeat
-from rdl.errors import RdlError, as_error
+from rdl.errors import RdlError
 from rdl.options import FileOptions
 from rdl.storage.base import Finish, Header
 
@@ -53,9 +53,9 @@ class Driver:
         self._links = list(self._given)
         """and where it led."""
         self._crew, self._shared = crew or Crew(), crew is not None
-        self._sync = Backroom("sync", self._broken)
-        self._hash = Backroom("hash", self._broken)
-        self._renewal = Backroom("renew", self._broken)
+        self._sync = Backroom("sync", self._events.put)
+        self._hash = Backroom("hash", self._events.put)
+        self._renewal = Backroom("renew", self._events.put)
         self._follower = Follower(edges.store)
         self._own: Reception | None = None
         """It was asked for at once, when it was the only one, and this thread receives it."""
@@ -120,10 +120,6 @@ class Driver:
         """Whether there is nothing to be done but to receive."""
         due = self._wake_at is not None and self._wake_at <= self._edges.clock()
         return not due and self._events.empty()
-
-    def _broken(self, bug: BaseException) -> None:
-        """A bug in a thread ends the transfer instead of hanging it."""
-        self._events.put(m.LocalFailed(as_error(bug), during_sync=True))
 
     def _next_event(self) -> m.Event:
         while True:
