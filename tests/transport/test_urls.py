@@ -40,6 +40,7 @@ REFUSED = [
     " http://h/",
     "http://user:secret@/x",
     "http://h" + "x" * 70_000,
+    "http://h/?" + "x" * 70_000,
 ]
 
 ACCEPTED = {
