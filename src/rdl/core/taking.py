@@ -36,6 +36,9 @@ class Taking(Asking):
         if self._begun():
             self._end(e.ChangedError(self.spec.path, "what was read cannot be continued"))
             return
+        if lane.dropped:  # meanwhile its source was left: another is asked what it has
+            self.forget()
+            return
         source, representation = self.sources.of(lane), body.representation
         if source.found and not self.decided:  # what the server published is of the row that was
             self.drop(lane)
