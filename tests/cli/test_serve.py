@@ -196,7 +196,6 @@ REFUSED = [
     (["--cache", "x"], 2, "--cache: useless without --upstream"),
     (["--cache-size", "1M"], 2, "--cache-size: useless without --upstream"),
     (["--limit-rate", "1M"], 2, "--limit-rate: useless without --upstream"),
-    (["--sync", "--upstream", "http://h/", "--cache", "x"], 2, "--sync: of a folder only"),
 ]
 
 

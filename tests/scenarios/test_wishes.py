@@ -8,8 +8,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,12 @@ from rdl.api import Session, Target
 from rdl.core.events import Fact
 from rdl.core.wishlist import CHUNKS_MAGIC, CHUNKS_TYPE, FAILED, REFUSED, ending, parse_wishlist
 from rdl.errors import AuthError, HTTPStatusError, Interrupted, NetworkError
+from rdl.manifests import make_manifest
 from rdl.options import FileOptions, NetworkOptions, Options, TransferOptions
 from rdl.server.connection import Limits
-from rdl.server.folder import FileReading, Folder
+from rdl.server.folder import Folder
 from rdl.server.granting import Granted, Granting
+from rdl.server.listed import Pair
 from rdl.server.lists import Lists
 from rdl.server.requests import Reply
 from rdl.server.resource import Reading, Text
@@ -28,14 +31,14 @@ from rdl.server.upstream import Upstream
 from rdl.syncing import sync, sync_with
 from tests.scenarios.test_sync import changed, left, warnings
 from tests.server.conftest import ANY, Running, running
-from tests.server.wishes import list_of
+from tests.server.wishes import list_of, settle
 from tests.support.deltas import mixed
 from tests.support.program import RDL
 from tests.support.waiting import until
 
 OLD = mixed(1 << 20)
 NEW = changed(OLD)
-Grant = Callable[[FileReading, Lists, bytes, ThreadPoolExecutor], Reading]
+Grant = Callable[[Pair, Lists, bytes, ThreadPoolExecutor], Reading]
 
 
 class Smart(Granting):
@@ -47,10 +50,10 @@ class Smart(Granting):
         self.root, self.bodies, self.grants = root, list[bytes](), list[Grant]()
         (root / "new").write_bytes(NEW)
 
-    def grant(self, path: str, body: bytes) -> Reading:
+    def grant(self, path: str, body: bytes, wait: float) -> Reading:
         self.bodies.append(body)
         granted = self.grants.pop(0) if self.grants else Granted
-        return granted(self._file(path), self.lists, body, self._hands)
+        return granted(self._pair(path), self.lists, body, self._hands)
 
 
 class Server:
@@ -210,8 +213,8 @@ def test_wishes_that_are_refused_leave_ranges(server: Server, here: Path, status
 
 
 def canned(data: bytes) -> Grant:
-    def grant(file: FileReading, *_: object) -> Reading:
-        file.close()
+    def grant(pair: Pair, *_: object) -> Reading:
+        pair.close()
         return Text(data, CHUNKS_TYPE)
 
     return grant
@@ -267,8 +270,8 @@ def test_an_answer_that_stops_is_asked_for_again(server: Server, here: Path, ans
 def test_row_5_a_file_that_changed_after_its_manifest(server: Server, here: Path) -> None:
     newer, facts = NEW[:-1000] + b"newer", list[Fact]()
 
-    def change(file: FileReading, *_: object) -> Reading:
-        file.close()
+    def change(pair: Pair, *_: object) -> Reading:
+        pair.close()
         (server.site.root / "new").write_bytes(newer)
         raise Reply(412, "it is of another list")
 
@@ -363,23 +366,126 @@ def test_the_command_line(server: Server, here: Path) -> None:
     assert len(server.site.bodies) == 1
 
 
-def test_row_55_a_relay_passes_on_what_it_receives(server: Server, tmp_path: Path) -> None:
-    """It says nothing of wishes, which are not its own: who asks it takes ranges."""
-    found = list[bytes]()
+@pytest.fixture
+def relay(server: Server, tmp_path: Path) -> Iterator[Server]:
+    """A cache in front of the server, which grants what it receives."""
     with Session() as session:
-        relay = Upstream(session, server.url.removesuffix("/new"), tmp_path / "kept")
-        with running(relay, Limits(), None, ANY) as between:
+        upstream = Upstream(session, server.url.removesuffix("/new"), tmp_path / "kept")
+        site = Granting(upstream)
+        with running(site, Limits(), None, ANY) as found:
+            yield Server(server.site, found)
+        site.close()
 
-            def fetch(name: str) -> None:
-                sync(f"{between.url}/new", tmp_path / name)
-                found.append((tmp_path / name).read_bytes())
 
-            threads = [threading.Thread(target=fetch, args=(name,)) for name in ("one", "two")]
-            for one in threads:
-                one.start()
-            for one in threads:
-                one.join(30)
-        relay.close()
-    assert found == [NEW, NEW]
+@pytest.mark.parametrize("lies", [True, False])
+def test_row_55_a_cache_relays_for_two(
+    server: Server, relay: Server, tmp_path: Path, lies: bool
+) -> None:
+    """Its server has the manifest as a file, or makes it: the cache fetches that, and all once."""
+    if lies:
+        make_manifest(server.site.root / "new")
+        settle(server.site.root / "new.rdlm")
+    settle(server.site.root / "new")
+    with ThreadPoolExecutor(2) as pool:
+        ends = [pool.submit(sync, relay.url, tmp_path / name) for name in ("one", "two")]
+        results = [one.result(30) for one in ends]
+    assert [(tmp_path / name).read_bytes() for name in ("one", "two")] == [NEW, NEW]
+    assert sorted(relay.asked) == sorted(["GET /new.rdlm", "HEAD /new", "POST /new.rdlm"] * 2)
     assert not server.site.bodies
     assert server.sent("GET /new ") < 1.5 * len(NEW)
+    assert [one.retries for one in results] == [0, 0]
+
+
+class Slow(Granted):
+    """As much of an answer as the test lets through."""
+
+    limit = 0
+
+    def available(self, offset: int) -> int:
+        return min(super().available(offset), max(0, self.limit - offset))
+
+    def grow(self, size: int) -> None:
+        self.limit = min(self.limit + size, len(NEW) - 50_000)
+        self._ring()
+
+    def release(self) -> None:
+        self.limit = 2 * len(NEW)
+        self._ring()
+
+
+class Chain:
+    """A server, B that fetches from it and serves what it has, and C that fetches from B."""
+
+    def __init__(self, server: Server, between: Running, path: Path) -> None:
+        self.server, self.b, self.path, self.session = server, between, path, Session()
+        self.slow: Slow | None = None
+        self.pool = ThreadPoolExecutor(3)
+        server.site.grants = [self._begin]
+
+    def _begin(self, *args: Any) -> Reading:
+        self.slow = Slow(*args)
+        return self.slow
+
+    def fetch(self, who: str) -> Future[Any]:
+        """B, or C."""
+        folder = self.path / who
+        folder.mkdir(exist_ok=True)
+        if who == "B":
+            target = Target(self.server.url, folder / "new")
+            return self.pool.submit(sync_with, self.session, target)
+        return self.pool.submit(sync, f"{self.b.url}/new", folder / "new")
+
+    def comes(self, who: str, at: int) -> bool:
+        """Whether this has come there, while a little more comes to B each time."""
+        if self.slow is not None:
+            self.slow.grow(2000)
+        part = self.path / who / "new.part"
+        return part.exists() and part.read_bytes()[at : at + 1000] == NEW[at : at + 1000]
+
+
+@pytest.fixture
+def chain(server: Server, tmp_path: Path) -> Iterator[Chain]:
+    (tmp_path / "B").mkdir()
+    make_manifest(server.site.root / "new", tmp_path / "B" / "new.rdlm")
+    site = Granting(Folder(tmp_path / "B"))
+    with running(site, Limits(), None, ANY) as between:
+        found = Chain(server, between, tmp_path)
+        yield found
+        found.session.close()
+        found.pool.shutdown()
+    site.close()
+
+
+def test_row_55_b_fetches_slowly_and_c_follows(chain: Chain) -> None:
+    """What B has C has, though no more comes to B; C asks once, and ends when B does."""
+    b = chain.fetch("B")
+    assert until(lambda: chain.comes("B", 100_000))
+    c = chain.fetch("C")
+    assert until(lambda: chain.comes("C", 200_000))
+    assert not b.done()
+    assert not c.done()
+    assert chain.slow is not None
+    chain.slow.release()
+    b.result(30)
+    assert c.result(30).retries == 0
+    assert (chain.path / "C" / "new").read_bytes() == NEW
+    asked = [" ".join(line.split(" ")[1:3]) for line in chain.b.lines]
+    assert asked == ["GET /new.rdlm", "HEAD /new", "POST /new.rdlm"]
+
+
+def test_row_55_b_aborts_and_c_has_an_error(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who come after that, too; what came is kept, and nobody goes on asking."""
+    monkeypatch.setattr("rdl.server.partials.GRACE", 0.5)
+    b = chain.fetch("B")
+    assert until(lambda: chain.comes("B", 100_000))
+    c = chain.fetch("C")
+    assert until(lambda: chain.comes("C", 200_000))
+    chain.session.interrupt("SIGTERM")
+    for one in (c, chain.fetch("late")):
+        with pytest.raises(NetworkError, match="does not receive the file any more"):
+            one.result(30)
+    with pytest.raises(Interrupted):
+        b.result(30)
+    assert left(chain.path / "C") == left(chain.path / "late") == ["new.part", "new.part.index"]
+    asked = [line.split(" ")[1] for line in chain.b.lines]
+    assert asked.count("POST") == 4, "each, and once more"

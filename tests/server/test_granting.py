@@ -270,13 +270,14 @@ def test_a_change_that_the_times_do_not_tell_is_seen_by_the_digest(
     site = make()
     port = start(site).port
     chunks, path = list_of(port), tmp_path / "data.bin"
-    found = site._file(LIST)
+    found = site._pair(LIST)
     with path.open("r+b") as file:
         file.write(b"\0\0\0\0")
     granted = Granted(found, site.lists, b"", site._hands)
+    granted._chunks = chunks
     with pytest.raises(ChangedError, match="no longer"):
-        granted._chunk(chunks, 0)
-    assert granted._chunk(chunks, 1) == DATA[chunks.chunk(1).start : chunks.chunk(1).stop]
+        granted._chunk(0)
+    assert granted._chunk(1) == DATA[chunks.chunk(1).start : chunks.chunk(1).stop]
     granted.close()
 
 

@@ -359,3 +359,22 @@ def test_s25_to_s29_bodies_that_are_refused(text: str, status: int) -> None:
 def test_without_wishes_there_is_no_post() -> None:
     assert status_of(wishing(Content_Length="0")) == 405
     assert status_of(wishing()) == 400
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("wait=10", 10),
+        ("respond-async, Wait = 7 ; x", 7),
+        ('wait="3"', 3),
+        ("wait=0", 0),
+        ("await=5, waits=6", 0),
+        ("wait=-1", 0),
+        ("wait=1e9", 0),
+        ("wait=" + "9" * 5000, 0),
+        ("", 0),
+    ],
+)
+def test_how_long_a_client_would_wait(said: str, seconds: float) -> None:
+    assert Asked("POST", "/x.rdlm", {"prefer": said}, close=False).wait == seconds
+    assert Asked("POST", "/x.rdlm", {}, close=False).wait == 0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from pathlib import Path
 
 from rdl.core.chunks import Chunks
 from rdl.core.manifest import parse_coarse, parse_head
 from rdl.core.representation import WISHES_TYPE
 from rdl.core.shuffle import Permutation
 from rdl.core.wishlist import Receiver, encode_wishlist, wish
+from rdl.server.version import Version
 from tests.server.wire import connected, request, response
+from tests.support.waiting import until
 
 DATA = random.Random(9).randbytes(600_000)
 LIST = "/data.bin.rdlm"
@@ -44,3 +47,13 @@ def answered(port: int, body: bytes, *fields: str) -> tuple[int, bytes]:
     with connected(port) as sock:
         sock.sendall(post(port, body, *fields))
         return response(sock)
+
+
+def settle(path: Path) -> None:
+    """Wait until its times tell of any change, so that its ETag is strong."""
+
+    def is_old() -> bool:
+        with path.open("rb") as file:
+            return not Version.of(file.fileno()).is_young
+
+    assert until(is_old)

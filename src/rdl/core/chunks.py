@@ -54,7 +54,7 @@ class Chunks(Struct, frozen=True):
         """Whether this is its digest, of which only the first `width` bytes are known."""
         return digest[: self.width] == self.digest(number)
 
-    def proves(self, number: int, data: bytes | memoryview) -> bool:
+    def proves(self, number: int, data: bytes | bytearray | memoryview) -> bool:
         """Whether these bytes have its digest."""
         return self.has(number, hashlib.new(self.algorithm, data).digest())
 

@@ -166,8 +166,7 @@ class Sender(Tally):
                 yield bytes([0, ABSENT])
                 continue
             check_length(self._chunks, number, data)
-            yield varint.encode(len(data))
-            yield data
+            yield varint.encode(len(data)) + data
             digests.update(self._chunks.digest(number))
             sent += 1
             self.transferred += len(data)
@@ -224,13 +223,14 @@ class Arrivals(Tally):
 
 class Receiver(Arrivals):
     """Reads an answer, fed in any portions. A failure is raised after all that came before it was
-    handed out, and again each time. `absent`: wished chunks that the server has not."""
+    handed out, and again each time. `absent`: wished chunks that the server has not; `failed`: it
+    says that no more comes now."""
 
     def __init__(self, chunks: Chunks, wish: Wish) -> None:
         super().__init__(ANSWER, chunks, wish)
         self.absent = array("I")
         self._buffer = bytearray()
-        self._greeted = self._ended = False
+        self._greeted = self._ended = self.failed = False
         self._digests, self._sent = hashlib.sha256(), 0
 
     @property
@@ -314,6 +314,7 @@ class Receiver(Arrivals):
             return False
         text = safe_text(self._buffer[found[1] : sum(found)].decode("utf-8", "replace"), MOST_TEXT)
         if kind == FAILED:
+            self.failed = True
             raise NetworkError("the server cannot go on", text)
         raise ProtocolError("the server refused the wishlist", text)
 

@@ -25,7 +25,7 @@ from rdl.core.text import redact_url, safe_text
 from rdl.errors import ChangedError, RdlError
 from rdl.server.answers import Answer, answer, short
 from rdl.server.requests import Asked, Reply, RequestReader, Rules, refused
-from rdl.server.resource import Metered, Reading
+from rdl.server.resource import Metered, Over, Reading
 from rdl.server.tally import Tally
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -291,6 +291,8 @@ class Connection:
         """Of what fails after the head was begun, the client sees no clean end."""
         try:
             step()
+        except Over:
+            self._end()
         except Reply as reply:
             self._reply(reply)
         except RdlError as error:
@@ -333,7 +335,8 @@ class Connection:
 
     def _forget(self) -> None:
         if isinstance(self._reading, Metered):
-            self._reading.settle(self._at)
+            found = self._answer
+            self._reading.settle(self._at - found.body.start if found else 0)
         if self._reading is not None:
             self._reading.close()
         self._asked = self._reading = self._answer = None

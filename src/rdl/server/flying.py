@@ -109,8 +109,8 @@ class Flying:
         self.held, self._keeper, self.waits = held, keeper, waits
         self.moving = 0
         self.client = ""
-        self._paid, self._lacked, self._start = ByteRange(0, 0), 0, 0
-        """What it costs: of this range so many bytes were not here; it is sent from there on."""
+        self._paid, self._lacked, self._cost = ByteRange(0, 0), 0, 0
+        """What it costs: of this range so many bytes were not here; and what came before."""
         self.refused: Reply | None = None
         self._subscription: Subscription | None = None
         self._changed: Callable[[], None] = lambda: None
@@ -152,10 +152,10 @@ class Flying:
         whole = len(wanted) == size or (self.held.digest is not None and wanted.stop == size)
         if missing and not self.held.keeping:
             self._admit()
+            self._cost += self._lacked - self._lacks()
             asked = ByteRange(0, size) if whole else _covering(wanted.start, ahead)
             self._paid = asked.clip(ByteRange(0, size))
             self._lacked = self._lacks()
-        self._start = wanted.start
         if whole:
             self._keeper.keep(self.held)
         if missing:
@@ -166,13 +166,12 @@ class Flying:
         if self.held.payer is None:
             self._admit()
 
-    def settle(self, upto: int) -> None:
+    def settle(self, sent: int) -> None:
         held, size = self.held, self._subscription.size if self._subscription else None
-        cost = self._lacked - (0 if held.keeping else self._lacks())
+        cost = self._cost + self._lacked - (0 if held.keeping else self._lacks())
         if held.payer == self.client:
             first = size or 0 if self._keeper.hold else min(size or 0, LAZY.least)
             cost, held.payer = cost + first, ""
-        sent = max(0, upto - self._start)
         self._keeper.meter.note(self.client, cost, sent, time.monotonic())
 
     def _admit(self) -> None:

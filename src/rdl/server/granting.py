@@ -1,202 +1,256 @@
-"""A folder whose files have lists of their chunks beside them, which take wishes.
+"""A site whose files have lists of their chunks beside them, which take wishes.
 
-A list is there under FILE.rdlm, unless a file of this name is. A chunk is sent when it has the
-digest that the list says, and else nothing more: who asked sees no end, and asks again.
+A chunk is sent when it is here and has the digest that the list says. Of a file that is still
+received each is waited for; what fails then is said in the answer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
+from urllib.parse import unquote_to_bytes
 
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
-from rdl.core.manifest import SUFFIX
-from rdl.core.wishlist import CHUNKS_TYPE, Sender, parse_wishlist
-from rdl.errors import ChangedError, ProtocolError
+from rdl.core.manifest import SUFFIX, Manifest
+from rdl.core.reads import filled
+from rdl.core.wishlist import CHUNKS_TYPE, FAILED, Sender, ending, parse_wishlist
+from rdl.errors import ChangedError, ProtocolError, RdlError
 from rdl.server.answers import Facts
-from rdl.server.files import FileReading, nowhere
+from rdl.server.files import nowhere
 from rdl.server.folder import Folder
-from rdl.server.lists import MOST_KEPT, List, Lists, Made
-from rdl.server.requests import ACCEPT_POST, Reply
-from rdl.server.resource import Reading, View
+from rdl.server.listed import Listed, ListReading, Pair
+from rdl.server.lists import MOST_KEPT, Lists
+from rdl.server.partials import PartialReading
+from rdl.server.requests import Reply
+from rdl.server.resource import Over, Reading, Text, View
+from rdl.server.upstream import Upstream
 
 HANDS = 2
 """Threads that read wishlists: the longest ones take a second."""
 AHEAD = 256 << 10
 """Bytes of an answer that are made ready at a time, or one chunk."""
+MOST_WAIT = 30.0
+"""Seconds that a chunk is waited for, whatever the client would."""
+RUN = 8 << 20
+"""Bytes of chunks that stand one after another and are asked for together."""
+ENDLESS = 1 << 62
 NO_STORE = (("Cache-Control", "no-store"),)
 
 
 class Granting:
-    """The Site of a folder with its lists, `most` bytes of which are kept. Wishable."""
+    """The Site of a folder or an upstream with its lists, `most` bytes of which are kept.
+    Wishable."""
 
-    def __init__(self, folder: Folder, *, most: int = MOST_KEPT) -> None:
-        self._folder, self.lists = folder, Lists(most)
+    def __init__(self, site: Folder | Upstream, *, most: int = MOST_KEPT) -> None:
+        self._site, self.lists = site, Lists(most)
         self._hands = ThreadPoolExecutor(HANDS, "wishes")
 
     def view(self) -> View | None:
-        return self._folder.view()
+        return self._site.view()
 
     def front(self) -> list[str] | None:
-        return self._folder.front()
+        return self._site.front()
 
     def find(self, path: str) -> Reading:
-        try:
-            return self._folder.find(path)
-        except Reply as reply:
-            if reply.status != 404 or not path.endswith(SUFFIX):
-                raise
-        return ListReading(self._file(path), self.lists)
+        if not path.endswith(SUFFIX):
+            return self._site.find(path)
+        return ListReading(self._pair(path), self.lists)
 
-    def grant(self, path: str, body: bytes) -> Reading:
+    def grant(self, path: str, body: bytes, wait: float) -> Reading:
         """What answers this wishlist. Raises Reply."""
-        return Granted(self._file(path), self.lists, body, self._hands)
+        return Granted(self._pair(path), self.lists, body, self._hands, wait)
 
     def close(self) -> None:
         self._hands.shutdown(cancel_futures=True)
         self.lists.close()
-        self._folder.close()
+        self._site.close()
 
-    def _file(self, path: str) -> FileReading:
-        """Of which this is the list. Raises Reply."""
+    def _pair(self, path: str) -> Pair:
+        """The manifest at a path, and its file. Raises Reply where there is neither."""
+        own: Reading | None = None
         try:
-            found = self._folder.find(path.removesuffix(SUFFIX))
+            own = self._site.find(path)
+        except Reply as reply:
+            if reply.status != 404:
+                raise
+        file = path.removesuffix(SUFFIX)
+        name = unquote_to_bytes(file.rpartition("/")[2])
+        return Pair(own, lambda alone: self._file(file, alone=alone), name)
+
+    def _file(self, path: str, *, alone: bool) -> Reading:
+        """Of which there is a list, or of which it is made: then all of it is here. Raises
+        Reply."""
+        if alone and isinstance(self._site, Upstream) and not self._site.keeps(path):
+            raise nowhere()
+        try:
+            found = self._site.find(path)
         except Reply as reply:
             if reply.status == 301:
                 raise nowhere() from None
             raise
-        if isinstance(found, FileReading):
-            return found
-        found.close()
-        raise nowhere()
+        if isinstance(found, Text) or (alone and isinstance(found, PartialReading)):
+            found.close()
+            raise nowhere()
+        return found
 
 
-class _OfAList:
-    """A request for which the list of a file is needed; it takes the file over."""
-
-    def __init__(self, file: FileReading, lists: Lists) -> None:
-        self._file, self._lists = file, lists
-        self._changed: Callable[[], None] = lambda: None
-        self._list: List | None = None
-
-    @property
-    def moving(self) -> int:
-        return self._list.moving if self._list is not None else 0
-
-    def notify(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        self._list = self._lists.join(self._file, self._ring)
-
-    def demand(self, wanted: ByteRange) -> None:
-        """It is all here."""
-
-    def close(self) -> None:
-        if self._list is not None:
-            self._lists.leave(self._list, self._ring)
-        self._file.close()
-
-    def _ring(self) -> None:
-        self._changed()
-
-    def _made(self) -> Made | None:
-        """The list; None while it is made. Raises Reply where it cannot be."""
-        if self._list is None:
-            return None
-        if self._list.error is not None:
-            raise self._list.error
-        return self._list.made
-
-
-class ListReading(_OfAList):
-    """A manifest that was made here."""
-
-    @property
-    def facts(self) -> Facts | None:
-        made, version = self._made(), self._file.version
-        if made is None:
-            return None
-        return Facts(
-            made.manifest.length,
-            etag=version.tag("list"),
-            modified=version.mtime_ns / 1e9,
-            private=self._file.facts.private,
-            said=(ACCEPT_POST,),
-        )
-
-    @property
-    def descriptor(self) -> int | None:
-        made = self._made()
-        return made.file if made else None
-
-    def available(self, offset: int) -> int:
-        made = self._made()
-        return made.manifest.length - offset if made else 0
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        made = self._made()
-        return os.preadv(made.file, [view], offset) if made else 0
-
-
-class Granted(_OfAList):
-    """The chunks that were wished; its length is that of an answer that is complete."""
+class Granted(Listed):
+    """The chunks that were wished. By a list that was made here the file is complete, and its
+    length is that of an answer that is complete too; else it goes on to its end."""
 
     descriptor = None
 
     def __init__(
-        self, file: FileReading, lists: Lists, body: bytes, hands: ThreadPoolExecutor
+        self, pair: Pair, lists: Lists, body: bytes, hands: ThreadPoolExecutor, wait: float = 0
     ) -> None:
-        super().__init__(file, lists)
+        super().__init__(pair, lists)
         self._body, self._hands, self._asked = body, hands, False
+        self._wait = min(wait, MOST_WAIT)
         self._facts: Facts | None = None
         self._error: Reply | None = None
+        self._numbers: Sequence[int] = ()
         self._records: Iterator[bytes] = iter(())
         self._start, self._ready = 0, b""
         """Of the answer, what is made ready."""
+        self._much = False
+        """Half of the file is wished."""
+        self._next, self._awaited, self._here = 0, -1, 0
+        """Which of the numbers is the next; which is waited for, and up to where that is here."""
+        self._due: float | None = None
+        """Until when it is waited for."""
+        self._alarm: Timer | None = None
 
     @property
     def facts(self) -> Facts | None:
         made = self._made()
+        about = self._pair.file.facts if made is not None else None
         if self._error is not None:
             raise self._error
-        if made is not None and not self._asked:
+        if made is not None and about is not None and not self._asked:
             self._asked = True
+            _check(made.manifest, about)
             self._hands.submit(self._understand, made.manifest.coarse)
         return self._facts
+
+    def demand(self, wanted: ByteRange) -> None:
+        """Chunks are, when they are the next."""
+
+    def close(self) -> None:
+        if (alarm := self._alarm) is not None:
+            alarm.cancel()
+        super().close()
+
+    @property
+    def _open(self) -> bool:
+        """Whether the answer says no length: something of it may be lacking, or not be right."""
+        return self._pair.own is not None
 
     def _understand(self, chunks: Chunks) -> None:
         """In a thread of its own."""
         try:
-            numbers = parse_wishlist(chunks, self._body)
-            sender = Sender(chunks, numbers, lambda number: self._chunk(chunks, number))
+            self._chunks, self._numbers = chunks, parse_wishlist(chunks, self._body)
+            sender = Sender(chunks, self._numbers, self._chunk)
             self._records = sender.answer()
-            self._facts = Facts(sender.length, media_type=CHUNKS_TYPE, ranges=False, said=NO_STORE)
+            self._ready = next(self._records)
+            self._much = 2 * sender.to_transfer >= chunks.span.stop
+            size = ENDLESS if self._open else sender.length
+            self._facts = Facts(
+                size, media_type=CHUNKS_TYPE, ranges=False, said=NO_STORE, endless=self._open
+            )
         except ChangedError as error:
             self._error = Reply(412, f"{error}; its manifest is a new one")
         except ProtocolError as error:
             self._error = Reply(400, str(error))
         self._ring()
 
-    def _chunk(self, chunks: Chunks, number: int) -> bytes:
+    def _chunk(self, number: int) -> bytes | None:
+        """The next one, as the list says that it is; None where it is not here."""
+        self._next += 1
+        chunks, file = self._chunks, self._pair.file
         span = chunks.chunk(number)
-        data = os.pread(self._file.descriptor, len(span), span.start)
-        if hashlib.new(chunks.algorithm, data).digest()[: chunks.width] != chunks.digest(number):
-            raise ChangedError("a file", "it is no longer as the list of its chunks says")
-        return data
+        if self._open and file.available(span.start) < len(span):
+            return None
+        data = bytearray(len(span))
+        with memoryview(data) as view:
+            filled(file.read_into, span.start, view)
+        if chunks.proves(number, data):
+            return bytes(data)
+        if self._open:
+            return None
+        raise ChangedError("a file", "it is no longer as the list of its chunks says")
 
     def available(self, offset: int) -> int:
         if offset == self._start + len(self._ready):
-            self._file.available(0)
-            made, size = list[bytes](), 0
-            while size < AHEAD and (record := next(self._records, b"")):
-                made.append(record)
-                size += len(record)
-            self._start, self._ready = offset, b"".join(made)
+            made = bytearray()
+            try:
+                while len(made) < AHEAD and self._comes() and (record := next(self._records, b"")):
+                    made += record
+            except (RdlError, Reply):
+                if not self._open:
+                    raise
+                made += ending(FAILED, "it does not receive the file any more")
+                self._numbers, self._records = (), iter(())
+            if not made and self._open and self._next >= len(self._numbers):
+                raise Over
+            self._start, self._ready = offset, bytes(made)
         return self._start + len(self._ready) - offset
 
     def read_into(self, offset: int, view: memoryview) -> int:
         found = self._ready[offset - self._start :][: len(view)]
         view[: len(found)] = found
         return len(found)
+
+    def _comes(self) -> bool:
+        """Whether the next chunk is not waited for: it is here, or was waited for long enough.
+        Raises RdlError and Reply where it will not come."""
+        if not self._open:
+            self._pair.file.available(0)
+        if not self._open or not self._wait or self._next >= len(self._numbers):
+            return True
+        file, span = self._pair.file, self._chunks.chunk(self._numbers[self._next])
+        if self._awaited != self._next:
+            self._awaited, self._here, self._due = self._next, span.start, None
+        self._here += file.available(self._here)
+        if self._here >= span.stop:
+            return True
+        now = time.monotonic()
+        if self._due is None:
+            self._due = now + self._wait
+            self._ask(file)
+        if now >= self._due:
+            return True
+        if self._alarm is None:
+            self._alarm = Timer(self._due - now, self._on_time)
+            self._alarm.daemon = True
+            self._alarm.start()
+        return False
+
+    def _on_time(self) -> None:
+        """In a thread of its own: what is waited for now is looked at again."""
+        self._alarm = None
+        self._ring()
+
+    def _ask(self, file: Reading) -> None:
+        """For the next chunk, with those that follow it in the file; where half of all is wished,
+        the rest may come too."""
+        chunks, numbers = self._chunks, self._numbers
+        if self._much:
+            self._much = False
+            file.demand(chunks.span)
+        span = chunks.chunk(numbers[self._next])
+        for at in range(self._next + 1, len(numbers)):
+            after = chunks.chunk(numbers[at])
+            if after.start != span.stop or len(span) > RUN:
+                break
+            span = ByteRange(span.start, after.stop)
+        file.demand(span)
+
+
+def _check(manifest: Manifest, about: Facts) -> None:
+    """Raises Reply where the list is of another file than this."""
+    sha256 = bytes.fromhex(manifest.sha256)
+    if about.size != manifest.total or about.sha256 not in (None, sha256):
+        raise Reply(412, "the manifest is of another file")

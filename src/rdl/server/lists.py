@@ -1,4 +1,5 @@
-"""Lists of chunks of files that are served: made when somebody asks, once for all who do.
+"""Lists of chunks of files that are served: made when somebody asks, once for all who do; or read
+of a file that is one.
 
 A list is of one version of a file and of no other. It is kept in a file without a name while
 there is room; making it is done by a thread of its own, and waited for by nobody.
@@ -21,12 +22,12 @@ from msgspec import Struct
 
 from rdl.chunkers import chunker_of
 from rdl.core.byterange import ByteRange
-from rdl.core.manifest import Manifest, parse_coarse, parse_head
+from rdl.core.manifest import HEAD_BYTES, Manifest, parse_coarse, parse_head
+from rdl.core.reads import filled
 from rdl.core.text import safe_text
 from rdl.engine.verifying import Stop, Tally
-from rdl.errors import ChangedError, PolicyError, RdlError
+from rdl.errors import ChangedError, PolicyError, ProtocolError, RdlError
 from rdl.manifests import Cutter, sizes_for
-from rdl.server.files import FileReading
 from rdl.server.requests import Reply
 from rdl.server.version import TICK, Version
 
@@ -37,6 +38,7 @@ MOST_WAITING = 16
 STEP = 1 << 20
 
 Changed = Callable[[], None]
+Key = tuple[Version, bytes, bool]
 
 
 class Made(Struct, frozen=True):
@@ -46,12 +48,26 @@ class Made(Struct, frozen=True):
     file: int
 
 
+class Opened(Struct, frozen=True):
+    """A file that is open, and all here. `given`: it is a list itself, and not to be cut."""
+
+    descriptor: int
+    version: Version
+    name: bytes
+    given: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What tells its list from others."""
+        return self.version, self.name, self.given
+
+
 class List:
     """Of one version of a file: what was `made`, or the `error` that became of it. `moving` grows
     while it is being made. Changes under the lock of its Lists."""
 
-    def __init__(self, version: Version, name: bytes) -> None:
-        self.version, self.file_name = version, name
+    def __init__(self, key: Key) -> None:
+        self.key = key
         self.made: Made | None = None
         self.error: Reply | None = None
         self.moving = 0
@@ -66,23 +82,22 @@ class Lists:
         sizes = cutting.coarse
         chunker_of(cutting.chunker, sizes.least, sizes.average, sizes.most)
         self._most, self._stop, self._lock = most, Stop(), threading.Lock()
-        self._lists = OrderedDict[tuple[Version, bytes], List]()
+        self._lists = OrderedDict[Key, List]()
         """The one used last stands last."""
         self._maker = ThreadPoolExecutor(1, "list")
 
-    def join(self, file: FileReading, changed: Changed) -> List:
+    def join(self, file: Opened, changed: Changed) -> List:
         """The list of this file as it was opened. `changed` is called, in any thread, when it is
         made, or will not be; until leave(). Raises Reply."""
-        key = file.version, file.name
         with self._lock:
-            found = self._lists.get(key)
+            found = self._lists.get(file.key)
             if found is None:
                 if sum(one.made is None for one in self._lists.values()) >= MOST_WAITING:
                     raise later("too many lists of chunks are to be made")
-                _check_size(file.version.size)
-                found = self._lists[key] = List(*key)
+                _check_size(file)
+                found = self._lists[file.key] = List(file.key)
                 self._maker.submit(self._make, found, os.dup(file.descriptor))
-            self._lists.move_to_end(key)
+            self._lists.move_to_end(file.key)
             found.users.add(changed)
         return found
 
@@ -106,7 +121,11 @@ class Lists:
         error: Reply | None = later("the list of its chunks cannot be made now")
         try:
             with suppress(RdlError, OSError):
-                found.made, error = self._cut(found, source), None
+                given = found.key[2]
+                found.made = self._read(found, source) if given else self._cut(found, source)
+                error = None
+        except Reply as reply:
+            error = reply
         finally:
             os.close(source)
             self._publish(found, error)
@@ -116,20 +135,31 @@ class Lists:
         with self._lock:
             found.error = error
             if error is not None:
-                del self._lists[found.version, found.file_name]
+                del self._lists[found.key]
             users = tuple(found.users)
             self._evict()
         for changed in users:
             changed()
 
+    def _read(self, found: List, source: int) -> Made:
+        """What the file says that is one. Raises Reply where it is none."""
+        file, size = _Still(source, found), found.key[0].size
+        try:
+            head = parse_head(file.first(min(size, HEAD_BYTES)), size)
+            manifest = parse_coarse(head, file.first(head.length_of_coarse))
+        except ProtocolError as error:
+            raise Reply(404, f"no list of chunks: {error.why}") from error
+        file.check()
+        return Made(manifest, os.dup(source))
+
     def _cut(self, found: List, source: int) -> Made:
-        version = found.version
+        version, name, _ = found.key
         if version.is_young:  # else the times would not tell of another change
             time.sleep(TICK)
         file, whole = _Still(source, found), ByteRange(0, version.size)
         with tempfile.TemporaryFile() as fine:
             cutter = Cutter(file, whole, sizes_for(len(whole)), Tally("", None), self._stop)
-            first = cutter.write(safe_text(os.fsdecode(found.file_name), 200), fine)
+            first = cutter.write(safe_text(os.fsdecode(name), 200), fine)
             file.check()
             made, path = tempfile.mkstemp(prefix="rdl-")
             Path(path).unlink()
@@ -171,16 +201,22 @@ class _Still:
         self._of.moving += 1
         return count
 
+    def first(self, size: int) -> bytes:
+        """So many bytes, which it has."""
+        view = memoryview(bytearray(size))
+        return bytes(view[: filled(self.read_into, 0, view)])
+
     def check(self) -> None:
         """Raises ChangedError."""
-        if Version.of(self._file) != self._of.version:
+        if Version.of(self._file) != self._of.key[0]:
             raise ChangedError("a file", "it changed while it was read")
 
 
-def _check_size(size: int) -> None:
+def _check_size(file: Opened) -> None:
     """Raises Reply for a file that is too large."""
     try:
-        sizes_for(size)
+        if not file.given:
+            sizes_for(file.version.size)
     except PolicyError as error:
         raise Reply(404, str(error)) from error
 

@@ -137,7 +137,7 @@ class Server:
             return Text(self.tally.text(len(self._connections), self._stalled()).encode(), METRICS)
         if asked.method == "POST":
             assert isinstance(self._site, Wishable), "the rules let nobody else in"
-            return self._site.grant(asked.path, asked.body)
+            return self._site.grant(asked.path, asked.body, asked.wait)
         if asked.path == "/":
             return self._board.front()
         if asked.path == page.EVENTS:

@@ -31,6 +31,7 @@ _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]|\0")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _TARGET = re.compile(r"[\x21\x22\x24-\x7e]+")
 _ABSOLUTE = re.compile(r"http://([^/?]*)(.*)", re.IGNORECASE)
+_WAIT = re.compile(r'(?:^|,)[ \t]*wait[ \t]*=[ \t]*"?([0-9]{1,6})"?[ \t]*(?=[;,]|$)', re.I | re.A)
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?", re.I | re.A)
 
 
@@ -69,6 +70,12 @@ class Asked(Struct, frozen=True):
     def path(self) -> str:
         """Still percent-encoded; without the query."""
         return self.target.partition("?")[0]
+
+    @property
+    def wait(self) -> float:
+        """Seconds that the client would wait (RFC 7240 section 4.3)."""
+        found = _WAIT.search(self.fields.get("prefer", ""))
+        return float(found[1]) if found else 0.0
 
 
 class Rules(Struct, frozen=True):

@@ -15,6 +15,10 @@ from rdl.core.byterange import ByteRange
 from rdl.server.answers import PLAIN, Facts
 
 
+class Over(Exception):
+    """All has been sent of an answer that goes on until it ends: a clean end."""
+
+
 class Reading(Protocol):
     """One request's view of a resource; closed when it has its answer, or has gone.
 
@@ -44,7 +48,8 @@ class Reading(Protocol):
 
     def available(self, offset: int) -> int:
         """How many bytes from `offset` on can be sent now; 0: `notify` announces more. Raises
-        RdlError when there will be none, or those that were sent are no longer right."""
+        RdlError when there will be none, or those that were sent are no longer right; Over at the
+        end of what said no length."""
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Read 1 to len(view) available bytes; 0: they are not any more. Raises RdlError."""
@@ -60,8 +65,8 @@ class Metered(Protocol):
     def on_behalf(self, client: str) -> None:
         """Said first: who reads it. Raises Reply where it has cost too much."""
 
-    def settle(self, upto: int) -> None:
-        """Said last: the bytes up to this one were sent."""
+    def settle(self, sent: int) -> None:
+        """Said last: how many bytes it was sent."""
 
 
 class Flight(Struct, frozen=True):
@@ -103,9 +108,9 @@ class Site(Protocol):
 class Wishable(Site, Protocol):
     """A Site whose manifests take wishlists."""
 
-    def grant(self, path: str, body: bytes) -> Reading:
-        """What answers the wishlist `body` that was sent to the manifest at `path`. Raises
-        Reply."""
+    def grant(self, path: str, body: bytes, wait: float) -> Reading:
+        """What answers the wishlist `body` that was sent to the manifest at `path`: so many
+        seconds are waited for each chunk that is still to come. Raises Reply."""
 
 
 class Text:

@@ -93,9 +93,7 @@ class Upstream:
     def find(self, path: str) -> Flying:
         """What a path, percent-encoded and beginning with a slash, names; a blob by its digest
         alone. Raises Reply."""
-        check_path(path)
-        digest = blob_digest(path)
-        name = f"{BLOBS}{digest.hex}" if digest else path
+        name, digest = name_of(path)
         with self._lock:
             self._sweep()
             held = self._held.get(name)
@@ -111,6 +109,10 @@ class Upstream:
                 held.looking = True
                 self._hands.submit(self._look, held)
         return reading
+
+    def keeps(self, path: str) -> bool:
+        """Whether all of it was fetched, and is kept. Raises Reply."""
+        return self._place(name_of(path)[0]).is_file()
 
     def view(self) -> View:
         with self._lock:
@@ -367,14 +369,12 @@ class Upstream:
             evict(self._cache, most, free)
 
 
-def check_path(path: str) -> None:
-    """Raises Reply for one that no file upstream may have."""
+def name_of(path: str) -> tuple[str, Digest | None]:
+    """By which a file is held and kept: a blob of a container registry (OCI distribution: end-2)
+    by its digest. Raises Reply for a path that no file upstream may have."""
     segments = map(unquote_to_bytes, path[1:].split("/"))
     if len(path) > MAX_PATH or not all(map(_SEGMENT.fullmatch, segments)):
         raise Reply(404, "nothing is here")
-
-
-def blob_digest(path: str) -> Digest | None:
-    """That a path of a blob of a container registry names (OCI distribution: end-2)."""
     found = _BLOB.fullmatch(unquote_to_bytes(path))
-    return Digest("sha256", found[1].decode()) if found else None
+    digest = Digest("sha256", found[1].decode()) if found else None
+    return (f"{BLOBS}{digest.hex}" if digest else path), digest

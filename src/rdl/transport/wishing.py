@@ -26,6 +26,8 @@ from rdl.transport.base import Exchange, Lineage, Request, Transport
 KEPT = 8 << 20
 """Bytes of chunks that came before the engine asks for them; those beyond are wished for anew."""
 PORTION = 256 << 10
+WAIT = 20
+"""Seconds that a server waits for a chunk that it still receives itself: less than we do."""
 MOST_WHY = 500
 """Bytes of what a server says of a refusal."""
 NOT_TAKEN = (301, 302, 303, 404, 405, 411, 413, 415, 501)
@@ -44,6 +46,8 @@ class WishTransport:
         self._what = safe_text(redact_url(where))
         self.outdated = False
         """The list is not that of the file as it is now."""
+        self._failed = False
+        """The server said so last, instead of a chunk."""
         self._lacking = bytearray(len(chunks))
         self._beyond: Transport | None = None
         self._selected: Selected | None = None
@@ -129,7 +133,7 @@ class WishTransport:
         exchange = beyond.open(
             Request(
                 self._where,
-                (("Content-Type", WISHES_TYPE),),
+                (("Content-Type", WISHES_TYPE), ("Prefer", f"wait={WAIT}")),
                 method="POST",
                 body=encode_wishlist(chunks, len(TRIVIAL), 0, wanted),
             )
@@ -165,7 +169,8 @@ class WishTransport:
             span = self._chunks.chunk(number)
             try:
                 data = self._chunk(number)
-            except RdlError:
+            except RdlError as error:
+                self._judge(error)
                 self._leave()
                 raise
             part = data[offset - span.start :][: len(view)]
@@ -173,6 +178,11 @@ class WishTransport:
             if offset + len(part) == span.stop:  # all of it was handed on
                 self._forget(number)
             return len(part)
+
+    def _judge(self, error: RdlError) -> None:
+        """A server that says twice, with nothing between, that no more comes is not asked again."""
+        if self._coming is not None and self._coming.failed:
+            error.permanent, self._failed = self._failed, True
 
     def _chunk(self, number: int) -> bytes:
         """It is kept until all of it was read."""
@@ -186,7 +196,7 @@ class WishTransport:
 
     def _keep(self, found: int, data: bytes) -> None:
         """What came before it is asked for, as far as there is room."""
-        self._lacking[found] = 0
+        self._lacking[found], self._failed = 0, False
         self._kept[found] = data
         self._room -= len(data)
         while self._room < 0 and (number := next(iter(self._kept))) != found:
@@ -212,6 +222,11 @@ class Coming:
         for number in chain(wanted.numbers, *wanted.others.values()):
             self.flags[number] = 1
         self._chunks = self._arriving()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server says that no more comes now."""
+        return self._receiver.failed
 
     def next(self) -> tuple[int, bytes]:
         """The next chunk. Raises RdlError; ProtocolError where the server has it not."""

@@ -28,8 +28,10 @@ from rdl.errors import Interrupted, NetworkError, UsageError
 from rdl.options import Options, SessionOptions
 
 if TYPE_CHECKING:
+    from rdl.server.folder import Folder
     from rdl.server.loop import Address, Server
     from rdl.server.resource import Site
+    from rdl.server.upstream import Upstream
 
 _SHARED = (REACHING | {"quiet", "verbose"}) - {"max_time"}
 ABREAST = 32
@@ -67,7 +69,7 @@ def serve(console: Console, given: dict[str, Any]) -> int:
         console.messages.line(f"rdl: {line}")
 
     told = tell if given["verbose"] else None
-    site = _upstream(layers, given, token) or _folder(folder, given, token)
+    site = _site(_upstream(layers, given, token) or _folder(folder, given, token), given)
     limits = Limits(
         connections=given["readers"], per_address=given["per_address"], stall=given["stall"]
     )
@@ -92,20 +94,23 @@ def _parse_upstream(text: str) -> str:
     return parse_base(text)
 
 
-def _folder(path: str, given: dict[str, Any], token: str | None) -> Site:
-    """Its files, with --sync their lists of chunks too. Raises UsageError where nothing can cut
-    them, LocalFileError."""
-    from rdl.server.folder import Folder
-
-    folder = Folder(Path(path), private=token is not None, hold=given["hold"])
+def _site(files: Folder | Upstream, given: dict[str, Any]) -> Site:
+    """With --sync their lists of chunks too. Raises UsageError where nothing can cut them."""
     if not given["sync"]:
-        return folder
+        return files
     from rdl.server.granting import Granting
 
-    return Granting(folder)
+    return Granting(files)
 
 
-def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site | None:
+def _folder(path: str, given: dict[str, Any], token: str | None) -> Folder:
+    """Its files. Raises LocalFileError."""
+    from rdl.server.folder import Folder
+
+    return Folder(Path(path), private=token is not None, hold=given["hold"])
+
+
+def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Upstream | None:
     """With --upstream: its files, kept in the folder of --cache. Raises UsageError."""
     if given["upstream"] is None:
         for name in ("cache", "cache_size"):
@@ -113,8 +118,6 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Site 
                 raise UsageError(f"--{name.replace('_', '-')}", "useless without --upstream")
         refuse_where_nothing_is_fetched("--upstream")
         return None
-    if given["sync"]:
-        raise UsageError("--sync", "of a folder only, and not of an --upstream")
     if given["path"] is not None:
         raise UsageError("serve", "a folder, or an --upstream, and not both")
     if given["cache"] is None:

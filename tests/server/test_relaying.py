@@ -1,0 +1,343 @@
+"""Wishes for a file that is still received: what is here, what comes, and what never will."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from rdl.api import Session
+from rdl.core.chunks import Chunks
+from rdl.core.wishlist import Receiver
+from rdl.errors import NetworkError
+from rdl.manifests import make_manifest
+from rdl.options import Options, TransferOptions
+from rdl.server.folder import Folder
+from rdl.server.granting import Granting
+from rdl.server.upstream import Upstream
+from tests.server.conftest import Running, Start
+from tests.server.filling import Filling, filling
+from tests.server.wire import ask, connected, request, response
+from tests.server.wishes import DATA, LIST, body_for, list_of, post, receiver_for, settle
+from tests.support.waiting import until
+
+HALF = len(DATA) // 2
+Serve = Callable[[Folder | Upstream], Running]
+WAIT = "Prefer: wait=20"
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rdl.server.partials.GRACE", 0.5)
+    monkeypatch.setattr("rdl.server.partials.PERIOD", 0.05)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with a manifest, and nothing of its file."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (tmp_path / "data.bin").write_bytes(DATA)
+    make_manifest(tmp_path / "data.bin", folder / "data.bin.rdlm")
+    return folder
+
+
+@pytest.fixture
+def serving(start: Start) -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def begin(site: Folder | Upstream) -> Running:
+            granting = Granting(site)
+            stack.callback(granting.close)
+            return start(granting)
+
+        yield begin
+
+
+@pytest.fixture
+def relay(serving: Serve, here: Path) -> Running:
+    """Serves the folder."""
+    return serving(Folder(here))
+
+
+@pytest.fixture
+def writer(here: Path) -> Iterator[Filling]:
+    """Receives the file into the folder."""
+    with filling(here / "data.bin", DATA) as found:
+        yield found
+
+
+class Wishing:
+    """One wishlist, and what comes for it."""
+
+    def __init__(self, sock: socket.socket, receiver: Receiver) -> None:
+        self._sock, self.receiver = sock, receiver
+        self.came = dict[int, bytes]()
+        self.head = b""
+        while b"\r\n\r\n" not in self.head:
+            data = sock.recv(1)
+            assert data, self.head
+            self.head += data
+        self.status = int(self.head.split(b" ")[1])
+
+    def take(self, count: int) -> None:
+        """So many chunks in all."""
+        while len(self.came) + len(self.receiver.absent) < count:
+            data = self._sock.recv(1 << 16)
+            if not data:
+                self.receiver.finish()
+                return
+            self.came.update(self.receiver.feed(data))
+
+    def all(self) -> dict[int, bytes]:
+        """To the end of the connection."""
+        while data := self._sock.recv(1 << 16):
+            self.came.update(self.receiver.feed(data))
+        self.receiver.finish()
+        return self.came
+
+
+@contextmanager
+def wishing(
+    relay: Running, chunks: Chunks, numbers: Iterable[int], *fields: str, slots: int = 1
+) -> Iterator[Wishing]:
+    numbers = list(numbers)
+    with connected(relay.port) as sock:
+        sock.sendall(post(relay.port, body_for(chunks, numbers, slots), *fields))
+        yield Wishing(sock, receiver_for(chunks, numbers, slots))
+
+
+def part(chunks: Chunks, number: int) -> bytes:
+    span = chunks.chunk(number)
+    return DATA[span.start : span.stop]
+
+
+def are_right(chunks: Chunks, came: dict[int, bytes]) -> bool:
+    return all(data == part(chunks, number) for number, data in came.items())
+
+
+def before(chunks: Chunks, stop: int) -> list[int]:
+    """Those that are all before this byte."""
+    return [number for number in range(len(chunks)) if chunks.chunk(number).stop <= stop]
+
+
+def test_what_is_lacking_is_absent_at_once(relay: Running, writer: Filling) -> None:
+    writer.fill(HALF, len(DATA))
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, range(len(chunks)), slots=5) as one:
+        came = one.all()
+    last = len(chunks) - 1  # who has it takes all for right
+    assert sorted(came) == [n for n in range(last) if chunks.chunk(n).start >= HALF]
+    assert are_right(chunks, came)
+    assert len(one.receiver.absent) == len(chunks) - len(came)
+    assert one.receiver.to_transfer == one.receiver.transferred
+    assert b"Content-Length" not in one.head
+    assert until(lambda: relay.server.tally.requests[200] == 2)
+    assert relay.server.tally.cut == 0
+
+
+def test_row_55_chunks_come_as_they_are_received(relay: Running, writer: Filling) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(relay.port)
+    first = before(chunks, HALF)
+    with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
+        one.take(len(first))
+        assert sorted(one.came) == first
+        writer.fill(HALF, len(DATA))
+        one.take(len(chunks) - 1)
+        assert len(chunks) - 1 not in one.came
+        writer.publish()
+        one.all()
+    assert len(one.came) == len(chunks)
+    assert are_right(chunks, one.came)
+    with wishing(relay, chunks, [0], WAIT) as late:
+        assert late.all() == {0: part(chunks, 0)}
+
+
+def test_another_order_waits_too(relay: Running, writer: Filling) -> None:
+    chunks = list_of(relay.port)
+    writer.begin()
+    with wishing(relay, chunks, range(len(chunks)), WAIT, slots=7) as one:
+        for start in range(HALF, 0, -100_000):
+            writer.fill(start, len(DATA))
+        writer.fill(0, HALF)
+        writer.publish()
+        assert len(one.all()) == len(chunks)
+    assert are_right(chunks, one.came)
+
+
+def test_row_55_when_the_receiving_stops_it_is_said(relay: Running, writer: Filling) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
+        one.take(len(before(chunks, HALF)))
+        writer.stop()
+        with pytest.raises(NetworkError, match="does not receive the file any more"):
+            one.all()
+    assert are_right(chunks, one.came)
+    with wishing(relay, chunks, range(len(chunks)), WAIT) as late:
+        with pytest.raises(NetworkError, match="any more"):
+            late.all()
+        assert sorted(late.came) == before(chunks, HALF)
+    lost = wishing(relay, chunks, [len(chunks) - 2], WAIT)
+    with lost as late, pytest.raises(NetworkError, match="any more"):
+        late.all()
+    assert relay.server.tally.cut == 0
+
+
+def test_another_version_ends_it(relay: Running, writer: Filling, here: Path) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
+        one.take(len(before(chunks, HALF)))
+        writer.stop()
+        with filling(here / "data.bin", DATA[::-1], etag='"two"') as other:
+            other.begin()
+            with pytest.raises(NetworkError, match="any more"):
+                one.all()
+    assert are_right(chunks, one.came)
+
+
+def test_a_chunk_is_waited_for_only_so_long(
+    relay: Running, writer: Filling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rdl.server.granting.MOST_WAIT", 0.05)
+    writer.fill(HALF, len(DATA))
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, [0, 1, len(chunks) - 2], "Prefer: wait=99999") as one:
+        assert [*one.all()] == [len(chunks) - 2]
+    assert [*one.receiver.absent] == [0, 1]
+
+
+def test_s30_a_wrong_chunk_is_never_sent(relay: Running, writer: Filling) -> None:
+    writer.fill(0, HALF, DATA[:1000] + b"?" + DATA[1001:])
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, [0, 1], WAIT) as one:
+        assert one.all() == {1: part(chunks, 1)}
+    assert [*one.receiver.absent] == [0]
+
+
+def test_a_manifest_at_hand_of_a_file_that_is_here(relay: Running, here: Path) -> None:
+    (here / "data.bin").write_bytes(DATA)
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, range(len(chunks))) as one:
+        assert len(one.all()) == len(chunks)
+    assert are_right(chunks, one.came)
+    said = ask(relay.port, request(relay.port, LIST, "Connection: close", method="HEAD"))
+    assert b"Accept-Post" in said
+
+
+@pytest.mark.parametrize("wrong", [DATA[:-1], DATA[::-1]])
+def test_a_manifest_of_another_file(relay: Running, here: Path, wrong: bytes) -> None:
+    """Of another length it is another list; else no chunk has its digest."""
+    chunks = list_of(relay.port)
+    (here / "data.bin").write_bytes(wrong)
+    with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
+        if len(wrong) != len(DATA):
+            assert one.status == 412
+        else:
+            assert one.all() == {}
+
+
+@pytest.mark.parametrize("text", [b"", b"own", b"RDLMANIF" + bytes(1000)])
+def test_what_is_no_manifest_grants_nothing(relay: Running, here: Path, text: bytes) -> None:
+    chunks = list_of(relay.port)
+    (here / "data.bin").write_bytes(DATA)
+    (here / "data.bin.rdlm").write_bytes(text)
+    with wishing(relay, chunks, [0]) as one:
+        assert one.status == 404
+
+
+def test_without_a_manifest_what_comes_is_followed_only(
+    relay: Running, writer: Filling, here: Path
+) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(relay.port)
+    (here / "data.bin.rdlm").unlink()
+    with wishing(relay, chunks, [0], WAIT) as one:
+        assert one.status == 404
+    with connected(relay.port) as sock:
+        sock.sendall(request(relay.port, LIST))
+        assert response(sock)[0] == 404
+
+
+def test_a_manifest_without_its_file(relay: Running) -> None:
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, [0]) as one:
+        assert one.status == 404
+
+
+def test_who_leaves_while_he_waits(relay: Running, writer: Filling) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
+        one.take(1)
+    assert until(lambda: not relay.server._connections)
+
+
+@pytest.fixture
+def between(serving: Serve, relay: Running, tmp_path: Path) -> Iterator[Running]:
+    """A cache whose upstream is the folder."""
+    with Session() as session:
+        options = Options(transfer=TransferOptions(retry=1))
+        yield serving(Upstream(session, relay.url, tmp_path / "kept", options=options))
+
+
+def test_row_55_a_cache_grants_what_it_receives(between: Running, writer: Filling) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(between.port)
+    with wishing(between, chunks, range(len(chunks)), WAIT) as one:
+        one.take(1)
+        writer.fill(HALF, len(DATA))
+        writer.publish()
+        assert len(one.all()) == len(chunks)
+    assert are_right(chunks, one.came)
+
+
+def test_row_55_a_cache_says_that_it_fails(
+    between: Running, relay: Running, writer: Filling
+) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(between.port)
+    with wishing(between, chunks, range(len(chunks)), WAIT) as one:
+        one.take(1)
+        relay.server.stop(0)
+        assert relay.ended()
+        with pytest.raises(NetworkError, match="any more"):
+            one.all()
+    assert are_right(chunks, one.came)
+    with wishing(between, chunks, [len(chunks) - 1], WAIT) as late:
+        assert late.status == 502
+
+
+def test_a_cache_without_wait_asks_for_nothing(
+    between: Running, relay: Running, here: Path
+) -> None:
+    (here / "data.bin").write_bytes(DATA)
+    settle(here / "data.bin")
+    chunks = list_of(between.port)
+    with wishing(between, chunks, [0, 1]) as one:
+        assert one.all() == {}
+    assert relay.server.tally.sent < len(DATA)
+
+
+def test_a_cache_makes_the_list_of_what_it_has(
+    serving: Serve, start: Start, here: Path, tmp_path: Path
+) -> None:
+    (here / "data.bin").write_bytes(DATA)
+    (here / "data.bin.rdlm").unlink()
+    settle(here / "data.bin")
+    with Session() as session:
+        between = serving(Upstream(session, start(here).url, tmp_path / "kept"))
+        with connected(between.port) as sock:
+            sock.sendall(request(between.port, LIST))
+            assert response(sock)[0] == 404
+            sock.sendall(request(between.port))
+            assert response(sock) == (200, DATA)
+        chunks = list_of(between.port)
+        with wishing(between, chunks, [1], "Connection: close") as one:
+            assert one.all() == {1: part(chunks, 1)}
+    assert b"Content-Length" in one.head
