@@ -11,6 +11,7 @@ import pytest
 
 from rdl.api import Session
 from rdl.core.chunks import Chunks
+from rdl.core.manifest import parse_coarse, parse_head
 from rdl.core.wishlist import Receiver
 from rdl.errors import NetworkError
 from rdl.manifests import make_manifest
@@ -276,6 +277,54 @@ def test_who_leaves_while_he_waits(relay: Running, writer: Filling) -> None:
     with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
         one.take(1)
     assert until(lambda: not relay.server._connections)
+
+
+def test_what_is_waited_for_moves(writer: Filling, here: Path) -> None:
+    """So that who waits is not taken for one who waits in vain."""
+    said = (here / "data.bin.rdlm").read_bytes()
+    chunks = parse_coarse(parse_head(said), said).coarse
+    site = Granting(Folder(here))
+    granted = site.grant(LIST, body_for(chunks, [0]), 20)
+    granted.notify(lambda: None)
+    writer.begin()
+    assert until(lambda: granted.facts)
+    before = granted.moving
+    writer.fill(0, HALF)
+    assert until(lambda: granted.moving > before)
+    granted.close()
+    site.close()
+
+
+def test_a_list_that_is_made_is_read_in_parts(here: Path) -> None:
+    (here / "data.bin").write_bytes(DATA)
+    lies = (here / "data.bin.rdlm").read_bytes()
+    (here / "data.bin.rdlm").unlink()
+    site = Granting(Folder(here))
+    reading, view = site.find(LIST), bytearray(100)
+    reading.notify(lambda: None)
+    assert until(lambda: reading.facts)
+    assert reading.available(50) == len(lies) - 50
+    assert reading.read_into(50, memoryview(view)) == 100
+    assert view == lies[50:150]
+    reading.close()
+    site.close()
+
+
+def test_the_page_and_folders_are_as_ever(relay: Running, here: Path) -> None:
+    (here / "sub.rdlm").mkdir()
+    with connected(relay.port) as sock:
+        sock.sendall(request(relay.port, "/"))
+        status, body = response(sock)
+        assert (status, b"data.bin.rdlm" in body) == (200, True)
+        sock.sendall(request(relay.port, "/sub.rdlm"))
+        assert response(sock)[0] == 301
+
+
+def test_a_list_that_is_too_long(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rdl.server.listed.MOST_KEPT", 10)
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, [0]) as one:
+        assert one.status == 404
 
 
 @pytest.fixture
