@@ -139,6 +139,19 @@ def test_sync_makes_manifests(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f.txt"]
 
 
+def test_sync_of_an_upstream(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_text("hello")
+    with (
+        serving(tmp_path, "--sync") as server,
+        serving(
+            tmp_path,
+            *("--sync", "--upstream", f"http://127.0.0.1:{server.port}/", "--cache", "kept"),
+        ) as between,
+    ):
+        assert between.get("/f.txt.rdlm") == server.get("/f.txt.rdlm")
+        assert between.end(signal.SIGTERM) == (143, "")
+
+
 def test_silence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -276,7 +276,19 @@ def test_who_leaves_while_he_waits(relay: Running, writer: Filling) -> None:
     chunks = list_of(relay.port)
     with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
         one.take(1)
-    assert until(lambda: not relay.server._connections)
+    assert until(lambda: relay.server.tally.cut == 1)
+
+
+def test_what_is_being_sent_has_its_time(relay: Running, writer: Filling) -> None:
+    writer.fill(0, HALF)
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, range(len(chunks)), WAIT) as one:
+        one.take(1)
+        relay.server.stop()
+        writer.fill(HALF, len(DATA))
+        writer.publish()
+        assert len(one.all()) == len(chunks)
+    assert relay.ended()
 
 
 def test_what_is_waited_for_moves(writer: Filling, here: Path) -> None:

@@ -36,8 +36,8 @@ class Facts(Struct, frozen=True):
     of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it;
     `said`: further fields of an answer that has it, or a part; `policy`: what a browser may do with
     it (else what is active is put in a sandbox); `endless`: it goes on until one side ends the
-    connection, for `size` bytes at most; `control` and `age`: of the Cache-Control and Age fields,
-    where there is more to say."""
+    connection, for `size` bytes at most; `ends`: and that is its own end; `control` and `age`: of
+    the Cache-Control and Age fields, where there is more to say."""
 
     size: int
     etag: str | None = None
@@ -49,6 +49,7 @@ class Facts(Struct, frozen=True):
     said: tuple[tuple[str, str], ...] = ()
     policy: str | None = None
     endless: bool = False
+    ends: bool = False
     control: str | None = None
     age: int | None = None
 
@@ -95,7 +96,7 @@ def _endless(asked: Asked, facts: Facts, now: float) -> Answer:
     fields = [("Content-Type", facts.media_type), ("Cache-Control", "no-store")]
     body = ByteRange(0, 0 if asked.method == "HEAD" else facts.size)
     said = head(200, fields, now, close=True)
-    return Answer(said, 200, body, close=True, endless=True)
+    return Answer(said, 200, body, close=True, endless=not facts.ends)
 
 
 def _wanted(asked: Asked) -> str | None:

@@ -158,7 +158,12 @@ class Granted(Listed):
             self._much = 2 * sender.to_transfer >= chunks.span.stop
             size = ENDLESS if self._open else sender.length
             self._facts = Facts(
-                size, media_type=CHUNKS_TYPE, ranges=False, said=NO_STORE, endless=self._open
+                size,
+                media_type=CHUNKS_TYPE,
+                ranges=False,
+                said=NO_STORE,
+                endless=self._open,
+                ends=True,
             )
         except ChangedError as error:
             self._error = Reply(412, f"{error}; its manifest is a new one")
