@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rdl.core.describing import Info
     from rdl.engine.remote_file import RemoteFile
     from rdl.lazy_files import LazyFiles, Way
+    from rdl.transport.base import Transport
 
 Teller = Callable[[Fact], None]
 Networks = list[NetworkOptions]
@@ -198,11 +199,12 @@ class Session:
         from rdl.looking import info
 
         url, options = as_given(url, options or Options(), whole=False)
-        transport = self._transports.take(options.network)
-        try:
+        with self.reaching(options.network) as transport:
             return info(url, transport=listened(transport, options))
-        finally:
-            self._transports.done((options.network,))
+
+    def reaching(self, network: NetworkOptions) -> AbstractContextManager[Transport]:
+        """Servers, over the connections of this session."""
+        return self._transports.using(network)
 
     def _begin(
         self, transfer: Transfer, edges: Edges, options: Options, tell: Teller | None = None

@@ -5,9 +5,8 @@ stand in local files. What is not found is fetched.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from functools import partial
 from itertools import chain
 from typing import Protocol
@@ -21,7 +20,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.caibx import Caibx
 from rdl.core.chunks import Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, gap_for
-from rdl.core.manifest import Sizes
+from rdl.core.manifest import Manifest, Sizes
 from rdl.core.reads import watched
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
@@ -136,7 +135,8 @@ class Manifested:
         first = (first + carrier.read_at(len(first), rest))[: head.length_of_coarse]
         self._manifest = rdlm.parse_coarse(head, first)
         self.total, self.digests = self._manifest.total, {"sha256": self._manifest.sha256}
-        self._deep = True
+        self.ask: Callable[[Manifest, Sequence[int]], Mapping[int, bytes] | None] | None = None
+        """Asks in one request for what it has of these coarse chunks; None where that fails."""
 
     @property
     def round_trip(self) -> float:
@@ -147,17 +147,11 @@ class Manifested:
         """The coarse ones."""
         return self._manifest.coarse
 
-    def shallow(self) -> Manifested:
-        """The same, of which only coarse chunks are looked for."""
-        twin = copy(self)
-        twin._deep = False
-        return twin
-
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
         cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
         local = _Local(part, here, seeds, check)
         rests = local.look(wanted, cutting.chunker, cutting.coarse)
-        if self._deep and (any(rests) or here):  # else no fine chunk can be found
+        if any(rests) or here:  # else no fine chunk can be found
             missing = self._once(wanted)
             some = _spread(missing)
             finer = self._finer(wanted, some, local, rests)
@@ -169,32 +163,39 @@ class Manifested:
     def _finer(
         self, wanted: Wanted, numbers: Sequence[int], local: _Local, rests: list[Spans]
     ) -> Wanted:
-        """Looked for with the fine chunks of these coarse ones."""
-        cutting, finer = self._manifest.cutting, self._with_fine(wanted, numbers)
+        """Looked for with the fine chunks of these coarse ones; where none is found they are of no
+        use, and only cost."""
+        cutting, fine = self._manifest.cutting, self._fine(numbers)
+        finer = self._moved(wanted, {}, fine)
         local.look(finer, cutting.chunker, cutting.fine, rests)
-        return finer
+        at, useful = 0, dict[int, bytes]()
+        for number in range(len(wanted.chunks)):
+            after = at + (self._manifest.counts[number] if number in fine else 1)
+            if number in fine and any(one in finer.found for one in range(at, after)):
+                useful[number] = fine[number]
+            at = after
+        return self._moved(finer, fine, useful)
 
     def _pays(self, wanted: Wanted, finer: Wanted, numbers: Sequence[int]) -> bool:
         """Whether the fine chunks of these coarse ones have found more than what says them."""
         said = sum(len(rdlm.fine_range(self._manifest, one, one + 1)) for one in numbers)
         return finer.held() - wanted.held() > said
 
-    def _with_fine(self, wanted: Wanted, numbers: Sequence[int]) -> Wanted:
-        """With the fine chunks of these coarse ones."""
-        coarse, fine, counts = wanted.chunks, self._fine(numbers), self._manifest.counts
-        found = Places(len(coarse) + sum(counts[number] - 1 for number in numbers))
-        stops, digests = array("Q"), bytearray()
-        for number in range(len(coarse)):
-            if (record := fine.get(number)) is not None:
-                under = rdlm.parse_fine(self._manifest, number, number + 1, record)
-                stops += under.stops
-                digests += under.digests
-                continue
-            if (place := wanted.found.get(number)) is not None:
-                found[len(stops)] = place
-            stops.append(coarse.stops[number])
-            digests += coarse.digest(number)
-        return Wanted(Chunks(coarse.algorithm, coarse.width, stops, bytes(digests)), found)
+    def _moved(
+        self, wanted: Wanted, before: Mapping[int, bytes], after: Mapping[int, bytes]
+    ) -> Wanted:
+        """What has the fine chunks of some coarse ones, with those of others instead; what was
+        found of chunks that both have stays."""
+        chunks = rdlm.refined(self._manifest, after)
+        found, counts = Places(len(chunks)), self._manifest.counts
+        at = to = 0
+        for number, count in enumerate(counts):
+            was, will = (count if number in fine else 1 for fine in (before, after))
+            for one in range(was if was == will else 0):
+                if (place := wanted.found.get(at + one)) is not None:
+                    found[to + one] = place
+            at, to = at + was, to + will
+        return Wanted(chunks, found)
 
     def _once(self, wanted: Wanted) -> array[int]:
         """What was not found, once of each digest, and not more than can be looked for."""
@@ -207,8 +208,11 @@ class Manifested:
                 once.append(number)
         return once
 
-    def _fine(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """What the manifest has of these coarse chunks, read in parts that lie close together."""
+    def _fine(self, numbers: Sequence[int]) -> Mapping[int, bytes]:
+        """What the manifest has of these coarse chunks, in one answer, or read in parts that lie
+        close together."""
+        if len(numbers) and self.ask and (found := self.ask(self._manifest, numbers)) is not None:
+            return found
         with ThreadPoolExecutor(ABREAST, "manifest") as pool:
             return dict(chain.from_iterable(pool.map(self._read_fine, self._near(numbers))))
 

@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec.structs import replace
 
 from rdl.api import Session, Target, Teller
-from rdl.chunkers import CannotCut
-from rdl.core.blockmap import block_size_for
-from rdl.core.blocks import Repeats
-from rdl.core.byterange import ByteRange, joined
-from rdl.core.delta import IN_PLACE, Copy, Sown, fewer, gap_for, planned, repeats_in
+from rdl.core.byterange import ByteRange
+from rdl.core.delta import Sown
 from rdl.core.events import Result, Warned
-from rdl.core.index_json import Header
-from rdl.core.manifest import SUFFIX
+from rdl.core.manifest import SUFFIX, Manifest
 from rdl.core.published import Published
-from rdl.core.representation import Representation, Trust
+from rdl.core.representation import Trust
 from rdl.core.text import redact_url
-from rdl.engine.verifying import Tally
 from rdl.errors import (
     AuthError,
     ChangedError,
     DigestMismatch,
     HTTPStatusError,
     LocalFileError,
+    NetworkError,
     PolicyError,
     ProtocolError,
     RdlError,
@@ -41,15 +38,16 @@ from rdl.errors import (
 from rdl.landing import Sow
 from rdl.manifest_reading import Index, opened
 from rdl.options import Digest, HostLimits, Options, Source, TransferOptions
-from rdl.recipes import Found, Listed, Manifested, Recipe, Watch
-from rdl.seeds import Seeds, files_of
+from rdl.recipes import Listed, Manifested, Recipe
+from rdl.seeds import files_of
 from rdl.sources import as_given
+from rdl.sowing import Sowing
 from rdl.storage.disk import told
-from rdl.storage.local_file import LocalFile
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.sown_part import SownPart
-from rdl.transport.wishing import WishTransport
+from rdl.transport.base import Transport
+from rdl.transport.wishing import WishTransport, fine_of
 
 Runs = tuple[ByteRange, ...]
 STORE, INDEXES = ".castr", (".rdlm", ".meta4", ".zsync", ".caibx")
@@ -105,20 +103,6 @@ def beside(url: str, suffix: str) -> str:
     return urlunsplit((*parts[:2], parts.path + suffix, parts.query, ""))
 
 
-class _Watch:
-    """Counts what is read or copied, and stops it."""
-
-    def __init__(self, alive: Callable[[], None], tally: Tally) -> None:
-        self._alive, self._tally = alive, tally
-
-    def expect(self, size: int) -> None:
-        self._tally.expect(size)
-
-    def __call__(self, count: int) -> None:
-        self._alive()
-        self._tally.advance(count)
-
-
 class Syncing:
     """One file, by a manifest and without."""
 
@@ -131,12 +115,13 @@ class Syncing:
     ) -> None:
         self._url, self._options = as_given(target.url, target.options, whole=True)
         self._session, self._path, self._tell = session, target.path, tell
-        self._begun, self._held = time.monotonic(), 0
-        """Bytes that the part file has, or claims."""
+        self._begun = time.monotonic()
         self._again = False
         """The manifest was another one when wishes were sent, and was asked for anew."""
         self._alive = session.checker(target.options.transfer.max_time, str(target.path))
-        self._seeds = files_of(seeds, self._warn, self._alive)
+        files = files_of(seeds, self._warn, self._alive)
+        target = Target(self._url, self._path, self._options)
+        self._sowing = Sowing(target, files, self._alive, tell)
 
     def run(self, manifest: str | os.PathLike[str] | None, *, decides: bool = False) -> Result:
         """Make the file. `decides`: the manifest says what is right, wherever it is. Raises
@@ -235,14 +220,31 @@ class Syncing:
         """By wishes where they are granted, else by ranges."""
         recipe = index.recipe
         if index.wishes is not None and isinstance(recipe, Manifested) and not self._is_store:
-            with WishTransport(self._url, index.wishes, recipe.chunks) as wishes:
+            with (
+                WishTransport(self._url, index.wishes, recipe.chunks) as wishes,
+                self._session.reaching(self._options.network) as servers,
+            ):
+                recipe.ask = partial(self._fine, servers, index.wishes)
                 try:
-                    return self._filled(index, recipe.shallow(), wishes)
+                    return self._filled(index, recipe, wishes)
                 except ProtocolError as error:
                     if wishes.outdated:
                         raise ChangedError(str(self._path), str(error)) from error
+                    if not wishes.used:
+                        raise
                     self._warn(f"what is missing comes by ranges: {error}")
+                finally:
+                    recipe.ask = None
         return self._filled(index, recipe)
+
+    def _fine(
+        self, servers: Transport, where: str, manifest: Manifest, numbers: Sequence[int]
+    ) -> Mapping[int, bytes] | None:
+        """As Manifested asks for it."""
+        try:
+            return fine_of(servers, where, manifest, numbers, self._alive)
+        except (NetworkError, PolicyError, ProtocolError):
+            return None  # what is wrong shows when it is read
 
     def _filled(self, index: Index, recipe: Recipe, wishes: WishTransport | None = None) -> Result:
         transfer = self._transfer()
@@ -259,15 +261,11 @@ class Syncing:
         own = replace(self._options, transfer=transfer)
         if url is not self._url:  # chunks are counted as they are fetched
             own = replace(own, limits=UNLIMITED)
-        if wishes is not None:  # one answer brings all, and no mirror knows of it
-            transfer = replace(transfer, connections=1)
-            own = replace(own, transfer=transfer, mirrors=(), found_mirrors=())
         target = Target(url, self._path, own)
 
         def put(part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
-            self._held = sum(map(len, here))
             try:
-                sown = self._sow(recipe, part, here, wishes)
+                sown = self._sowing.put(recipe, part, here, wishes)
                 return replace(sown, published=not index.decides)
             except ProtocolError as error:  # what is read of it later makes no sense
                 if self._vouched(index):
@@ -279,7 +277,7 @@ class Syncing:
                     str(self._path),
                     resumable=error.resumable,
                     bytes_total=recipe.total,
-                    bytes_present=self._held,
+                    bytes_present=self._sowing.held,
                 )
                 raise
 
@@ -305,67 +303,6 @@ class Syncing:
         return ChunkStore(
             recipe.index, self._url, self._session, name=name, network=network, limits=limits
         )
-
-    def _sow(
-        self, recipe: Recipe, part: SownPart, here: Runs, wishes: WishTransport | None
-    ) -> Sown:
-        """Put what local files hold into the part file."""
-        with Seeds(self._paths(), self._warn) as seeds:
-            watch = _Watch(self._alive, Tally(str(self._path), self._tell, stage="seeds"))
-            found = self._found(recipe, part, here, seeds, watch)
-            repeats = repeats_in(found.chunks, found.places) if found.checked else Repeats()
-            if wishes is not None:  # in one answer each chunk costs its bytes, and nothing else
-                delta = planned(found.chunks, found.places, repeats, 0, 0)
-                wishes.lack(delta.lacking(found.chunks))
-            else:
-                delta = planned(found.chunks, found.places, repeats, gap_for(recipe.round_trip))
-            chunks = found.chunks if found.checked else None
-            if not delta.copies:
-                return Sown((), delta.repeats, chunks)
-            size, block = recipe.total, self._options.transfer.block_size
-            known = Representation(size)
-            url, kept = redact_url(self._url), fewer(delta.kept())
-            part.sow(Header(url, known, block_size_for(size, block), None, kept))
-            part.reserve(size)
-            self._held = sum(len(one.range) for one in delta.copies if one.seed == IN_PLACE)
-            watch = _Watch(self._alive, Tally(str(self._path), self._tell, stage="copies"))
-            watch.expect(sum(len(one.range) for one in delta.copies if one.seed != IN_PLACE))
-            done = [one.range for one in delta.copies if self._copy(part, seeds, one, watch)]
-            return Sown(tuple(joined(done)), delta.repeats, chunks)
-
-    def _found(
-        self, recipe: Recipe, part: SownPart, here: Runs, seeds: Seeds, watch: Watch
-    ) -> Found:
-        """What recipe.find() says; with less to look at where what that takes is not known, or not
-        installed."""
-        try:
-            return recipe.find(part, here, seeds, watch)
-        except (UsageError, CannotCut) as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            self._warn(f"old files are not looked through: {error}{hint}")
-        none = Seeds((), self._warn)
-        try:
-            return recipe.find(part, here, none, watch)
-        except UsageError:
-            return recipe.find(part, (), none, watch)
-
-    def _copy(self, part: SownPart, seeds: Seeds, one: Copy, watch: Watch) -> bool:
-        """Whether it is there now."""
-        if one.seed == IN_PLACE:
-            return True
-
-        def work(seed: LocalFile) -> bool:
-            part.copy(seed, one.at, one.range, watch)
-            self._held += len(one.range)
-            return True
-
-        return seeds.using(one.seed, work, instead=False)
-
-    def _paths(self) -> list[Path]:
-        """FILE as it is, unless it is to be forgotten, and the seeds."""
-        file, kept = self._path, not self._options.file.restart
-        own = [file] if kept and file.is_file() and not file.is_symlink() else []
-        return [*own, *(seed for seed in self._seeds if seed != file)]
 
     def _warn(self, text: str) -> None:
         if self._tell is not None:

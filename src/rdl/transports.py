@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from rdl.core.file_url import is_file_url
 from rdl.options import NetworkOptions, Source
@@ -63,6 +64,14 @@ class Transports:
             self._users[network] += 1
             shared = self._transports[network]
         return OwnTransport(source, shared) if source is not None else shared
+
+    @contextmanager
+    def using(self, network: NetworkOptions) -> Iterator[Transport]:
+        """As take(), and done() at the end."""
+        try:
+            yield self.take(network)
+        finally:
+            self.done((network,))
 
     def done(self, networks: Iterable[NetworkOptions]) -> None:
         """One user of each of them is gone."""

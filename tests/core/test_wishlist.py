@@ -16,22 +16,30 @@ from hypothesis import strategies as st
 
 from rdl.core import wishlist
 from rdl.core.chunks import Chunks
+from rdl.core.manifest import (
+    Manifest,
+    fine_range,
+    refined,
+)
 from rdl.core.shuffle import MOST_SLOTS, Permutation, shuffle
 from rdl.core.wishlist import (
     MOST_WISHES,
     Wish,
+    asks_fine,
     bits_of,
+    encode_fine,
     encode_wishlist,
+    list_in,
     name_of,
     numbers_in,
     parse_wishlist,
     wish,
 )
 from rdl.errors import ChangedError, ProtocolError
-from tests.core.wishing import SIZES, chunks_of, part, seeded
+from tests.core.wishing import SIZES, chunks_of, manifest_of, part, seeded
 from tests.traps.fuzzing import bounded, mutated
 
-HEAD = 52
+HEAD = 56
 ROW = chunks_of([*map(part, range(10))])
 ALL = range(10)
 
@@ -48,7 +56,7 @@ def test_a_request_byte_by_byte() -> None:
     asked = encode_wishlist(ROW, 3, 7, wish(ROW, seeded(3), [9, 0, 4]))
     assert asked[:8] == b"RDLWISH\x01"
     assert asked[8:40] == name_of(ROW)
-    assert struct.unpack("<IQ", asked[40:HEAD]) == (3, 7)
+    assert struct.unpack("<IQI", asked[40:HEAD]) == (3, 7, 0)
     assert asked[HEAD:] == int(bits, 2).to_bytes(2)
     assert len(bits) >= len(mixed) == 12
 
@@ -171,7 +179,7 @@ def test_every_placeholder_is_refused() -> None:
 
 def test_the_longest_wishlist_is_bounded() -> None:
     steps = wishlist.MAX_COARSE + MOST_SLOTS - 1
-    assert MOST_WISHES == HEAD + (steps + 7) // 8 == 532532
+    assert MOST_WISHES == HEAD + (steps + 7) // 8 == 532536
 
 
 def test_bits_take_little_memory() -> None:
@@ -193,7 +201,83 @@ def test_whatever_comes_is_in_order_or_refused(data: st.DataObject) -> None:
     found: array[int] = array("I")
     with suppress(ProtocolError, ChangedError):
         found = parse_wishlist(ROW, asked)
-    size, seed = struct.unpack("<IQ", asked[40:HEAD]) if found else (1, 0)
+    size, seed = struct.unpack("<IQ", asked[40:52]) if found else (1, 0)
     steps = [*map(Permutation.seeded(size, seed).step, found)]
     assert steps == sorted(set(steps))
     assert not found or max(found) < 10
+
+
+FINE = [[part(10 * one + two, "fine") * 16 for two in range(3)] for one in range(4)]
+
+
+def manifest() -> tuple[Manifest, bytes]:
+    return manifest_of(FINE)
+
+
+def listed(body: bytes) -> Chunks:
+    found, data = manifest()
+    return list_in(found, body, lambda span: data[span.start : span.stop])
+
+
+def test_coarse_chunks_wished_in_part() -> None:
+    found, data = manifest()
+    spans = {one: fine_range(found, one, one + 1) for one in (1, 3)}
+    fine = {one: data[span.start : span.stop] for one, span in spans.items()}
+    chunks = refined(found, fine)
+    whole = [b"".join(parts) for parts in FINE]
+    assert chunks == chunks_of([whole[0], *FINE[1], whole[2], *FINE[3]])
+    wished = wish(chunks, seeded(3), [0, 2, 7])
+    asked = encode_wishlist(chunks, 3, 7, wished, found.coarse)
+    assert struct.unpack("<IQI", asked[40:HEAD]) == (3, 7, 1)
+    assert asked[HEAD] == 0b01010000
+    assert listed(asked) == chunks
+    assert parse_wishlist(chunks, asked) == wished.numbers
+    assert {*wished.numbers} == {0, 2, 7}
+
+
+def test_a_list_of_coarse_chunks_is_the_manifests() -> None:
+    found, _ = manifest()
+    asked = encode_wishlist(found.coarse, 3, 7, wish(found.coarse, seeded(3), [2]), found.coarse)
+    assert asked == encode_wishlist(found.coarse, 3, 7, wish(found.coarse, seeded(3), [2]))
+    assert listed(asked) is not found.coarse
+    assert listed(asked) == found.coarse
+
+
+def test_fine_chunks_are_asked_for() -> None:
+    found, _ = manifest()
+    asked = encode_fine(found.coarse, [1, 2])
+    assert asks_fine(asked)
+    assert not asks_fine(body())
+    assert [*parse_wishlist(listed(asked), asked)] == [1, 2]
+
+
+SPLIT = struct.pack("<I", 1)
+
+
+@pytest.mark.parametrize(
+    ("length", "rest", "why"),
+    [
+        (1, b"", "too short: 0 bytes for 4 steps"),
+        (2, b"\x40\0", "too long: 2 bytes for 4 steps"),
+        (1, b"\x08", "too long: a wish beyond its 4 steps"),
+        ((1 << 32) - 1, b"\x40" * 100, "too long: 100 bytes for 4 steps"),
+    ],
+)
+def test_what_is_split_is_bounded(length: int, rest: bytes, why: str) -> None:
+    head = body()[: HEAD - 4] + struct.pack("<I", length)
+    with pytest.raises(ProtocolError, match=why):
+        listed(head + rest)
+
+
+def test_a_list_that_would_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishlist, "MOST_REFINED", 7)
+    head = body()[: HEAD - 4] + SPLIT
+    assert len(listed(head + b"\x80")) == 6
+    with pytest.raises(ProtocolError, match="its list has more than 7 chunks"):
+        listed(head + b"\xc0")
+
+
+def test_fine_chunks_of_fine_ones() -> None:
+    asked = encode_fine(manifest()[0].coarse, [1])
+    with pytest.raises(ProtocolError, match="under coarse ones only"):
+        listed(asked[: HEAD - 4] + SPLIT + b"\x40" + asked[HEAD:])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from itertools import accumulate
 
 from rdl.core.chunks import Chunks
+from rdl.core.manifest import Cutting, Encoder, Manifest, Sizes, parse_coarse, parse_head
 from rdl.core.shuffle import Permutation
 from rdl.core.wishlist import Receiver, Sender, encode_wishlist, parse_wishlist, wish
 
@@ -28,6 +29,17 @@ def chunks_of(parts: Iterable[bytes], width: int = 16) -> Chunks:
     stops = array("Q", accumulate(map(len, parts)))
     digests = b"".join(sha256(one).digest()[:width] for one in parts)
     return Chunks("sha256", width, stops, digests)
+
+
+def manifest_of(fine: Iterable[Sequence[bytes]]) -> tuple[Manifest, bytes]:
+    """Of coarse chunks of these fine ones; and all of it."""
+    sizes, records = Sizes(64, 100, 5000), b""
+    made = Encoder("a", Cutting("none", sizes, sizes))
+    for parts in fine:
+        digests = [sha256(one).digest() for one in parts]
+        records += made.add(sha256(b"".join(parts)).digest(), map(len, parts), digests)
+    first = made.first_level(bytes(32))
+    return parse_coarse(parse_head(first), first), first + records
 
 
 @cache

@@ -6,18 +6,31 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rdl import sowing
 from rdl.api import Session, Target
-from rdl.core.events import Fact
-from rdl.core.wishlist import CHUNKS_MAGIC, CHUNKS_TYPE, FAILED, REFUSED, ending, parse_wishlist
-from rdl.errors import AuthError, HTTPStatusError, Interrupted, NetworkError
+from rdl.core.byterange import ByteRange
+from rdl.core.events import Fact, Result
+from rdl.core.ways import Line
+from rdl.core.wishlist import (
+    CHUNKS_MAGIC,
+    CHUNKS_TYPE,
+    FAILED,
+    REFUSED,
+    asks_fine,
+    ending,
+    list_in,
+    parse_wishlist,
+)
+from rdl.errors import AuthError, HTTPStatusError, Interrupted, NetworkError, ProtocolError
 from rdl.manifests import make_manifest
 from rdl.options import FileOptions, NetworkOptions, Options, TransferOptions
 from rdl.server.connection import Limits
@@ -31,13 +44,17 @@ from rdl.server.upstream import Upstream
 from rdl.syncing import sync, sync_with
 from tests.scenarios.test_sync import changed, left, warnings
 from tests.server.conftest import ANY, Running, running
-from tests.server.wishes import list_of, settle
+from tests.server.wishes import manifest_of, settle
 from tests.support.deltas import mixed
-from tests.support.program import RDL
 from tests.support.waiting import until
 
 OLD = mixed(1 << 20)
 NEW = changed(OLD)
+WISHING = """from rdl import sowing
+from rdl.cli.main import main
+sowing.wished = lambda runs, line: runs
+raise SystemExit(main())
+"""
 Grant = Callable[[Pair, Lists, bytes, ThreadPoolExecutor], Reading]
 
 
@@ -51,6 +68,8 @@ class Smart(Granting):
         (root / "new").write_bytes(NEW)
 
     def grant(self, path: str, body: bytes, wait: float) -> Reading:
+        if asks_fine(body):
+            return super().grant(path, body, wait)
         self.bodies.append(body)
         granted = self.grants.pop(0) if self.grants else Granted
         return granted(self._pair(path), self.lists, body, self._hands)
@@ -71,20 +90,37 @@ class Server:
         """Bytes of answers to wishes, or to these requests."""
         return sum(int(line.split(" ")[4]) for line in self._running.lines if f" {what}" in line)
 
-    def wishes(self) -> list[list[int]]:
-        """Which chunks were wished for, by each wishlist."""
-        chunks = list_of(self._running.port, "/new.rdlm")
-        return [[*parse_wishlist(chunks, body)] for body in self.site.bodies]
+    def wishes(self) -> list[set[int]]:
+        """Which bytes were wished for, by each wishlist."""
+        manifest, data = manifest_of(self._running.port, "/new.rdlm")
+        found = []
+        for body in self.site.bodies:
+            chunks = list_in(manifest, body, lambda span: data[span.start : span.stop])
+            runs = map(chunks.chunk, parse_wishlist(chunks, body))
+            found.append({at for run in runs for at in range(run.start, run.stop)})
+        return found
+
+
+def all_of(runs: Sequence[ByteRange], _line: Line) -> Sequence[ByteRange]:
+    return runs
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def chosen(tmp_path: Path) -> Iterator[Server]:
+    """What is wished for is chosen."""
     root = tmp_path / "served"
     root.mkdir()
     site = Smart(root)
     with running(site, Limits(), None, ANY) as found:
         yield Server(site, found)
     site.close()
+
+
+@pytest.fixture
+def server(chosen: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """All that is missing is wished for."""
+    monkeypatch.setattr(sowing, "wished", all_of)
+    return chosen
 
 
 def own_folder(here: Path, data: bytes = OLD) -> Path:
@@ -96,7 +132,7 @@ def test_row_53_all_comes_in_one_answer(server: Server, here: Path) -> None:
     facts = list[Fact]()
     result = sync(server.url, own_folder(here), tell=facts.append)
     assert (here / "new").read_bytes() == NEW
-    assert server.asked == ["GET /new.rdlm", "HEAD /new", "POST /new.rdlm"]
+    assert server.asked == ["GET /new.rdlm", "POST /new.rdlm", "HEAD /new", "POST /new.rdlm"]
     assert server.sent() < len(NEW) // 4
     assert (result.reason, result.trust, result.verified_by) == (
         "complete",
@@ -104,7 +140,6 @@ def test_row_53_all_comes_in_one_answer(server: Server, here: Path) -> None:
         ("manifest:sha256",),
     )
     assert result.bytes_downloaded + result.bytes_reused == len(NEW)
-    assert result.connections == 1
     assert not warnings(facts)
     assert left(here) == ["new"]
     assert (here / "new").stat().st_mtime == int((server.site.root / "new").stat().st_mtime)
@@ -117,6 +152,13 @@ def test_small_and_empty_files(server: Server, here: Path, size: int) -> None:
     assert (here / "new").read_bytes() == NEW[:size]
 
 
+def test_nothing_is_asked_for_where_nothing_is_missing(server: Server, here: Path) -> None:
+    (here / "seed").write_bytes(NEW + OLD)
+    sync(server.url, here / "new", seeds=here / "seed")
+    assert (here / "new").read_bytes() == NEW
+    assert server.asked == ["GET /new.rdlm", "GET /new"]
+
+
 def test_row_52_what_stands_several_times_comes_once(server: Server, here: Path) -> None:
     part = mixed(300_000, 5)
     (server.site.root / "new").write_bytes(part * 5 + bytes(1_000_000))
@@ -125,10 +167,83 @@ def test_row_52_what_stands_several_times_comes_once(server: Server, here: Path)
     assert server.sent() < 3 * len(part)
 
 
-def test_mirrors_are_not_asked_and_connections_are_one(server: Server, here: Path) -> None:
-    options = Options(transfer=TransferOptions(connections=8), mirrors=("http://127.0.0.1:9/none",))
+def test_several_readers_of_one_answer(server: Server, here: Path) -> None:
+    options = Options(transfer=TransferOptions(connections=8))
     sync(server.url, own_folder(here), options=options)
-    assert server.asked.count("POST /new.rdlm") == 1
+    assert len(server.site.bodies) == 1
+
+
+def test_nothing_here_comes_by_ranges(chosen: Server, here: Path) -> None:
+    sync(chosen.url, here / "new")
+    assert (here / "new").read_bytes() == NEW
+    assert not chosen.site.bodies
+
+
+def test_a_list_that_is_too_long_to_be_named_comes_by_ranges(
+    server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sowing, "MOST_REFINED", 1)
+    sync(server.url, own_folder(here))
+    assert (here / "new").read_bytes() == NEW
+    assert not server.site.bodies
+
+
+def test_what_is_wrong_where_nothing_was_wished_for_is_told_once(
+    chosen: Server, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, facts = list[Target](), list[Fact]()
+
+    def get(_session: Session, target: Target, *_: object, **_more: object) -> Result:
+        asked.append(target)
+        raise ProtocolError("an answer", "nonsense")
+
+    monkeypatch.setattr(Session, "get", get)
+    with pytest.raises(ProtocolError, match="nonsense"):
+        sync(chosen.url, here / "new", tell=facts.append)
+    assert len(asked) == 1
+    assert not warnings(facts)
+
+
+def scattered(data: bytes, count: int) -> bytes:
+    """With so many small changes, far from each other."""
+    found = bytearray(data)
+    for at in range(500, len(data), len(data) // count):
+        found[at] ^= 1
+    return bytes(found)
+
+
+def test_many_changes_are_wished_for_and_what_is_long_comes_by_ranges(
+    chosen: Server, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late this machine answers."""
+    monkeypatch.setattr(sowing, "Line", lambda _round_trip, connections: Line(0.001, connections))
+    new = mixed(5 << 20, 7)
+    (chosen.site.root / "new").write_bytes(new)
+    old = new[: 1 << 20] + scattered(new[4 << 20 :], 25)
+    sync(chosen.url, own_folder(here, old))
+    assert (here / "new").read_bytes() == new
+    (wished,) = chosen.wishes()
+    assert min(wished) >= 4 << 20
+    assert 25 < len(wished) < 1 << 18
+    assert 3 << 20 <= chosen.sent("GET /new ") < 4.5 * (1 << 20)
+
+
+def test_fine_chunks_that_are_not_said_in_one_answer_are_read(
+    server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Reading:
+        raise Reply(400, "not now")
+
+    grant = Granting.grant
+    monkeypatch.setattr(
+        Granting, "grant", lambda *given: refuse() if asks_fine(given[2]) else grant(*given)
+    )
+    facts = list[Fact]()
+    sync(server.url, own_folder(here), tell=facts.append)
+    assert (here / "new").read_bytes() == NEW
+    assert server.asked.count("GET /new.rdlm") > 1
+    assert len(server.site.bodies) == 1
+    assert not warnings(facts)
 
 
 def test_a_digest_of_the_users_is_t4(server: Server, here: Path) -> None:
@@ -152,8 +267,8 @@ def test_row_53_a_cut_answer_is_gone_on_with(server: Server, here: Path) -> None
     assert (here / "new").read_bytes() == NEW
     first, second, third = server.wishes()
     assert len(first) > len(second) > len(third) > 0
-    assert set(second) < set(first)
-    assert set(third) < set(second)
+    assert second < first
+    assert third < second
     assert server.sent() < len(NEW) + 100_000
     assert result.retries == 2
 
@@ -310,7 +425,7 @@ def test_row_58_an_interruption_wakes_who_waits(server: Server, here: Path) -> N
     sync(server.url, here / "new")
     assert (here / "new").read_bytes() == NEW
     first, second = server.wishes()
-    assert set(second) < set(first)
+    assert second < first
 
 
 def test_a_token_goes_along(tmp_path: Path, here: Path) -> None:
@@ -331,7 +446,18 @@ def test_a_token_goes_along(tmp_path: Path, here: Path) -> None:
 def test_row_2_killed_and_continued(server: Server, here: Path) -> None:
     part = here / "new.part"
     process = subprocess.Popen(
-        [*RDL, "sync", server.url, "-o", "new", "-q", "--limit-rate", "400K"],
+        [
+            sys.executable,
+            "-c",
+            WISHING,
+            "sync",
+            server.url,
+            "-o",
+            "new",
+            "-q",
+            "--limit-rate",
+            "400K",
+        ],
         cwd=here,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -353,7 +479,7 @@ def test_row_2_killed_and_continued(server: Server, here: Path) -> None:
 def test_the_command_line(server: Server, here: Path) -> None:
     own_folder(here)
     done = subprocess.run(
-        [*RDL, "sync", server.url, "-o", "new"],
+        [sys.executable, "-c", WISHING, "sync", server.url, "-o", "new"],
         cwd=here,
         capture_output=True,
         text=True,

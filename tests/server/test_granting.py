@@ -15,9 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from rdl.core.manifest import Cutting, parse_coarse, parse_head
+from rdl.core.manifest import Cutting, fine_range, parse_coarse, parse_head, refined
 from rdl.core.representation import WISHES_TYPE
-from rdl.core.wishlist import CHUNKS_MAGIC, MOST_WISHES
+from rdl.core.shuffle import TRIVIAL
+from rdl.core.wishlist import (
+    CHUNKS_MAGIC,
+    MOST_WISHES,
+    Receiver,
+    encode_fine,
+    encode_wishlist,
+    wish,
+)
 from rdl.errors import ChangedError, PolicyError
 from rdl.manifests import make_manifest
 from rdl.server import lists
@@ -34,6 +42,7 @@ from tests.server.wishes import (
     answered,
     body_for,
     list_of,
+    manifest_of,
     post,
     receiver_for,
 )
@@ -73,6 +82,26 @@ def test_row_53_a_wishlist_is_answered_with_chunks(site: Granting, start: Start)
         number: DATA[chunks.chunk(number).start : chunks.chunk(number).stop] for number in lacking
     }
     assert receiver.transferred == receiver.to_transfer > 0
+
+
+def test_fine_chunks_are_said_and_wished_for(site: Granting, start: Start) -> None:
+    port = start(site).port
+    manifest, data = manifest_of(port)
+    spans = {one: fine_range(manifest, one, one + 1) for one in (0, 2)}
+    fine = {one: data[span.start : span.stop] for one, span in spans.items()}
+    status, said = answered(port, encode_fine(manifest.coarse, [*fine]))
+    assert (status, said) == (200, b"".join(fine.values()))
+    chunks = refined(manifest, fine)
+    lacking = [0, 3, len(chunks) - 1]
+    wished = wish(chunks, TRIVIAL, lacking)
+    asked = encode_wishlist(chunks, len(TRIVIAL), 0, wished, manifest.coarse)
+    status, answer = answered(port, asked)
+    assert status == 200
+    assert received(Receiver(chunks, wished), answer) == {
+        number: DATA[chunks.chunk(number).start : chunks.chunk(number).stop] for number in lacking
+    }
+    other = encode_wishlist(manifest.coarse, len(TRIVIAL), 0, wish(chunks, TRIVIAL, []), chunks)
+    assert answered(port, other)[0] == 400, "what it says to have split are no coarse chunks"
 
 
 def test_row_53_the_list_is_what_manifest_make_writes(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rdl.core.chunks import Chunks
-from rdl.core.manifest import parse_coarse, parse_head
+from rdl.core.manifest import Manifest, parse_coarse, parse_head
 from rdl.core.representation import WISHES_TYPE
 from rdl.core.shuffle import Permutation
 from rdl.core.wishlist import Receiver, encode_wishlist, wish
@@ -19,13 +19,18 @@ DATA = random.Random(9).randbytes(600_000)
 LIST = "/data.bin.rdlm"
 
 
-def list_of(port: int, path: str = LIST) -> Chunks:
-    """The list, as the server says it."""
+def manifest_of(port: int, path: str = LIST) -> tuple[Manifest, bytes]:
+    """The first level, and all of it, as the server says it."""
     with connected(port) as sock:
         sock.sendall(request(port, path))
         status, data = response(sock)
     assert status == 200, data
-    return parse_coarse(parse_head(data), data).coarse
+    return parse_coarse(parse_head(data), data), data
+
+
+def list_of(port: int, path: str = LIST) -> Chunks:
+    """The list of coarse chunks, as the server says it."""
+    return manifest_of(port, path)[0].coarse
 
 
 def body_for(chunks: Chunks, lacking: Iterable[int], slots: int = 3, seed: int = 7) -> bytes:

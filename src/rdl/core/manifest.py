@@ -10,7 +10,7 @@ import re
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, repeat
 from operator import ge, lt, mul
 from zlib import crc32
@@ -212,6 +212,21 @@ def parse_fine(manifest: Manifest, first: int, last: int, data: bytes | bytearra
     start = coarse.stops[first - 1] if first else 0
     stops = array("Q", accumulate(sizes, initial=start))[1:]
     return Chunks(ALGORITHM, coarse.width, stops, b"".join(digests), start)
+
+
+def refined(manifest: Manifest, fine: Mapping[int, bytes]) -> Chunks:
+    """The coarse chunks, but where these are, of which `fine` has the bytes of fine_range(): there
+    their fine ones. Raises ProtocolError."""
+    coarse, done = manifest.coarse, 0
+    stops, digests, width = array("Q"), bytearray(), coarse.width
+    for number in sorted(fine):
+        under = parse_fine(manifest, number, number + 1, fine[number])
+        stops += coarse.stops[done:number] + under.stops
+        digests += coarse.digests[done * width : number * width] + under.digests
+        done = number + 1
+    stops += coarse.stops[done:]
+    digests += coarse.digests[done * width :]
+    return Chunks(coarse.algorithm, width, stops, bytes(digests))
 
 
 class Encoder:

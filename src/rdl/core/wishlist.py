@@ -10,22 +10,28 @@ import hashlib
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from rdl.core import varint
+from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
-from rdl.core.manifest import MAX_COARSE, MAX_MOST
-from rdl.core.shuffle import MOST_SLOTS, Permutation
+from rdl.core.manifest import MAX_COARSE, MAX_MOST, Manifest, fine_range, refined
+from rdl.core.shuffle import MOST_SLOTS, TRIVIAL, Permutation
 from rdl.core.text import safe_text
 from rdl.errors import ChangedError, NetworkError, ProtocolError
 
 CHUNKS_TYPE = "application/vnd.rdl.chunks"
+FINE_TYPE = "application/vnd.rdl.fine"
 WISHES_MAGIC, CHUNKS_MAGIC = b"RDLWISH\x01", b"RDLSENT\x01"
-_HEAD = struct.Struct("<8s32sIQ")
+FINE_MAGIC = b"RDLFINE\x01"
+_HEAD = struct.Struct("<8s32sIQI")
 MOST_WISHES = _HEAD.size + (MAX_COARSE + MOST_SLOTS + 6) // 8
 """Bytes of the longest wishlist."""
+MOST_REFINED = 1 << 20
+"""Chunks of a list that is not of coarse ones alone."""
 MOST_TEXT = 1000
 """Bytes of what a server says of a failure."""
 WISHES, ANSWER = "wishlist", "answer to the wishlist"
@@ -113,23 +119,68 @@ def numbers_in(permutation: Permutation, chunks: Chunks, bits: bytes) -> array[i
     return numbers
 
 
-def encode_wishlist(chunks: Chunks, slots: int, seed: int, wish: Wish) -> bytes:
-    """The request for what was wished in the order of this permutation."""
+def encode_wishlist(
+    chunks: Chunks, slots: int, seed: int, wish: Wish, coarse: Chunks | None = None
+) -> bytes:
+    """The request for what was wished in the order of this permutation. `coarse`: of which some
+    have their fine ones in their place in `chunks`."""
     permutation = Permutation.seeded(slots, seed)
-    head = _HEAD.pack(WISHES_MAGIC, name_of(chunks), slots, seed)
-    return head + bits_of(permutation, len(chunks), wish.numbers)
+    split = b"" if coarse is None else _split(coarse, chunks)
+    head = _HEAD.pack(WISHES_MAGIC, name_of(chunks), slots, seed, len(split))
+    return b"".join((head, split, bits_of(permutation, len(chunks), wish.numbers)))
+
+
+def _split(coarse: Chunks, chunks: Chunks) -> bytes:
+    """A bit for each coarse chunk, 1 where there are fine ones; nothing where there are none."""
+    if len(coarse) == len(chunks):
+        return b""
+    known = set(coarse.stops)
+    inner = (bisect_left(coarse.stops, stop) for stop in chunks.stops if stop not in known)
+    return bits_of(TRIVIAL, len(coarse), inner)
+
+
+def encode_fine(coarse: Chunks, numbers: Iterable[int]) -> bytes:
+    """The request for what the manifest has of the fine chunks of these coarse ones."""
+    head = _HEAD.pack(FINE_MAGIC, name_of(coarse), len(TRIVIAL), 0, 0)
+    return head + bits_of(TRIVIAL, len(coarse), numbers)
+
+
+def asks_fine(body: bytes) -> bool:
+    """Whether the request is for what the manifest has, and not for chunks."""
+    return body[: len(FINE_MAGIC)] == FINE_MAGIC
+
+
+def list_in(manifest: Manifest, body: bytes, read: Callable[[ByteRange], bytes]) -> Chunks:
+    """The list that a request may be about; of the manifest is `read` what lies under chunks that
+    are not wished whole. Raises ProtocolError."""
+    if not (length := _head_of(body)[3]):
+        return manifest.coarse
+    bits = body[_HEAD.size : _HEAD.size + length]
+    numbers = numbers_in(TRIVIAL, manifest.coarse, bits)
+    if len(manifest.coarse) + sum(manifest.counts[one] - 1 for one in numbers) > MOST_REFINED:
+        raise ProtocolError(WISHES, f"its list has more than {MOST_REFINED} chunks")
+    spans = {one: fine_range(manifest, one, one + 1) for one in numbers}
+    return refined(manifest, {one: read(span) for one, span in spans.items()})
 
 
 def parse_wishlist(chunks: Chunks, body: bytes) -> array[int]:
     """The chunks that a request wishes, in the order in which they are to come. Raises
     ProtocolError, and ChangedError where it is of another list."""
-    _check_magic(WISHES, WISHES_MAGIC, body)
-    if len(body) < _HEAD.size:
-        raise ProtocolError(WISHES, "too short: it ends within its head")
-    _, name, slots, seed = _HEAD.unpack_from(body)
+    name, slots, seed, length = _head_of(body)
     if name != name_of(chunks):
         raise ChangedError(WISHES, "it is of another list of chunks")
-    return numbers_in(Permutation.seeded(slots, seed), chunks, body[_HEAD.size :])
+    return numbers_in(Permutation.seeded(slots, seed), chunks, body[_HEAD.size + length :])
+
+
+def _head_of(body: bytes) -> tuple[bytes, int, int, int]:
+    """Name, k, seed, and the length of what is between head and wishes. Raises ProtocolError."""
+    _check_magic(WISHES, FINE_MAGIC if asks_fine(body) else WISHES_MAGIC, body)
+    if len(body) < _HEAD.size:
+        raise ProtocolError(WISHES, "too short: it ends within its head")
+    _, name, slots, seed, length = _HEAD.unpack_from(body)
+    if length and asks_fine(body):
+        raise ProtocolError(WISHES, "fine chunks are under coarse ones only")
+    return name, slots, seed, length
 
 
 def ending(kind: int, text: str) -> bytes:

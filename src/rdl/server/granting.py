@@ -6,6 +6,7 @@ received each is waited for; what fails then is said in the answer.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +14,24 @@ from threading import Timer
 from urllib.parse import unquote_to_bytes
 
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks
-from rdl.core.manifest import SUFFIX, Manifest
+from rdl.core.manifest import SUFFIX, Manifest, fine_range
 from rdl.core.reads import filled
-from rdl.core.wishlist import CHUNKS_TYPE, FAILED, Sender, ending, parse_wishlist
+from rdl.core.wishlist import (
+    CHUNKS_TYPE,
+    FAILED,
+    FINE_TYPE,
+    Sender,
+    asks_fine,
+    ending,
+    list_in,
+    parse_wishlist,
+)
 from rdl.errors import ChangedError, ProtocolError, RdlError
 from rdl.server.answers import Facts
 from rdl.server.files import nowhere
 from rdl.server.folder import Folder
 from rdl.server.listed import Listed, ListReading, Pair
-from rdl.server.lists import MOST_KEPT, Lists
+from rdl.server.lists import MOST_KEPT, Lists, Made
 from rdl.server.partials import PartialReading
 from rdl.server.requests import Reply
 from rdl.server.resource import Over, Reading, Text, View
@@ -132,7 +141,7 @@ class Granted(Listed):
         if made is not None and about is not None and not self._asked:
             self._asked = True
             _check(made.manifest, about)
-            self._hands.submit(self._understand, made.manifest.coarse)
+            self._hands.submit(self._understand, made)
         return self._facts
 
     def demand(self, wanted: ByteRange) -> None:
@@ -148,28 +157,40 @@ class Granted(Listed):
         """Whether the answer says no length: something of it may be lacking, or not be right."""
         return self._pair.own is not None
 
-    def _understand(self, chunks: Chunks) -> None:
+    def _understand(self, made: Made) -> None:
         """In a thread of its own."""
+
+        def read(span: ByteRange) -> bytes:
+            return os.pread(made.file, len(span), span.start)
+
         try:
-            self._chunks, self._numbers = chunks, parse_wishlist(chunks, self._body)
-            sender = Sender(chunks, self._numbers, self._chunk)
-            self._records = sender.answer()
-            self._ready = next(self._records)
-            self._much = 2 * sender.to_transfer >= chunks.span.stop
-            size = ENDLESS if self._open else sender.length
-            self._facts = Facts(
-                size,
-                media_type=CHUNKS_TYPE,
-                ranges=False,
-                said=NO_STORE,
-                endless=self._open,
-                ends=True,
-            )
+            self._chunks = chunks = list_in(made.manifest, self._body, read)
+            numbers = parse_wishlist(chunks, self._body)
+            if asks_fine(self._body):
+                spans = [fine_range(made.manifest, one, one + 1) for one in numbers]
+                self._records, length = map(read, spans), sum(map(len, spans))
+                self._facts = Facts(length, media_type=FINE_TYPE, ranges=False, said=NO_STORE)
+            else:
+                self._answer(Sender(chunks, numbers, self._chunk), numbers)
         except ChangedError as error:
             self._error = Reply(412, f"{error}; its manifest is a new one")
         except ProtocolError as error:
             self._error = Reply(400, str(error))
         self._ring()
+
+    def _answer(self, sender: Sender, numbers: Sequence[int]) -> None:
+        """Begins with what precedes the first chunk."""
+        self._numbers, self._records = numbers, sender.answer()
+        self._ready = next(self._records)
+        self._much = 2 * sender.to_transfer >= self._chunks.span.stop
+        self._facts = Facts(
+            ENDLESS if self._open else sender.length,
+            media_type=CHUNKS_TYPE,
+            ranges=False,
+            said=NO_STORE,
+            endless=self._open,
+            ends=True,
+        )
 
     def _chunk(self, number: int) -> bytes | None:
         """The next one, as the list says that it is; None where it is not here."""

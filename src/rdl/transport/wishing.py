@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
-from rdl.core.fields import ResponseHead, parse_http_date
+from rdl.core.fields import ResponseHead, parse_http_date, parse_range
+from rdl.core.manifest import Manifest, fine_range
 from rdl.core.representation import WISHES_TYPE
+from rdl.core.row import span_of
 from rdl.core.shuffle import TRIVIAL
 from rdl.core.text import redact_url, safe_text
-from rdl.core.wishlist import ANSWER, Receiver, Wish, encode_wishlist, wish
+from rdl.core.wishlist import ANSWER, Receiver, Wish, encode_fine, encode_wishlist, wish
 from rdl.errors import NetworkError, ProtocolError, RdlError
 from rdl.transport.answering import Selected, answer
 from rdl.transport.base import Exchange, Lineage, Request, Transport
@@ -28,27 +30,36 @@ KEPT = 8 << 20
 PORTION = 256 << 10
 WAIT = 20
 """Seconds that a server waits for a chunk that it still receives itself: less than we do."""
+OVERLAP = 64 << 10
+"""Bytes of chunks that are here: with no more of them a range is one of what is wished for."""
+LOOK_SECONDS = 0.2
+"""Who waits for an answer looks so often whether it should."""
 MOST_WHY = 500
 """Bytes of what a server says of a refusal."""
 NOT_TAKEN = (301, 302, 303, 404, 405, 411, 413, 415, 501)
 """What says that there are no wishes here after all, or that they are not understood."""
 
+Alive = Callable[[], None]
+
 
 class WishTransport:
-    """The file at `url`, by wishes that are sent to the manifest at `where`; other URLs are asked
-    for as ever. For one transfer with one connection, which asks for bytes in order.
+    """The file at `url`, of which some chunks are wished for at the manifest at `where`; the rest,
+    and other URLs, are asked for as ever. For one transfer, which asks for bytes about in order.
 
-    `over` and `lack` are said before the first request. A context manager.
+    `coarse`: the manifest's. `over` and `lack` are said before the first request. A context
+    manager.
     """
 
-    def __init__(self, url: str, where: str, chunks: Chunks) -> None:
-        self._url, self._where, self._chunks = url, where, chunks
+    def __init__(self, url: str, where: str, coarse: Chunks) -> None:
+        self._url, self._where, self._coarse = url, where, coarse
         self._what = safe_text(redact_url(where))
         self.outdated = False
         """The list is not that of the file as it is now."""
+        self.used = False
+        """Something was wished for."""
         self._failed = False
         """The server said so last, instead of a chunk."""
-        self._lacking = bytearray(len(chunks))
+        self.lack(coarse, ())
         self._beyond: Transport | None = None
         self._selected: Selected | None = None
         self._coming: Coming | None = None
@@ -61,10 +72,14 @@ class WishTransport:
         self._beyond = beyond
         return self
 
-    def lack(self, numbers: Iterable[int]) -> None:
-        """These chunks are to come."""
-        for number in numbers:
+    def lack(self, chunks: Chunks, runs: Iterable[ByteRange]) -> bool:
+        """These runs of chunks are to come by wishes; whether there are any. Some of `chunks` may
+        be fine ones."""
+        self._chunks, self._lacking = chunks, bytearray(len(chunks))
+        for number in chain.from_iterable(map(chunks.numbers, runs)):
             self._lacking[number] = 1
+        self._wished = bytes(self._lacking)
+        return any(self._wished)
 
     def __enter__(self) -> WishTransport:
         return self
@@ -80,9 +95,10 @@ class WishTransport:
         the engine to judge. Raises RdlError."""
         beyond = self._beyond
         assert beyond is not None
-        if request.url != self._url or request.lineage is not None:
+        if request.url != self._url or request.lineage is not None or not self._covers(request):
             return beyond.open(request)
         with self._turn:
+            self.used = True
             has = self._selected or self._select(beyond)
             if not isinstance(has, Selected):
                 return has
@@ -95,6 +111,20 @@ class WishTransport:
         coming = self._coming
         if coming is not None:
             coming.exchange.close()
+
+    def _covers(self, request: Request) -> bool:
+        """Whether it is for what is wished for, and hardly for anything else."""
+        spec = parse_range({name.lower(): value for name, value in request.headers}.get("range"))
+        span = span_of(spec, self._chunks.span.stop) if spec is not None else None
+        if span is None:
+            return False
+        wished, other = False, 0
+        for number in self._chunks.numbers(span):
+            wished = wished or bool(self._wished[number])
+            other += 0 if self._wished[number] else len(self._chunks.chunk(number))
+            if other > OVERLAP:
+                return False
+        return wished
 
     def _select(self, beyond: Transport) -> Selected | Exchange:
         """What the file is, or the refusal to say so."""
@@ -124,7 +154,8 @@ class WishTransport:
         fresh = [one for one in self._chunks.numbers(span) if not self._is_near(one)]
         if not fresh:
             return None
-        self.lack(fresh)
+        for number in fresh:
+            self._lacking[number] = 1
         self._leave()
         chunks = self._chunks
         wanted = wish(chunks, TRIVIAL, (one for one, flag in enumerate(self._lacking) if flag))
@@ -135,7 +166,7 @@ class WishTransport:
                 self._where,
                 (("Content-Type", WISHES_TYPE), ("Prefer", f"wait={WAIT}")),
                 method="POST",
-                body=encode_wishlist(chunks, len(TRIVIAL), 0, wanted),
+                body=encode_wishlist(chunks, len(TRIVIAL), 0, wanted, self._coarse),
             )
         )
         if exchange.head.status != 200:
@@ -285,6 +316,44 @@ class Wished:
             self._reading.release()
         else:
             self._of.close()
+
+
+def fine_of(
+    beyond: Transport, where: str, manifest: Manifest, numbers: Sequence[int], alive: Alive
+) -> dict[int, bytes]:
+    """What the manifest at `where` has of these coarse chunks, in ascending order: by one request,
+    as one that takes wishes answers it. `alive` may raise. Raises RdlError."""
+    what = safe_text(redact_url(where))
+    body = encode_fine(manifest.coarse, numbers)
+    request = Request(where, (("Content-Type", WISHES_TYPE),), method="POST", body=body)
+    sizes = [len(fine_range(manifest, one, one + 1)) for one in numbers]
+    ends = [0, *accumulate(sizes)]
+    data, have = memoryview(bytearray(ends[-1] + 1)), 0
+    with closing(_answered(beyond, request, alive)) as exchange:
+        if exchange.head.status != 200:
+            raise ProtocolError(what, f"HTTP {exchange.head.status}: it does not say fine chunks")
+        while have < len(data) and (count := exchange.readinto(data[have:])):
+            have += count
+            alive()
+    if have != ends[-1]:
+        raise ProtocolError(what, "of its fine chunks come others than were asked for")
+    return {
+        one: bytes(data[start:stop])
+        for one, (start, stop) in zip(numbers, pairwise(ends), strict=True)
+    }
+
+
+def _answered(beyond: Transport, request: Request, alive: Alive) -> Exchange:
+    asked = beyond.ask(request)
+    if asked is None:
+        return beyond.open(request)
+    try:
+        while not asked.answered(LOOK_SECONDS):
+            alive()
+    except BaseException:
+        asked.close()
+        raise
+    return asked.open()
 
 
 def _text(exchange: Exchange) -> str:
