@@ -216,7 +216,7 @@ def test_row_52_what_repeats_is_fetched_once(folder: Folder, here: Path) -> None
     assert (here / "zeros").read_bytes() == data
     assert result.bytes_downloaded <= 64 * KiB
     folder.log.clear()
-    unit, between = mixed(40 * KiB, 3), mixed(500 * KiB, 4)
+    unit, between = mixed(200 * KiB, 3), mixed(500 * KiB, 4)  # beyond any gap
     data = unit + between + unit + mixed(300 * KiB, 5) + unit
     put(folder.root, "again", data)
     result = sync(f"{folder.url}/again", here / "again")
