@@ -34,7 +34,9 @@ GIVES_WAY = {
 }
 """Contradictions: such a variable, or line of the configuration file, says nothing beside these."""
 
-TOLD = frozenset(("RDL_URL",))
+TOLD = frozenset(
+    ("RDL_URL", "RDL_PATH", "RDL_REASON", "RDL_BYTES", "RDL_DIGESTS", "RDL_TRUST"),
+)
 """What commands of the user's are told; they may run rdl in their turn."""
 CONFIG = "RDL_CONFIG"
 """Where the configuration file is."""

@@ -62,7 +62,7 @@ class Program:
                 self._wait()
         finally:
             if self._process is not None:
-                _stop(self._process)
+                stop(self._process)
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -78,12 +78,16 @@ class Program:
 
     def _wait(self) -> None:
         """Until it has ended. ProgramError where it did not end well."""
-        if code := self._started().wait():
-            why = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
-            raise ProgramError(WHAT, why)
+        ended_well(WHAT, self._started().wait())
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def ended_well(what: str, code: int) -> None:
+    """Raises ProgramError where the command of the option `what` did not."""
+    if code:
+        raise ProgramError(what, f"ended by signal {-code}" if code < 0 else f"exit code {code}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
     """With all that it has started, unless it has ended by itself."""
     if process.poll() is None:
         _signal(process, signal.SIGTERM)
@@ -102,6 +106,6 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 
 def _shut(process: subprocess.Popen[bytes]) -> None:
     """The end of its input."""
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.close()
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()

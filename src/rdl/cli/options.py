@@ -84,6 +84,11 @@ def _where() -> list[click.Parameter]:
             help="Feed the bytes to a command of the shell (RDL_URL), and keep no file.",
         ),
         _option(
+            "--on-complete",
+            type=text_value("CMD"),
+            help="Run a command of the shell for each complete file (RDL_PATH, RDL_URL, ...).",
+        ),
+        _option(
             *("-j", "--parallel"),
             type=v.Value("N", v.parse_count(1, 256)),
             default=4,

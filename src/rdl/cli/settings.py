@@ -46,6 +46,7 @@ _ALONE = (
     ("program", "directory", "--exec", "-d"),
     ("program", "json", "--exec", "--json"),
     ("program", "resume", "--exec", "--resume"),
+    ("program", "on_complete", "--exec", "--on-complete"),
     ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
 )
 

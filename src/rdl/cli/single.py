@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rdl.cli.console import Console
@@ -11,6 +11,7 @@ from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
 from rdl.cli.report import Report
 from rdl.cli.settings import session_options_from
+from rdl.cli.signals import Interruptible
 from rdl.cli.targets import Download
 from rdl.core.events import Result, ended
 from rdl.core.text import redact_url
@@ -19,6 +20,7 @@ from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
     from rdl.api import Session, Target, Teller
+    from rdl.cli.completing import Completing
 
 Make = Callable[["Session", "Target", "Teller"], Result]
 
@@ -37,6 +39,16 @@ def make_target(download: Download) -> Target:
     return Target(download.url, download.path, download.options)
 
 
+def completing(
+    command: str | None, session: Interruptible, report: Report, downloads: Sequence[Download]
+) -> Completing:
+    """What hears of the downloads, and is interrupted, in place of the report and the session."""
+    from rdl.cli.completing import Completing
+
+    urls = {str(one.path): one.url for one in downloads}
+    return Completing(command, session, report, urls)
+
+
 def make_one(console: Console, given: dict[str, Any], download: Download, make: Make) -> int:
     """Make this file, and tell what became of it; returns the exit code."""
     path, options = download.path, download.options
@@ -47,13 +59,14 @@ def make_one(console: Console, given: dict[str, Any], download: Download, make: 
     report = Report(display, console.output, json=given["json"], plans=False)
     try:
         with open_session(session_options_from(given)) as session:
-            console.signals.watch(session, display.abandon)
-            try:
-                result = make(session, make_target(download), report.tell)
-            except RdlError as error:
-                result = ended(redact_url(download.url), str(path), error)
+            with completing(given["on_complete"], session, report, [download]) as heard:
+                console.signals.watch(heard, display.abandon)
+                try:
+                    result = make(session, make_target(download), heard.tell)
+                except RdlError as error:
+                    result = ended(redact_url(download.url), str(path), error)
+                heard.done(result)
             console.signals.watch(None, display.abandon)
-        report.done(result)
         report.end()
     finally:
         display.close()

@@ -10,7 +10,7 @@ import click
 from rdl.cli.commands.cat import cat_member, discard, pour, to_stdout, whole_or_ranges
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
-from rdl.cli.display.plain import Display, Style
+from rdl.cli.display.plain import Style
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
@@ -20,9 +20,8 @@ from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.resuming import resumption
 from rdl.cli.settings import options_from, session_options_from
-from rdl.cli.single import make_one, make_target, open_session
+from rdl.cli.single import completing, make_one, make_target, open_session
 from rdl.cli.targets import (
-    Download,
     downloads_from,
     entries_from,
     lone_download,
@@ -32,7 +31,6 @@ from rdl.cli.targets import (
 )
 from rdl.core.events import Result
 from rdl.errors import ProgramError, UsageError
-from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
     from rdl.api import Session, Target, Teller
@@ -68,17 +66,28 @@ def get(console: Console, given: dict[str, Any]) -> int:
     )
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
-    for result in here:
-        report.done(result)
     limits = session_options_from(given, given["parallel"])
-    return _download(console, downloads, limits, display, report)
+    try:
+        with open_session(limits) as session:
+            targets = [make_target(download) for download in downloads]
+            with completing(given["on_complete"], session, report, downloads) as heard:
+                console.signals.watch(heard, display.abandon)
+                for result in here:
+                    heard.done(result)
+                session.get_all(targets, heard.tell, heard.done)
+            console.signals.watch(None, display.abandon)
+        report.end()
+    finally:
+        display.close()
+    return report.exit_code()
 
 
 def _to_stream(console: Console, layers: Layers) -> int:
     given = layers.given
-    if given["json"] or given["dry_run"] or given["input_file"] or len(given["urls"]) != 1:
-        what = f"-o {given['output']}"
-        raise UsageError(what, "takes one URL, and neither -i, --json nor --dry-run")
+    others = ("json", "dry_run", "input_file", "on_complete")
+    if any(given[name] for name in others) or len(given["urls"]) != 1:
+        why = "takes one URL, and neither -i, --json, --dry-run nor --on-complete"
+        raise UsageError(f"-o {given['output']}", why)
     options_for = layers.options_for(options_from(given), given)
     free = given["output"] == "/dev/null"
     if given["member"] is not None:
@@ -134,25 +143,6 @@ def _member(console: Console, layers: Layers) -> int:
         return keep_member(session, target, given["member"], tell)
 
     return make_one(console, given, download, make)
-
-
-def _download(
-    console: Console,
-    downloads: list[Download],
-    options: SessionOptions,
-    display: Display,
-    report: Report,
-) -> int:
-    try:
-        with open_session(options) as session:
-            targets = [make_target(download) for download in downloads]
-            console.signals.watch(session, display.abandon)
-            session.get_all(targets, report.tell, report.done)
-            console.signals.watch(None, display.abandon)
-        report.end()
-    finally:
-        display.close()
-    return report.exit_code()
 
 
 def command() -> click.Command:

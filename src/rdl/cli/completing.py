@@ -1,0 +1,125 @@
+"""`--on-complete CMD`: a command of the shell, once for each file that is complete.
+
+It has the facts in its environment, never in its text: no name or URL of a server's becomes a word
+of the shell. Nothing on its stdin; what it prints goes to stderr. One runs at a time, beside the
+downloads, and a file whose command fails has failed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from msgspec.structs import replace
+
+from rdl.cli.executing import ended_well, stop
+from rdl.cli.report import Report
+from rdl.cli.signals import Interruptible
+from rdl.core.events import Fact, Result, failed
+from rdl.engine.turns import awaited
+from rdl.errors import Interrupted, ProgramError
+
+WHAT = "--on-complete"
+LOOK_SECONDS = 0.1
+
+
+class Completing:
+    """Stands before the report, and interrupts what `session` does, and its own command. A context
+    manager: leaving it waits for the commands. `urls`: of paths, as they were given."""
+
+    def __init__(
+        self,
+        command: str | None,
+        session: Interruptible,
+        report: Report,
+        urls: Mapping[str, str],
+    ) -> None:
+        self._command, self._session, self._urls = command, session, urls
+        self._report, self._lock = report, threading.Lock()
+        self._signal: str | None = None
+        self._pool = ThreadPoolExecutor(1, "on-complete")
+        self._begun: list[Future[None]] = []
+
+    def tell(self, fact: Fact) -> None:
+        with self._lock:
+            self._report.tell(fact)
+
+    def done(self, result: Result) -> None:
+        """The report hears of it when its command has ended."""
+        if self._command is None or result.exit_code or result.reason == "dry-run":
+            self._told(result)
+        else:
+            self._begun.append(self._pool.submit(self._run, self._command, result))
+
+    def interrupt(self, signal: str) -> None:
+        self._signal = signal
+        self._session.interrupt(signal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._signal = self._signal or "SIGINT"
+        with self._pool:
+            for one in awaited(self._begun):
+                one.result()
+
+    def _told(self, result: Result) -> None:
+        with self._lock:
+            self._report.done(result)
+
+    def _run(self, command: str, result: Result) -> None:
+        try:
+            if self._signal is None:
+                self._wait(command, result)
+            if self._signal is not None:
+                raise Interrupted(self._signal)
+        except Interrupted as error:
+            result = failed(result, error, resumable=True)
+        except (ProgramError, OSError) as error:
+            why = str(error) if isinstance(error, ProgramError) else f"{WHAT}: {error.strerror}"
+            hint = "the file is complete; the same command runs it again"
+            wrong = failed(result, ProgramError(WHAT, hint=hint))
+            result = replace(wrong, error=why, resumable=False, completeness=result.completeness)
+        self._told(result)
+
+    def _wait(self, command: str, result: Result) -> None:
+        process = subprocess.Popen(
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            env={**os.environ, **facts(result, self._urls.get(result.path, result.url))},
+            start_new_session=True,
+        )
+        try:
+            while self._signal is None:
+                try:
+                    return ended_well(WHAT, process.wait(LOOK_SECONDS))
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            stop(process)
+
+
+def facts(result: Result, url: str) -> dict[str, str]:
+    """What the command is told."""
+    return {
+        "RDL_URL": url,
+        "RDL_PATH": os.path.abspath(result.path),
+        "RDL_REASON": result.reason,
+        "RDL_BYTES": str(result.bytes_present),
+        "RDL_DIGESTS": " ".join(f"{name}:{hex}" for name, hex in sorted(result.digests.items())),
+        "RDL_TRUST": result.trust,
+    }
