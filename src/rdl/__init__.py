@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rdl.api import Session, Target
+    from rdl.batch.running import get_all
     from rdl.core.byterange import ByteRange
     from rdl.core.events import Result
     from rdl.engine.remote_file import RemoteFile
@@ -23,6 +24,7 @@ _HOMES = {
     "Session": "rdl.api",
     "Target": "rdl.api",
     "get": "rdl.functions",
+    "get_all": "rdl.batch.running",
     "open": "rdl.functions",
     "reader": "rdl.functions",
     "LazyOptions": "rdl.options",
@@ -52,6 +54,7 @@ __all__ = [
     "Target",
     "__version__",
     "get",
+    "get_all",
     "info",
     "open",
     "reader",

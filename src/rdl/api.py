@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from rdl.transport.base import Transport
 
 Teller = Callable[[Fact], None]
+Done = Callable[[Result], None]
 Networks = list[NetworkOptions]
 
 
@@ -97,7 +98,7 @@ class Session:
         self,
         targets: Iterable[Target],
         tell: Teller | None = None,
-        done: Callable[[Result], None] | None = None,
+        done: Done | None = None,
     ) -> list[Result]:
         """Download many, `options.parallel` at a time. Never raises for one target: failures
         are results with an exit code and `error`. `tell` and `done` may be called from

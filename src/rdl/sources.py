@@ -84,7 +84,7 @@ def _with_fragment(url: str, given: tuple[Digest, ...]) -> tuple[Digest, ...]:
 def ceilings(urls: Sequence[str | Source], abreast: int) -> list[int]:
     """How many connections each target of a list may have, where nobody said: those of one origin
     that run at the same time share its budget."""
-    origins = [_server(url) for url in urls]
+    origins = [server_of(url) for url in urls]
     counts = Counter(origins)
     shares = (min(abreast, counts[one]) for one in origins)
     return [max(1, min(MOST_CONNECTIONS, ORIGIN_BUDGET // share)) for share in shares]
@@ -98,7 +98,8 @@ def limited(options: Options, most: int) -> Options:
     return replace(options, transfer=replace(transfer, ceiling=most))
 
 
-def _server(url: str | Source) -> str:
+def server_of(url: str | Source) -> str:
+    """Host and port, as what shares a budget; empty where there is none."""
     if not isinstance(url, str):
         return ""
     try:

@@ -152,7 +152,7 @@ WRONG = [
 ]
 
 ABSENT = [
-    *("-J", "-N", "--engine"),
+    *("-J", "-N"),
     *("-e", "--silent"),
 ]
 

@@ -93,7 +93,13 @@ def _where() -> list[click.Parameter]:
             type=v.Value("N", v.parse_count(1, 256)),
             default=4,
             show_default=True,
-            help="Files at the same time.",
+            help="Files at the same time; with a scheduler, on each worker.",
+        ),
+        _choice("--engine", of="threads dask", default="threads", help="Who downloads a list."),
+        _option(
+            "--scheduler",
+            type=text_value("ADDRESS"),
+            help="Of dask: its workers download, into a folder that they share.",
         ),
     ]
 

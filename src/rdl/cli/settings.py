@@ -47,6 +47,10 @@ _ALONE = (
     ("program", "json", "--exec", "--json"),
     ("program", "resume", "--exec", "--resume"),
     ("program", "on_complete", "--exec", "--on-complete"),
+    ("scheduler", "program", "--scheduler", "--exec"),
+    ("scheduler", "member", "--scheduler", "--member"),
+    ("scheduler", "restart", "--scheduler", "--restart"),
+    ("scheduler", "no_clobber", "--scheduler", "--no-clobber"),
     ("no_netrc", "netrc_file", "--no-netrc", "--netrc-file"),
 )
 
@@ -105,6 +109,11 @@ def _check(given: Mapping[str, Any]) -> None:
     for one, other, name, other_name in _ALONE:
         if given[one] and given[other]:
             raise UsageError(f"{name} with {other_name}", "these two contradict each other")
+    if given["engine"] == "dask" and not given["scheduler"]:
+        hint = "--scheduler tcp://HOST:8786 says where it is"
+        raise UsageError("--engine dask", "useless without --scheduler", hint=hint)
+    if given["scheduler"] and given["engine"] != "dask":
+        raise UsageError("--scheduler", "useless without --engine dask")
     if given["key"] and not given["cert"]:
         raise UsageError("--key", "useless without --cert")
     if len(given["ranges"]) > 1:

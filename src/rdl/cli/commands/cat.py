@@ -38,7 +38,7 @@ Read = Callable[["Session", "Teller"], None]
 CHUNK = 1 << 20
 _NOT_HERE = frozenset(
     (
-        *("program", "on_complete", "join"),
+        *("program", "on_complete", "join", "engine", "scheduler"),
         *("urls", "output", "directory", "input_file", "parallel", "min_split_size", "adopt"),
         *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate"),
         *("keep_time", "json", "dry_run", "resume", "locked", "base_url"),

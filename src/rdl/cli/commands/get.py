@@ -11,6 +11,7 @@ from rdl.cli.commands.cat import cat_member, discard, pour, to_stdout, whole_or_
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
+from rdl.cli.engines import open_workers
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
@@ -67,8 +68,9 @@ def get(console: Console, given: dict[str, Any]) -> int:
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
     limits = session_options_from(given, given["parallel"])
+    far = given["engine"] == "dask" and not given["dry_run"]  # a plan is made here
     try:
-        with open_session(limits) as session:
+        with open_workers(given, limits) if far else open_session(limits) as session:
             targets = [make_target(download) for download in downloads]
             with completing(given["on_complete"], session, report, downloads) as heard:
                 console.signals.watch(heard, display.abandon)
@@ -84,9 +86,9 @@ def get(console: Console, given: dict[str, Any]) -> int:
 
 def _to_stream(console: Console, layers: Layers) -> int:
     given = layers.given
-    others = ("json", "dry_run", "input_file", "on_complete")
+    others = ("json", "dry_run", "input_file", "on_complete", "scheduler")
     if any(given[name] for name in others) or len(given["urls"]) != 1:
-        why = "takes one URL, and neither -i, --json, --dry-run nor --on-complete"
+        why = "takes one URL, and neither -i, --json, --dry-run, --on-complete nor --scheduler"
         raise UsageError(f"-o {given['output']}", why)
     options_for = layers.options_for(options_from(given), given)
     free = given["output"] == "/dev/null"

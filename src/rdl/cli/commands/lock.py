@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _NOT_HERE = frozenset(
     (
-        *("program", "on_complete", "join"),
+        *("program", "on_complete", "join", "engine", "scheduler"),
         *("urls", "directory", "input_file", "parallel", "min_split_size", "adopt", "ranges"),
         *("offset", "restart", "no_clobber", "on_change", "block_size", "preallocate", "sha256"),
         *("keep_time", "json", "dry_run", "resume", "checksum", "locked", "url_command", "mirrors"),

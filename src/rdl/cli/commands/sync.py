@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _NOT_HERE = frozenset(
     (
-        "program",
+        *("program", "engine", "scheduler"),
         *("urls", "input_file", "base_url", "parallel", "locked", "resume", "ranges", "offset"),
         *("member", "dry_run", "no_clobber"),
     )

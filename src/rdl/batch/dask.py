@@ -1,0 +1,120 @@
+"""The workers of a dask scheduler, as an Executor that outlives the scheduler's connection.
+
+What a lost worker had is handed to another one by the scheduler; what the scheduler itself had, by
+rdl. Keys and events say nothing of what is fetched but paths and redacted URLs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from distributed import Client, get_worker
+
+from rdl.batch.running import Far
+from rdl.batch.shards import Shard
+from rdl.batch.working import Channel, Report, fetch, interrupt
+from rdl.core.text import safe_text
+from rdl.errors import NetworkError, UsageError
+
+LOOK_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+COMES_BACK = 60.0
+"""Seconds in which a scheduler, or any worker, is to come back."""
+T = TypeVar("T")
+
+
+def fetch_and_report(shard: Shard) -> list[Report]:
+    """What a worker calls."""
+    return fetch(shard, partial(get_worker().log_event, shard.batch))
+
+
+class Cluster(Far):
+    """The workers of the scheduler at `address`; a context manager. Raises NetworkError where it
+    cannot be reached within `timeout` seconds, or has no worker by then; UsageError where that is
+    no address. Later on a scheduler, or any worker, is to come back within `patience` seconds."""
+
+    call = staticmethod(fetch_and_report)
+
+    def __init__(self, address: str, *, timeout: float = 10.0, patience: float = COMES_BACK):
+        self._address, self._patience = address, patience
+        self._shown = f"scheduler {safe_text(address, 200)}"
+        self._heard: tuple[str, Channel] | None = None
+        try:
+            self._connect(timeout)
+        except ValueError as error:
+            hint = "such as tcp://HOST:8786"
+            raise UsageError(self._shown, safe_text(str(error), 200), hint=hint) from None
+        except OSError as error:
+            raise NetworkError(self._shown, "cannot be reached: " + _short(error)) from None
+        try:
+            self._client.wait_for_workers(1, timeout)
+        except TimeoutError:
+            self._client.close()
+            raise NetworkError(self._shown, "it has no workers") from None
+        self.width = len(self._client.nthreads())
+        self._looked = self._good = time.monotonic()
+        self._is_good = True
+
+    @property
+    def num_workers(self) -> int:
+        return self.width
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = self._executor.submit(fn, *args, **kwargs)
+        return future
+
+    def hear(self, batch: str, channel: Channel) -> None:
+        self._heard = batch, channel
+        if self._client.status == "running":  # else when it is again
+            self._client.subscribe_topic(batch, lambda event: channel(event[1]))
+
+    def ready(self) -> bool:
+        now = time.monotonic()
+        if self._client.status != "running":
+            self._is_good = False
+        if now - self._looked >= LOOK_SECONDS:
+            came_back = not self._is_good
+            self._is_good, self._looked = self._look(), now
+            if self._is_good and came_back and self._heard is not None:
+                self.hear(*self._heard)
+        if self._is_good:
+            self._good = now
+        elif now - self._good > self._patience:
+            why = f"it, or its last worker, was lost and is not back after {self._patience:g} s"
+            raise NetworkError(self._shown, why, hint="the same command continues")
+        return self._is_good
+
+    def interrupt(self, batch: str, signal: str) -> None:
+        def ask(client: Client) -> None:
+            with suppress(Exception):  # it is gone, and they may be
+                client.run(interrupt, batch, signal, on_error="ignore")
+
+        threading.Thread(target=ask, args=(self._client,), daemon=True).start()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the scheduler, which goes on."""
+        self._client.close(CLOSE_SECONDS)
+
+    def _connect(self, timeout: float) -> None:
+        self._client = Client(self._address, timeout=timeout, set_as_default=False)
+        self._executor = self._client.get_executor(pure=False)
+
+    def _look(self) -> bool:
+        """Whether there is a scheduler with a worker. Where the client has given up, a new one."""
+        try:
+            if self._client.status == "closed":
+                self._connect(LOOK_SECONDS)
+            return self._client.status == "running" and bool(self._client.nthreads())
+        except OSError:
+            return False
+
+
+def _short(error: OSError) -> str:
+    """The first line of what distributed says."""
+    return safe_text((str(error) or type(error).__name__).splitlines()[0], 200)

@@ -1,0 +1,1 @@
+"""Many targets over an Executor."""
