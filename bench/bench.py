@@ -69,6 +69,7 @@ def options() -> argparse.Namespace:
     add("--seconds", type=int, default=10, help="how long the slow reader is slow (10)")
     add("--tail-seconds", type=float, default=30, help="least length of `tail` and `links` (30)")
     add("--files", type=int, default=500, help="files of `small` (500)")
+    add("--list", type=int, default=10_000, help="files of `batch` (10000)")
     add("--starts", type=int, default=20, help="runs of each program in `start` (20)")
     add("--scale", type=float, default=1024, help="GiB of the file that is made up (1024)")
     add("--plot", type=Path, metavar="FILE.svg", help="also draw the CPU ratios")
@@ -76,7 +77,10 @@ def options() -> argparse.Namespace:
     chosen = parser.parse_args()
     if chosen.large <= chosen.size and "further" in (chosen.row or ROWS):
         parser.error("--large must be more than --size")
-    if min(chosen.size, chosen.rounds, chosen.starts, chosen.files - 1) < 1 or chosen.scale < 1:
+    if (
+        min(chosen.size, chosen.rounds, chosen.starts, chosen.list, chosen.files - 1) < 1
+        or chosen.scale < 1
+    ):
         parser.error("sizes and counts are 1 or more, and --files 2")
     return chosen
 

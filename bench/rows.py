@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import (
+    batches,
     cutting,
     deltas,
     doors,
@@ -216,6 +217,13 @@ ROWS = {
             lambda _bench, chosen: listing.scheduled(20 * chosen.files),
             listing.told_scheduled,
             lambda _chosen: [],
+        ),
+        Row(
+            "batch",
+            "many files of 16 KiB by threads, and by dask's workers on this machine",
+            lambda bench, chosen: batches.batch(bench, chosen.list, chosen.rounds),
+            batches.told_batch,
+            lambda chosen: [chosen.list * batches.SMALL],
         ),
         Row(
             "memory",

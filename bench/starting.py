@@ -76,7 +76,7 @@ def small(bench: Bench, count: int, rounds: int) -> dict[str, Any]:
             config.write_text("".join(_curl_lines(f"{server.url}/small", names)))
             for name, (_, build) in clients.items():
                 listed = config if name == "curl -Z" else urls
-                trial = partial(_all_of, bench, name, partial(build, listed), names)
+                trial = partial(all_of, bench, name, partial(build, listed), names)
                 trials[f"{label} {name}"] = trial
         costs = interleaved(trials, rounds, step=len(clients) + 1)
     shutil.rmtree(folder)
@@ -132,7 +132,7 @@ def _curl_lines(base: str, names: list[str]) -> list[str]:
     return [f'url = "{base}/{name}"\noutput = "{name}"\n' for name in names]
 
 
-def _all_of(
+def all_of(
     bench: Bench, name: str, build: Callable[[Path], list[str]], names: list[str], _round: int
 ) -> Cost:
     """Fetch a list; every file is compared, and nothing else may be there."""
