@@ -52,10 +52,15 @@ EXAMPLES = {
         ("rdl sync URL -o image.iso", "bring image.iso up to date, by the manifest URL.rdlm"),
         ("rdl sync URL -o new.iso --seed old.iso --seed isos", "from other files, and of a folder"),
         ("rdl sync URL -o image.iso --manifest URL.zsync", "by what zsyncmake wrote"),
+        ("rdl sync URL -o image.iso --cache-size 2G", "what is fetched is kept for later runs"),
     ],
     "serve": [
         ("rdl serve downloads", "for this machine, at http://127.0.0.1:8080/"),
         ("rdl serve --bind 0.0.0.0:8080 --token @token.txt", "for others, who know the token"),
+    ],
+    "cache": [
+        ("rdl cache", "what 'rdl sync --cache-size' keeps, and how much of it is in use"),
+        ("rdl cache clear --cache served", "empty the cache of 'rdl serve --upstream'"),
     ],
     "config": [
         ("rdl config show URL", "what goes for the host of the URL, and who says so"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -16,11 +15,12 @@ from msgspec.structs import replace
 
 from rdl.engine.flights import Flight
 from rdl.engine.remote_file import Boarding, RemoteFile
-from rdl.errors import LocalFileError, UsageError
+from rdl.errors import UsageError
 from rdl.landing import Teller
 from rdl.opening import Means, Opened
 from rdl.options import LazyOptions, Options, Source
 from rdl.sources import as_given, shown_url
+from rdl.storage.private import private_folder
 
 SIZES = "block", "least", "max_jump", "read_ahead", "keep"
 """What of LazyOptions counts bytes."""
@@ -40,16 +40,7 @@ def cached_path(folder: Path, url: str, options: Options) -> Path:
     """Where a cache folder keeps this: a name that says nothing, in a folder that is the user's
     alone. What is asked for with another login, or another secret in the URL, is another file.
     Raises LocalFileError."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = os.lstat(folder)
-    except OSError as error:
-        raise LocalFileError(str(folder), error.strerror or str(error)) from error
-    if not stat.S_ISDIR(found.st_mode):
-        raise LocalFileError(str(folder), "is no directory of ours")
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
-        why = "others may write to it: what stands there may be anybody's"
-        raise LocalFileError(str(folder), why, hint=f"chmod 700 {folder}")
+    private_folder(folder)
     network = options.network
     login = (
         *(network.user, network.password, network.headers),

@@ -144,6 +144,14 @@ class HostLimits(Struct, frozen=True):
     limit_requests: float | None = None
 
 
+class ChunkCache(Struct, frozen=True):
+    """A folder that keeps chunks of files for later ones, `most` bytes of them; what was not used
+    for the longest time goes. It is made where it is missing, and is the user's alone."""
+
+    folder: Path
+    most: int
+
+
 class Source(Protocol):
     """Bytes of the caller's, in place of a URL: what rdl does with a server's it does with them.
 

@@ -4,6 +4,7 @@ stand in local files. What is not found is fetched.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,14 @@ from rdl.core.caibx import Caibx
 from rdl.core.chunks import Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, gap_for
 from rdl.core.manifest import Manifest, Sizes
-from rdl.core.reads import watched
+from rdl.core.reads import filled, watched
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import Search, Spans, Wanted, in_place
 from rdl.manifests import Carrier
 from rdl.seeds import Seeds
 from rdl.storage.local_file import LocalFile
+from rdl.storage.packs import Packs
 
 ABREAST = 8
 FIRST = 16 << 10
@@ -64,6 +66,13 @@ class Found(Struct, frozen=True):
     chunks: Chunks
     places: Places
     checked: bool = True
+
+    def came(self) -> Iterator[int]:
+        """Those that no seed has: what was fetched, now or before."""
+        for number in range(len(self.chunks)):
+            place = self.places.get(number)
+            if place is None or place.seed == IN_PLACE:
+                yield number
 
 
 class Watch(Protocol):
@@ -117,9 +126,10 @@ class _Local(Struct, frozen=True):
         sought = self.seeds.size if within is None else sum(one.total for one in within)
         self.check.expect(sought + sum(map(len, self.here)))
         in_place(self.part, wanted, self.here, self.check)
-        if cutter is None:
-            return []
-        return _through(self.seeds, Search(wanted, cutter, self.check), within)
+        search = cutter and Search(wanted, cutter, self.check)
+        rests = _through(self.seeds, search, within) if search else []
+        _recall(self.seeds, wanted, self.check)
+        return rests
 
 
 class Manifested:
@@ -151,7 +161,7 @@ class Manifested:
         cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
         local = _Local(part, here, seeds, check)
         rests = local.look(wanted, cutting.chunker, cutting.coarse)
-        if any(rests) or here:  # else no fine chunk can be found
+        if any(rests) or here or seeds.recalls:  # else no fine chunk can be found
             missing = self._once(wanted)
             some = _spread(missing)
             finer = self._finer(wanted, some, local, rests)
@@ -278,6 +288,7 @@ class Tiled:
 
         for number in range(len(seeds)):
             seeds.using(number, partial(look, number=number), None)
+        _recall(seeds, wanted, check)
         return Found(self._chunks, wanted.found)
 
 
@@ -311,6 +322,55 @@ class Rolled:
         for number in range(len(seeds)):
             seeds.using(number, partial(look, number=number), None)
         return Found(Chunks("", 0, stops, b""), found, checked=False)
+
+
+def _recall(seeds: Seeds, wanted: Wanted, check: Watch) -> None:
+    """Look what of it is in the cache, if there is one."""
+    if seeds.cache is not None:
+        try:
+            _recalled(seeds, seeds.cache, wanted, check)
+        except OSError as error:
+            seeds.leave_cache(error)
+
+
+def _recalled(seeds: Seeds, cache: Packs, wanted: Wanted, check: Watch) -> None:
+    """A pack of which a chunk is not right goes, unused."""
+    chunks = wanted.chunks
+    for pack in cache.packs():
+        table = cache.table(pack)
+        if table is None:
+            cache.drop(pack)
+            continue
+        if table.algorithm != chunks.algorithm or table.width < chunks.width:
+            continue
+        seeds.recalls = True
+        digests = ((one, table.digest(one)[: chunks.width]) for one in range(len(table)))
+        hits = [hit for hit in digests if wanted.lacks(hit[1], len(table.chunk(hit[0])))]
+        if not hits or not cache.pin(pack):
+            continue
+        number = seeds.number_of(pack.name)
+        spans = [table.chunk(one) for one, _ in hits]
+        check.expect(sum(map(len, spans)))
+        look = partial(_digests, spans=spans, algorithm=chunks.algorithm, check=check)
+        found = [one[: chunks.width] for one in seeds.using(number, look, list[bytes]())]
+        if found != [digest for _, digest in hits]:
+            cache.drop(pack)
+            continue
+        for digest, span in zip(found, spans, strict=True):
+            wanted.at(digest, len(span), Place(number, span.start))
+
+
+def _digests(
+    seed: LocalFile, spans: Sequence[ByteRange], algorithm: str, check: Watch
+) -> list[bytes]:
+    """Of what stands there."""
+    view = memoryview(bytearray(max(map(len, spans))))
+    found = list[bytes]()
+    for span in spans:
+        count = filled(seed.read_into, span.start, view[: len(span)])
+        found.append(hashlib.new(algorithm, view[:count]).digest())
+        check(count)
+    return found
 
 
 def _through(seeds: Seeds, search: Search, within: Sequence[Spans] | None = None) -> list[Spans]:

@@ -1,6 +1,7 @@
 """The user's files that may hold bytes of a new one: read, never written to.
 
-Some of many are open at a time. One that cannot be read, or changes, is left out and said so.
+Some of many are open at a time. One that cannot be read, or changes, is left out and said so. The
+chunk cache is another one, which is not looked through: it says what it has.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from rdl.core.chunks import Chunks
 from rdl.core.text import safe_text
-from rdl.errors import LocalFileError, TargetExists
+from rdl.errors import LocalFileError, NoSpaceError, TargetExists
+from rdl.options import ChunkCache
+from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
+from rdl.storage.packs import Packs
 
 MOST_OPEN = 64
 MOST_FILES = 100_000
@@ -25,32 +30,69 @@ T = TypeVar("T")
 
 
 class Seeds:
-    """Files by their numbers; a context manager that closes them. `warn` hears which are left."""
+    """Files by their numbers; a context manager that closes them. `warn` hears which are left.
+    After those to look through come the packs of the `cache` that were used."""
 
-    def __init__(self, paths: Sequence[Path], warn: Callable[[str], None]) -> None:
-        self._paths, self._warn = paths, warn
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        warn: Callable[[str], None],
+        cache: ChunkCache | None = None,
+    ) -> None:
+        self._paths, self._warn, self._cache = [*paths], warn, cache
+        self._count, self._packs = len(paths), dict[str, int]()
+        self.cache: Packs | None = None
+        self.recalls = False
+        """The cache has chunks that may be those of the new file."""
         self._open: OrderedDict[int, LocalFile] = OrderedDict()
         self._left = set[int]()
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return self._count
 
     @property
     def size(self) -> int:
         """All bytes of them, about."""
         sizes = 0
-        for path in self._paths:
+        for path in self._paths[: self._count]:
             with suppress(OSError):
                 sizes += path.stat().st_size
         return sizes
 
     def __enter__(self) -> Seeds:
+        if self._cache is not None:
+            try:
+                self.cache = Packs(self._cache.folder, self._cache.most).__enter__()
+            except (LocalFileError, NoSpaceError) as error:
+                self.leave_cache(error)
         return self
+
+    def leave_cache(self, error: Exception) -> None:
+        """Nothing more is looked for there."""
+        self._warn(f"the cache is left out: {error}")
+        if self.cache is not None:
+            self.cache.__exit__()
+        self.cache, self.recalls = None, False
+
+    def forgo(self) -> None:
+        """No file is looked through."""
+        self._count = 0
+
+    def number_of(self, name: str) -> int:
+        """Of the pack of this name in the cache."""
+        assert self.cache is not None
+        if name not in self._packs:
+            self._packs[name] = len(self._paths)
+            self._paths.append(self.cache.folder / name)
+        return self._packs[name]
 
     def __exit__(self, *error: object) -> None:
         for file in self._open.values():
             file.__exit__(None, None, None)
         self._open.clear()
+        if self.cache is not None:
+            self.cache.__exit__()
+            self.cache = None
 
     def using(self, number: int, work: Callable[[LocalFile], T], instead: T) -> T:
         """What `work` makes of this file; `instead` where it cannot be read."""
@@ -74,6 +116,21 @@ class Seeds:
             file = self._open[number] = LocalFile(self._paths[number]).__enter__()
         self._open.move_to_end(number)
         return file
+
+
+def keep(
+    cache: ChunkCache,
+    path: Path,
+    chunks: Chunks,
+    numbers: Iterator[int],
+    warn: Callable[[str], None],
+) -> None:
+    """Put chunks of a file into the cache; `warn` hears where that fails."""
+    try:
+        with Packs(cache.folder, cache.most) as packs, LocalFile(path) as file, told(str(path)):
+            packs.add(file, chunks, numbers)
+    except (LocalFileError, NoSpaceError, TargetExists) as error:
+        warn(f"what was fetched is not kept in the cache: {error}")
 
 
 def files_of(

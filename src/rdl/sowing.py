@@ -20,6 +20,7 @@ from rdl.core.ways import Line, wished
 from rdl.core.wishlist import MOST_REFINED
 from rdl.engine.verifying import Tally
 from rdl.errors import UsageError
+from rdl.options import ChunkCache
 from rdl.recipes import Found, Recipe, Watch
 from rdl.seeds import Seeds
 from rdl.sources import shown_url
@@ -45,8 +46,8 @@ class _Watch:
 
 
 class Sowing:
-    """Of one target, from its seeds. `alive` may raise. `held`: bytes that the part file has, or
-    claims."""
+    """Of one target, from its seeds and the `cache`. `alive` may raise. `held`: bytes that the part
+    file has, or claims; `found`: what was found last, if its digests prove it."""
 
     def __init__(
         self,
@@ -54,17 +55,21 @@ class Sowing:
         seeds: Sequence[Path],
         alive: Callable[[], None],
         tell: Teller | None,
+        *,
+        cache: ChunkCache | None = None,
     ) -> None:
-        self._target, self._seeds = target, seeds
+        self._target, self._seeds, self._cache = target, seeds, cache
+        self.found: Found | None = None
         self._alive, self._tell, self.held = alive, tell, 0
 
     def put(self, recipe: Recipe, part: SownPart, here: Runs, wishes: WishTransport | None) -> Sown:
         """Put it into the part file, of which this is claimed to be `here`, and say what of the
         rest is wished for. Raises RdlError."""
         self.held = sum(map(len, here))
-        with Seeds(self._paths(), self._warn) as seeds:
+        with Seeds(self._paths(), self._warn, self._cache) as seeds:
             watch = _Watch(self._alive, Tally(str(self._target.path), self._tell, stage="seeds"))
             found = self._found(recipe, part, here, seeds, watch)
+            self.found = found if found.checked else None
             repeats = repeats_in(found.chunks, found.places) if found.checked else Repeats()
             delta = None
             if wishes is not None:
@@ -108,11 +113,11 @@ class Sowing:
         except (UsageError, CannotCut) as error:
             hint = f" ({error.hint})" if error.hint else ""
             self._warn(f"old files are not looked through: {error}{hint}")
-        none = Seeds((), self._warn)
+        seeds.forgo()
         try:
-            return recipe.find(part, here, none, watch)
+            return recipe.find(part, here, seeds, watch)
         except UsageError:
-            return recipe.find(part, (), none, watch)
+            return recipe.find(part, (), seeds, watch)
 
     def _copy(self, part: SownPart, seeds: Seeds, one: Copy, watch: Watch) -> bool:
         """Whether it is there now."""

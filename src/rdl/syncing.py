@@ -37,9 +37,9 @@ from rdl.errors import (
 )
 from rdl.landing import Sow
 from rdl.manifest_reading import Index, opened
-from rdl.options import Digest, HostLimits, Options, Source, TransferOptions
+from rdl.options import ChunkCache, Digest, HostLimits, Options, Source, TransferOptions
 from rdl.recipes import Listed, Manifested, Recipe
-from rdl.seeds import files_of
+from rdl.seeds import files_of, keep
 from rdl.sources import as_given
 from rdl.sowing import Sowing
 from rdl.storage.disk import told
@@ -68,18 +68,22 @@ def sync(
     manifest: str | os.PathLike[str] | None = None,
     options: Options | None = None,
     tell: Teller | None = None,
+    cache: ChunkCache | None = None,
 ) -> Result:
     """Download `url` to `path`, but for what `path` itself, a partial of it, and the `seeds` (files
     or folders) hold already.
 
     `manifest`: a path or a URL of one that `rdl manifest make` wrote, or of a .zsync or .caibx
     file; default: URL.rdlm, and where there is none, all is fetched. With `#sha256=HEX` after it
-    the manifest must have this digest, and then decides what is right. Raises as get() does.
+    the manifest must have this digest, and then decides what is right. `cache`: chunks that are
+    in it are not fetched, and those that were are put there. Raises as get() does.
     """
     several = (seeds,) if isinstance(seeds, str | os.PathLike) else seeds
     with Session() as session:
         target = Target(url, Path(path), options or Options())
-        return sync_with(session, target, [Path(seed) for seed in several], manifest, tell)
+        return sync_with(
+            session, target, [Path(seed) for seed in several], manifest, tell, cache=cache
+        )
 
 
 def sync_with(
@@ -88,13 +92,15 @@ def sync_with(
     seeds: Sequence[Path] = (),
     manifest: str | os.PathLike[str] | None = None,
     tell: Teller | None = None,
+    *,
+    cache: ChunkCache | None = None,
 ) -> Result:
     """sync() in a session."""
     if target.options.transfer.range is not None:
         raise UsageError("sync", "it makes whole files, and no ranges")
     if target.options.dry_run:
         raise UsageError("sync", "what is to be fetched shows when it is put together")
-    return Syncing(session, target, seeds, tell).run(manifest)
+    return Syncing(session, target, seeds, tell, cache=cache).run(manifest)
 
 
 def beside(url: str, suffix: str) -> str:
@@ -112,7 +118,10 @@ class Syncing:
         target: Target,
         seeds: Sequence[Path],
         tell: Teller | None,
+        *,
+        cache: ChunkCache | None = None,
     ) -> None:
+        self._cache = cache
         self._url, self._options = as_given(target.url, target.options, whole=True)
         self._session, self._path, self._tell = session, target.path, tell
         self._begun = time.monotonic()
@@ -121,7 +130,7 @@ class Syncing:
         self._alive = session.checker(target.options.transfer.max_time, str(target.path))
         files = files_of(seeds, self._warn, self._alive)
         target = Target(self._url, self._path, self._options)
-        self._sowing = Sowing(target, files, self._alive, tell)
+        self._sowing = Sowing(target, files, self._alive, tell, cache=cache)
 
     def run(self, manifest: str | os.PathLike[str] | None, *, decides: bool = False) -> Result:
         """Make the file. `decides`: the manifest says what is right, wherever it is. Raises
@@ -282,7 +291,10 @@ class Syncing:
                 raise
 
         sow = Sow(put, wishes.over) if wishes is not None else Sow(put)
-        return self._session.get(target, self._tell, sow=sow)
+        result = self._session.get(target, self._tell, sow=sow)
+        if self._cache is not None and (found := self._sowing.found) is not None:
+            keep(self._cache, self._path, found.chunks, found.came(), self._warn)
+        return result
 
     @property
     def _is_store(self) -> bool:

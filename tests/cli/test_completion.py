@@ -33,6 +33,7 @@ def test_other_shells_are_refused(arguments):
         (
             "rdl ",
             {
+                "cache",
                 "cat",
                 "clean",
                 "completion",

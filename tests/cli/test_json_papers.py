@@ -30,6 +30,7 @@ SECTIONS = {
     "setting": "`setting`",
     "member": "`member`",
     "manifest": "`manifest`",
+    "cache": "`cache`",
 }
 assert rdl.api.Session
 assert rdl.verification.Verifier, "the imports make every kind of error known"

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 from rdl.cli.main import main
 from rdl.errors import ExitCode
+from rdl.storage.packs import Packs
 from tests.doors.packing import Entry, link, made_tar, zip_of
 from tests.scenarios.coded import Holding, KiB, MiB
 from tests.scenarios.coded import Origin as Coded
@@ -154,6 +155,10 @@ def checks(folder: Path) -> Iterator[Ended]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RDL_RETRY", "3")
         yield run("config", "show", "--json")
+    with Packs(folder, 1 << 20):
+        yield run("cache", "--cache", folder, "--json")
+    (folder / "empty").mkdir()
+    yield run("cache", "--cache", folder / "empty", "--json")
 
 
 def manifests(folder: Path) -> Iterator[Ended]:

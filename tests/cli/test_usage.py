@@ -185,7 +185,7 @@ def test_what_is_not_built_is_absent(rdl: Rdl, option: str) -> None:
     assert_refused(rdl("get", option, "value", U), "no such option")
 
 
-@pytest.mark.parametrize("command", ["cache", "x"])
+@pytest.mark.parametrize("command", ["fetch", "x"])
 def test_commands_that_are_not_built_are_absent(rdl: Rdl, command: str) -> None:
     assert_refused(rdl(command, U), f"{command}: no such command")
 

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 import click
 
 from rdl.cli.commands import (
+    cache,
     cat,
     clean,
     completion,
@@ -31,7 +32,9 @@ from rdl.cli.values import named
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
 
-_WITHOUT_PROGRESS = (["info"], ["ls"], ["status"], ["clean"], ["completion"], ["config"], ["serve"])
+_WITHOUT_PROGRESS = tuple(
+    [name] for name in ("info", "ls", "status", "clean", "cache", "completion", "config", "serve")
+)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _TO_STDOUT = re.compile(r"(?:^| )(?:-[a-zA-Z]*o ?|--output[= ])(?:-|/dev/stdout)(?: |$)")
 
@@ -98,6 +101,7 @@ def group() -> click.Group:
     tree.add_command(serve.command())
     tree.add_command(status.command())
     tree.add_command(clean.command())
+    tree.add_command(cache.command())
     tree.add_command(verify.command())
     tree.add_command(lock.command())
     tree.add_command(config.command())

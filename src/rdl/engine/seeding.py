@@ -62,6 +62,13 @@ class Wanted:
             number = self._alike.take(number)
         return first is not None
 
+    def lacks(self, digest: bytes, length: int) -> bool:
+        """Whether a chunk of this digest is wanted, and was not found yet."""
+        number = self._numbers.first(digest)
+        if number is None or number in self.found:
+            return False
+        return len(self.chunks.chunk(number)) == length
+
     def held(self) -> int:
         """Bytes of those that were found."""
         return len(self.chunks.span) - sum(len(self.chunks.chunk(one)) for one in self.missing())

@@ -8,7 +8,12 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+
+from rdl.storage.names import Names
+from rdl.storage.packs import Holdings
+from rdl.storage.platform import PosixDisk
 
 _NAME = re.compile("[0-9a-f]{40}")
 
@@ -56,3 +61,46 @@ def _used_at(entry: os.DirEntry[str]) -> float:
         return entry.stat(follow_symlinks=False).st_atime
     except FileNotFoundError:
         return 0.0
+
+
+def holdings(cache: Path) -> Holdings:
+    """What the folder of a pull-through cache holds; of how much it may hold only who serves it
+    knows. Raises OSError."""
+    found = _files(cache)
+    sizes = {name: sum(map(_allocated, files)) for name, files in found.items()}
+    locked = sum(size for name, size in sizes.items() if not _is_free(cache, name))
+    return Holdings(len(found), sum(sizes.values()), locked, None)
+
+
+def let_go(cache: Path) -> tuple[int, int]:
+    """All that nobody fetches: how many files, and bytes of the disk. Raises OSError."""
+    before = holdings(cache)
+    evict(cache, 0, partial(_is_free, cache))
+    after = holdings(cache)
+    return before.entries - after.entries, before.used - after.used
+
+
+def _files(cache: Path) -> dict[str, list[os.DirEntry[str]]]:
+    """By the names of those that are ours."""
+    found = dict[str, list[os.DirEntry[str]]]()
+    with os.scandir(cache) as entries:
+        for entry in entries:
+            name = entry.name.partition(".")[0]
+            if _NAME.fullmatch(name):
+                found.setdefault(name, []).append(entry)
+    return found
+
+
+def _is_free(cache: Path, name: str) -> bool:
+    """Whether no process fetches it."""
+    disk, folder = PosixDisk(), os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        file = disk.open(folder, Names.of(cache / name).part, write=False)
+    except FileNotFoundError:
+        return True
+    finally:
+        os.close(folder)
+    try:
+        return not disk.is_locked(file)
+    finally:
+        disk.close(file)

@@ -10,6 +10,7 @@ import errno
 import functools
 import os
 import stat as modes
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,8 @@ MODELESS_FILE_SYSTEMS = frozenset(
 )
 """f_type of those whose mode bits are often an option of the mount."""
 NO_LOCKS = (*UNSUPPORTED, errno.ENOLCK)
+FLOCK = "hhqqi"
+"""struct flock of fcntl(2): kind, whence, start, length, process."""
 
 
 class PosixDisk:
@@ -194,6 +197,33 @@ class PosixDisk:
         fcntl.flock(file, fcntl.LOCK_UN)
         return False
 
+    def pin(self, file: int, number: int, *, alone: bool) -> bool:
+        """Lock the byte of this number, with others or alone, until the file is closed here; False
+        when another handle has it otherwise. True where such locks are not to be had."""
+        import fcntl
+
+        return _locked_byte(file, number, fcntl.F_WRLCK if alone else fcntl.F_RDLCK)
+
+    def unpin(self, file: int, number: int) -> None:
+        import fcntl
+
+        _locked_byte(file, number, fcntl.F_UNLCK)
+
+    def is_pinned(self, file: int, number: int) -> bool:
+        """Whether another handle has that byte locked, found out without taking it."""
+        import fcntl
+
+        if sys.platform != "linux":
+            return False
+        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
+        try:
+            said = fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return False
+        return bool(struct.unpack(FLOCK, said)[0] != fcntl.F_UNLCK)
+
     def free(self, file: int) -> int:
         facts = os.fstatvfs(file)
         return facts.f_bavail * facts.f_frsize
@@ -270,6 +300,22 @@ def _kind(mode: int) -> Literal["file", "folder", "link", "other"]:
     if modes.S_ISDIR(mode):
         return "folder"
     return "link" if modes.S_ISLNK(mode) else "other"
+
+
+def _locked_byte(file: int, number: int, kind: int) -> bool:
+    """By an open file description lock of fcntl(2), which belongs to the handle."""
+    import fcntl
+
+    if sys.platform == "linux":
+        asked = struct.pack(FLOCK, kind, os.SEEK_SET, number, 1, 0)
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, asked)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+    return True
 
 
 def _is_surely_unlocked(inode: int) -> bool:

@@ -17,8 +17,10 @@ from rdl.cli.options import get_parameters, text_value
 from rdl.cli.settings import options_as_in_get
 from rdl.cli.single import make_one
 from rdl.cli.targets import downloads_from, make_directories
+from rdl.cli.values import Value, parse_size
 from rdl.core.events import Result
 from rdl.errors import UsageError
+from rdl.options import ChunkCache
 
 if TYPE_CHECKING:
     from rdl.api import Session, Target, Teller
@@ -47,12 +49,12 @@ def sync(console: Console, given: dict[str, Any]) -> int:
     download = downloads_from(whole, entries, options_for)[0]
     warn_of_unknown(console.messages, given)
     make_directories(given, entries)
-    seeds = [Path(seed) for seed in given["seeds"]]
+    seeds, cache = [Path(seed) for seed in given["seeds"]], _cache(given)
 
     def make(session: Session, target: Target, tell: Teller) -> Result:
         from rdl.syncing import sync_with
 
-        return sync_with(session, target, seeds, given["manifest"], tell)
+        return sync_with(session, target, seeds, given["manifest"], tell, cache=cache)
 
     return make_one(console, given, download, make)
 
@@ -78,8 +80,32 @@ def parameters() -> list[click.Parameter]:
             "A file of yours, or one pinned by M#sha256=HEX, decides what is right; what a server "
             "says only helps, and all is fetched where it does not fit.",
         ),
+        click.Option(
+            ["--cache-size"],
+            type=Value("SIZE", parse_size),
+            help="Keep at most so much of what is fetched, for later runs, which fetch none of it "
+            "again; what was not used for the longest time goes (rdl cache).",
+        ),
+        click.Option(
+            ["--cache"],
+            metavar="DIR",
+            type=text_value("DIR"),
+            help="Where it is kept; default: rdl/chunks in your folder for caches.",
+        ),
         *shared,
     ]
+
+
+def _cache(given: dict[str, Any]) -> ChunkCache | None:
+    """Where chunks are kept, if they are. Raises UsageError."""
+    if given["cache_size"] is None:
+        if given["cache"] is not None:
+            raise UsageError("--cache", "useless without --cache-size")
+        return None
+    from rdl.storage.packs import default_folder
+
+    folder = given["cache"]
+    return ChunkCache(Path(folder) if folder else default_folder(), given["cache_size"])
 
 
 def command() -> click.Command:
