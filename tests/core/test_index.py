@@ -483,3 +483,18 @@ def test_a_header_says_what_the_part_file_is_to_hold(
 ) -> None:
     header = Header("http://h/a", Representation(5000, None), 1 << 18, span)
     assert (header.start, header.size) == (start, size)
+
+
+@pytest.mark.parametrize(
+    ("total", "span", "wanted"),
+    [
+        (None, None, None),
+        (5, None, ByteRange(0, 5)),
+        (5, ByteRange(2, 4), ByteRange(2, 4)),
+        (None, ByteRange(2, 4), ByteRange(2, 4)),
+    ],
+)
+def test_what_a_part_file_is_to_hold(
+    total: int | None, span: ByteRange | None, wanted: ByteRange | None
+) -> None:
+    assert Header("u", Representation(total), 4096, span).wanted == wanted
