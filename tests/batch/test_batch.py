@@ -59,11 +59,12 @@ class Inline(Executor):
 
 
 class Within(Inline, Far):
-    """As Inline, with workers that can be reached; they are `ready` at the second look."""
+    """As Inline, with workers that can be reached; they are `ready` at the second look. One that
+    `breaks` does so then, until it is looked at again."""
 
     num_workers = 1
 
-    def __init__(self, breaks: int = 0) -> None:
+    def __init__(self, breaks: bool = False) -> None:
         super().__init__()
         self.looks, self.breaks = 0, breaks
         self.interrupted: list[str] = []
@@ -76,11 +77,11 @@ class Within(Inline, Far):
 
     def ready(self) -> bool:
         self.looks += 1
+        self.breaks = self.breaks and self.looks <= 2
         return self.looks > 1
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if self.breaks:
-            self.breaks -= 1
             raise ConnectionError("lost")
         return super().submit(fn, *args, **kwargs)
 
@@ -131,6 +132,18 @@ def test_paths_are_of_the_folder_of_the_caller(
     assert sent.options.file.join
 
 
+def test_a_link_leads_where_the_system_says(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "far" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/inner")
+    target = rdl.Target(f"{folder.url}/1", tmp_path / "link" / ".." / "one")
+    (result,) = rdl.get_all([target], Inline(), workers=1)
+    assert (result.path, result.exit_code) == (str(target.path), 0)
+    assert (tmp_path / "far" / "one").read_bytes() == content(1)
+    same = rdl.Target(f"{folder.url}/2", tmp_path / "far" / "one")
+    with pytest.raises(UsageError, match="the same target twice"):
+        rdl.get_all([target, same], Inline())
+
+
 def test_what_is_lost_comes_again(targets: list[rdl.Target], tmp_path: Path) -> None:
     results = rdl.get_all(targets, Inline(3), workers=1)
     assert {one.exit_code for one in results} == {0}
@@ -153,7 +166,7 @@ def test_an_executor_that_is_over(targets: list[rdl.Target]) -> None:
 
 
 def test_workers_that_come_and_go(targets: list[rdl.Target], tmp_path: Path) -> None:
-    executor = Within(breaks=3)
+    executor = Within(breaks=True)
     results = rdl.get_all(targets, executor)
     assert {one.exit_code for one in results} == {0}
     in_place(tmp_path)
@@ -296,15 +309,19 @@ def test_a_worker_that_does_not_end_is_not_waited_for(
     assert {one.exit_code for one in batch.get_all(targets)} == {130}
 
 
-def test_a_caller_that_raises_ends_all(targets: list[rdl.Target]) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_caller_that_raises_ends_all(
+    error: type[BaseException], targets: list[rdl.Target]
+) -> None:
     executor = Within()
 
     def done(result: Result) -> None:
-        raise KeyboardInterrupt
+        raise error
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         rdl.get_all(targets, executor, done=done)
     assert executor.interrupted == ["SIGINT"]
+    assert len(executor.shards) == 1, "and no worker was lost"
 
 
 def refused() -> Iterator[tuple[str, Callable[[rdl.Target], object]]]:

@@ -188,10 +188,10 @@ class _Run:
             line = min(free, key=lambda one: one.running)
             numbers, losses = line.waiting.popleft()
             numbers = [number for number in numbers if number not in self._results]
-            if numbers:
-                self._submit(_Flight(line, numbers, losses))
+            if numbers and not self._submit(_Flight(line, numbers, losses)):
+                return  # whether there are workers is asked first
 
-    def _submit(self, flight: _Flight) -> None:
+    def _submit(self, flight: _Flight) -> bool:
         shard = self._shard(flight.numbers, flight.line.abreast)
         call = fetch if self._far is None else self._far.call
         try:
@@ -200,9 +200,10 @@ class _Run:
             if self._far is None:  # it is broken, or was shut down
                 raise _without_workers(error) from error
             self._lost(flight, error)
-        else:
-            self._flying[future] = flight
-            flight.line.running += 1
+            return False
+        self._flying[future] = flight
+        flight.line.running += 1
+        return True
 
     def _shard(self, numbers: Sequence[int], abreast: int) -> Shard:
         own = self._batch.options
@@ -213,11 +214,13 @@ class _Run:
         flight = self._flying.pop(future)
         flight.line.running -= 1
         try:
-            self._told(future.result())
+            reports = future.result()
         except RdlError:
             raise
         except Exception as error:
             self._lost(flight, error)
+        else:
+            self._told(reports)
 
     def _lost(self, flight: _Flight, error: BaseException) -> None:
         if self._deadline is not None:
@@ -260,7 +263,7 @@ def _without_workers(error: BaseException) -> NetworkError:
 
 
 def _absolute(path: Path) -> str:
-    return os.path.abspath(path)
+    return str(path.absolute())  # what `..` is behind a link, the system knows
 
 
 def _sent(target: Target, session: SessionOptions, abreast: int) -> Target:
@@ -275,10 +278,11 @@ def _sent(target: Target, session: SessionOptions, abreast: int) -> Target:
 
 def _check(targets: Sequence[Target]) -> None:
     """Whether they can be fetched elsewhere, and again. Raises UsageError."""
+    folders = {folder: os.path.realpath(folder) for folder in {one.path.parent for one in targets}}
     taken = set[str]()
     for one in targets:
         shown, options = safe_text(str(one.path)), one.options
-        if (place := _absolute(one.path)) in taken:
+        if (place := os.path.join(folders[one.path.parent], one.path.name)) in taken:
             raise UsageError(shown, "the same target twice in one run")
         taken.add(place)
         if options.file.restart or options.file.no_clobber:
