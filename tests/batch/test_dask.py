@@ -109,15 +109,19 @@ def test_a_killed_worker_costs_no_file_and_none_is_placed_twice(
         assert again <= 4, "only what was on its way"
 
 
-def test_a_scheduler_without_workers_one_that_is_restarted_and_one_that_is_gone(
-    tmp_path: Path,
+def test_a_scheduler_without_workers_one_that_is_restarted_and_one_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, done, out, logs = Slow(), list[Result](), tmp_path / "out", tmp_path / "logs"
+    slow, done, logs = Slow(), list[Result](), tmp_path / "logs"
+    out = tmp_path / os.fsdecode(b"no UTF-8 \xff")
     out.mkdir()
     logs.mkdir()
     with Origin(slow.answer) as origin, running(logs) as processes:
-        with pytest.raises(NetworkError, match="it has no workers"):
-            Cluster(processes.address, timeout=1)
+        with monkeypatch.context() as short:
+            wait = Client.wait_for_workers
+            short.setattr(Client, "wait_for_workers", lambda self, least, _: wait(self, least, 0.1))
+            with pytest.raises(NetworkError, match="it has no workers"):
+                Cluster(processes.address, timeout=60)
         processes.start_worker()
         wanted = targets(origin, out, Options())
         with Cluster(processes.address, timeout=60) as cluster, ThreadPoolExecutor(1) as pool:
@@ -132,7 +136,8 @@ def test_a_scheduler_without_workers_one_that_is_restarted_and_one_that_is_gone(
         check(out, results, done)
         assert before.items() <= in_place(out).items()
         with Cluster(processes.address, timeout=60, patience=0.1) as cluster:
-            processes.kill_scheduler()
+            monkeypatch.setattr(dask, "LOOK_SECONDS", 0.1)
+            processes.scheduler.send_signal(signal.SIGSTOP)
             with pytest.raises(NetworkError, match=r"was lost and is not back after 0\.1 s$"):
                 rdl.get_all(wanted, cluster)
 
@@ -183,7 +188,7 @@ def test_a_worker_reports_under_the_name_of_the_batch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Worker:
-        def log_event(self, topic: str, reports: list[dask.Report]) -> None:
+        def log_event(self, topic: str, reports: str) -> None:
             told.append(topic)
 
     told: list[str] = []

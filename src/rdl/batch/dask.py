@@ -6,6 +6,7 @@ rdl. Keys and events say nothing of what is fetched but paths and redacted URLs.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +32,8 @@ T = TypeVar("T")
 
 def fetch_and_report(shard: Shard) -> list[Report]:
     """What a worker calls."""
-    return fetch(shard, partial(get_worker().log_event, shard.batch))
+    log = partial(get_worker().log_event, shard.batch)
+    return fetch(shard, lambda reports: log(json.dumps(reports)))  # a name may be no UTF-8
 
 
 class Cluster(Far):
@@ -72,7 +74,7 @@ class Cluster(Far):
     def hear(self, batch: str, channel: Channel) -> None:
         self._heard = batch, channel
         if self._client.status == "running":  # else when it is again
-            self._client.subscribe_topic(batch, lambda event: channel(event[1]))
+            self._client.subscribe_topic(batch, lambda event: channel(json.loads(event[1])))
 
     def ready(self) -> bool:
         now = time.monotonic()
@@ -99,7 +101,8 @@ class Cluster(Far):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the scheduler, which goes on."""
-        self._client.close(CLOSE_SECONDS)
+        with suppress(TimeoutError):  # it is silent, and is left all the same
+            self._client.close(CLOSE_SECONDS)
 
     def _connect(self, timeout: float) -> None:
         self._client = Client(self._address, timeout=timeout, set_as_default=False)
@@ -110,7 +113,9 @@ class Cluster(Far):
         try:
             if self._client.status == "closed":
                 self._connect(LOOK_SECONDS)
-            return self._client.status == "running" and bool(self._client.nthreads())
+            if self._client.status != "running":
+                return False
+            return bool(self._client.nthreads(callback_timeout=LOOK_SECONDS))
         except OSError:
             return False
 
