@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from rdl.cli import completing
 from rdl.cli.completing import Completing
 from rdl.cli.report import Report
 from rdl.core.events import Result
@@ -49,6 +50,14 @@ def test_no_name_is_a_word_of_the_shell(folder: Folder, tmp_path: Path) -> None:
     assert ended.returncode == 0
     assert (tmp_path / "copied").read_bytes() == DATA
     assert sorted(os.listdir(tmp_path)) == sorted(["copied", "list", "served", name])
+
+
+def test_a_link_leads_where_the_system_says(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "far" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/inner")
+    words = "get", f"{folder.url}/a", "-o", "link/../a", "--on-complete", 'cp "$RDL_PATH" copied'
+    assert rdl(tmp_path, *words).returncode == 0
+    assert (tmp_path / "copied").read_bytes() == DATA
 
 
 def test_each_complete_file_once_and_no_other(folder: Folder, tmp_path: Path) -> None:
@@ -92,10 +101,22 @@ class Heard:
 
 def test_one_that_cannot_be_started() -> None:
     heard = Heard()
-    with Completing(f"true {'x' * 140_000}", heard, cast(Report, heard), {}) as completing:
-        completing.done(Result("u", "p"))
+    with Completing(f"true {'x' * 140_000}", heard, cast(Report, heard), {}) as commands:
+        commands.done(Result("u", "p"))
     assert heard.results[0].exit_code == 3
     assert heard.results[0].error == "--on-complete: Argument list too long"
+
+
+def test_what_has_ended_well_when_all_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    with Completing("true", heard, cast(Report, heard), {}) as commands:
+        monkeypatch.setattr(
+            completing, "ended_well", lambda what, code: setattr(commands, "_signal", "SIGINT")
+        )
+        commands.done(Result("u", "p"))
+        assert until(commands._begun[0].done)
+        commands.done(Result("u", "q"))
+    assert [(one.path, one.exit_code) for one in heard.results] == [("p", 0), ("q", 130)]
 
 
 def test_a_plan_runs_nothing(folder: Folder, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -43,7 +45,7 @@ class Completing:
         self._report, self._lock = report, threading.Lock()
         self._signal: str | None = None
         self._pool = ThreadPoolExecutor(1, "on-complete")
-        self._begun: list[Future[None]] = []
+        self._begun = deque[Future[None]]()
 
     def tell(self, fact: Fact) -> None:
         with self._lock:
@@ -55,6 +57,8 @@ class Completing:
             self._told(result)
         else:
             self._begun.append(self._pool.submit(self._run, self._command, result))
+            while self._begun and self._begun[0].done():
+                self._begun.popleft().result()
 
     def interrupt(self, signal: str) -> None:
         self._signal = signal
@@ -72,8 +76,9 @@ class Completing:
         if kind is not None:
             self._signal = self._signal or "SIGINT"
         with self._pool:
-            for one in awaited(self._begun):
-                one.result()
+            for future in self._begun:
+                for one in awaited([future]):
+                    one.result()
 
     def _told(self, result: Result) -> None:
         with self._lock:
@@ -81,10 +86,7 @@ class Completing:
 
     def _run(self, command: str, result: Result) -> None:
         try:
-            if self._signal is None:
-                self._wait(command, result)
-            if self._signal is not None:
-                raise Interrupted(self._signal)
+            self._wait(command, result)
         except Interrupted as error:
             result = failed(result, error, resumable=True)
         except (ProgramError, OSError) as error:
@@ -95,6 +97,8 @@ class Completing:
         self._told(result)
 
     def _wait(self, command: str, result: Result) -> None:
+        if self._signal is not None:
+            raise Interrupted(self._signal)
         process = subprocess.Popen(
             command,
             shell=True,
@@ -111,13 +115,14 @@ class Completing:
                     continue
         finally:
             stop(process)
+        raise Interrupted(self._signal)
 
 
 def facts(result: Result, url: str) -> dict[str, str]:
     """What the command is told."""
     return {
         "RDL_URL": url,
-        "RDL_PATH": os.path.abspath(result.path),
+        "RDL_PATH": str(Path(result.path).absolute()),
         "RDL_REASON": result.reason,
         "RDL_BYTES": str(result.bytes_present),
         "RDL_DIGESTS": " ".join(f"{name}:{hex}" for name, hex in sorted(result.digests.items())),
