@@ -39,6 +39,11 @@ def targets(folder: Folder, tmp_path: Path) -> list[rdl.Target]:
     return [rdl.Target(f"{folder.url}/{n}", tmp_path / str(n)) for n in range(COUNT)]
 
 
+@pytest.fixture(autouse=True)
+def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "LOOK_SECONDS", 0.01)
+
+
 class Inline(Executor):
     """Calls at once, in the same thread; but the first calls are `lost`."""
 

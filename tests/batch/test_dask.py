@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from rdl.errors import NetworkError, UsageError
 from rdl.options import Options, SessionOptions
 from tests.batch.clusters import running
 from tests.support.folders import Folder
-from tests.support.origin import Answer, Origin, Seen, Wait, response
+from tests.support.origin import Answer, Origin, Seen, response
 from tests.support.program import Download
 from tests.support.program import rdl as program
 from tests.support.waiting import until
@@ -36,10 +37,12 @@ def content(number: int) -> bytes:
 
 
 class Slow:
-    """Files of 16 KiB, each after a while; how often the whole of each was asked for."""
+    """Files of 16 KiB; how often the whole of each was asked for. Half of them come at once, the
+    others when they may `go`."""
 
     def __init__(self) -> None:
         self.asked: Counter[int] = Counter()
+        self.go = threading.Event()
 
     def answer(self, connection: int, turn: int, seen: Seen) -> Answer:
         number = int(seen.line.split()[1].removeprefix("/"))
@@ -47,7 +50,9 @@ class Slow:
         if seen.fields.get("if-none-match") == tag:
             return [f"HTTP/1.1 304 Not Modified\r\nETag: {tag}\r\n\r\n".encode()]
         self.asked[number] += 1
-        return [Wait(0.02), response(content(number), "200 OK", f"ETag: {tag}")]
+        if sum(self.asked.values()) > COUNT // 2:
+            self.go.wait(60)
+        return [response(content(number), "200 OK", f"ETag: {tag}")]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,7 @@ def test_a_killed_worker_costs_no_file_and_none_is_placed_twice(
             assert until(lambda: len(in_place(tmp_path)) >= COUNT // 4, 60)
             before = in_place(tmp_path)
             os.kill(victim, signal.SIGKILL)
+            slow.go.set()
             results = future.result(120)
         assert len(before) < COUNT, "it was not over"
         check(tmp_path, results, done)
@@ -129,6 +135,7 @@ def test_a_scheduler_without_workers_one_that_is_restarted_and_one_that_is_silen
             assert until(lambda: len(in_place(out)) >= COUNT // 4, 60)
             before = in_place(out)
             processes.kill_scheduler()
+            slow.go.set()
             assert len(before) < COUNT, "it was not over"
             processes.start_scheduler()
             processes.start_worker()
