@@ -99,7 +99,8 @@ class Batch:
             raise
 
     def interrupt(self, signal: str) -> None:
-        """As Session.interrupt."""
+        """As Session.interrupt. Other processes hear of it only where the executor is Far: what
+        does not end within PATIENCE seconds counts as interrupted, and goes on."""
         self.signal = signal
 
 
