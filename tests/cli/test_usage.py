@@ -224,6 +224,7 @@ def test_no_arguments_and_missing_values(rdl: Rdl) -> None:
         ["http://u:canary@h/"],
         ["http://u:can#canary@h/f"],
         ["http://h/?token=canary"],
+        ["h.example/f?token=canary"],
         ["--proxy", "ftp://u:canary@h", U],
         ["ftp://u:canary@h/f"],
         ["--mirror", "http://u:canary@h/f", U],

@@ -28,14 +28,15 @@ from rdl.cli.commands import (
 )
 from rdl.cli.console import Console
 from rdl.cli.main import BROKEN_PIPE, print_version
-from rdl.cli.values import named
+from rdl.cli.values import named, url_hint
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
 
 _WITHOUT_PROGRESS = tuple(
     [name] for name in ("info", "ls", "status", "clean", "cache", "completion", "config", "serve")
 )
-_WEB = re.compile(r"https?://", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+"""Also of a scheme that get then refuses: no command is called so."""
 _TO_STDOUT = re.compile(r"(?:^| )(?:-[a-zA-Z]*o ?|--output[= ])(?:-|/dev/stdout)(?: |$)")
 
 
@@ -79,8 +80,8 @@ def _run(arguments: list[str], console: Console) -> int:
 def _is_get(arguments: list[str]) -> bool:
     """`rdl URL`, also with options before the URL."""
     own = arguments[0] in ("--help", "-h", "--version")
-    urls = any(_WEB.match(argument) for argument in arguments)
-    return bool(_WEB.match(arguments[0])) or (arguments[0].startswith("-") and urls and not own)
+    urls = any(_URL.match(argument) for argument in arguments)
+    return bool(_URL.match(arguments[0])) or (arguments[0].startswith("-") and urls and not own)
 
 
 def group() -> click.Group:
@@ -138,6 +139,9 @@ def _usage(error: click.ClickException) -> UsageError:
         what, why = error.option_name, "no such option"
         near = _near(error.option_name, error.possibilities or ())
         hint = f"did you mean {' or '.join(near)}?" if near else ""
+    elif isinstance(error, click.MissingParameter) and error.param and error.ctx:
+        what, why = f"{error.ctx.info_name}", f"no {error.param.name} given"
+        hint = f"rdl {what} --help tells more"
     elif isinstance(error, click.BadParameter) and error.param is not None:
         what, why = named(error.param, error.ctx), error.message
     elif isinstance(error, click.BadOptionUsage):
@@ -145,7 +149,7 @@ def _usage(error: click.ClickException) -> UsageError:
     elif found := re.match(r"No such command '(.*?)'(?:\. (Did you mean .*))?", why, re.DOTALL):
         hint = re.sub(r"[()'\"]", "", found[2] or "").replace("Did", "did")
         what, why = redact_url(found[1]), "no such command"
-        hint = hint or "rdl --help lists them"
+        hint = hint or url_hint(found[1]) or "rdl --help lists them"
     elif why.startswith("Missing command"):
         what, why, hint = (
             "nothing to do",

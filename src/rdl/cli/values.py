@@ -209,11 +209,12 @@ class Address(Struct, frozen=True):
     password: str | None = None
 
 
-def _url_hint(text: str) -> str:
+def url_hint(text: str) -> str:
+    """What makes a URL of what looks like one, or ''."""
     if re.search(r"\s", text):
         return "quote the URL, and write a space as %20"
     if re.match(r"(?:localhost|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:/|$)", text):
-        return f"https://{safe_text(text, 200)}, or http://"
+        return f"https://{safe_text(redact_url(text), 200)}, or http://"
     return ""
 
 
@@ -223,7 +224,7 @@ def parse_url(text: str, *, foreign: bool = False) -> Address:
     try:
         return _address(text) if foreign else _given_address(text)
     except ValueError as error:
-        hint = _url_hint(text)
+        hint = url_hint(text)
         if is_file_url(text):
             hint = "on the command line, and in a list of yours, file:// is for your own files"
         raise UsageError(safe_text(redact_url(text)) or "''", str(error), hint=hint) from None
