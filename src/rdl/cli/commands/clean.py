@@ -25,9 +25,9 @@ def clean(console: Console, given: dict[str, Any]) -> int:
     path, yes, bad = given["path"], given["yes"], given["bad"]
     if path is None:
         raise UsageError("clean", "no DIR given", hint="rdl clean DIR; . is this one")
+    found, refused = leftovers(path, bad=bad)
     if not yes and not _can_ask(console):
         raise UsageError("clean", "no terminal to ask on", hint="--yes removes without asking")
-    found, refused = leftovers(path, bad=bad)
     for error in refused:
         _say(console, f"{error}; it stays")
     if not found:
