@@ -68,6 +68,13 @@ def test_what_was_left_alone_was_not_replaced() -> None:
     assert closing_lines(failed, replaced=True) == ["h: refused"]
 
 
+@pytest.mark.parametrize("told", ["f: gone", "/a/f: gone", "d/f: gone"])
+def test_of_several_files_each_error_names_its_own_once(told: str) -> None:
+    assert closing_lines(Result(URL, "d/f", 3, "local-file", error=told), several=True) == [told]
+    other = Result(URL, "d/f", 3, "local-file", error="d/f.part: gone")
+    assert closing_lines(other, several=True) == ["f: d/f.part: gone"]
+
+
 def test_a_total_of_little_has_no_speed() -> None:
     results = [Result(URL, "f", bytes_downloaded=5), Result(URL, "g", 8, error="gone")]
     assert total_line(results, 0.01) == "1 of 2 files complete, 5 B fetched in under 0.1 s"

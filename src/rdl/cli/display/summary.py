@@ -137,7 +137,8 @@ def _kept(result: Result) -> str:
 
 def _failure(result: Result, several: bool) -> list[str]:
     text, name = remote_text(result.error or result.reason), name_of(result.path)
-    vague = (several and not text.startswith(f"{name}: ")) or text.startswith("range: ")
+    told = PurePath(text.partition(": ")[0]).name == name
+    vague = (several and not told) or text.startswith("range: ")
     if result.reason in ("http-status", "auth") and text.startswith("HTTP "):
         text = f"{safe_text(redact_url(result.url), 300)}: {text}"
     elif vague:
