@@ -232,4 +232,4 @@ def test_an_address_that_is_taken(rdl: Rdl) -> None:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         answer = rdl("serve", "--bind", bind)
     assert answer.code == 4
-    assert answer.err.startswith(f"rdl: --bind {bind}: Address already in use")
+    assert answer.err.startswith(f"rdl: --bind {bind}: Address already in use\n")

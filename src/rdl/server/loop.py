@@ -348,7 +348,7 @@ def _listen(address: Address) -> socket.socket:
             (address.host, address.port), family=family, backlog=BACKLOG
         )
     except OSError as error:
-        why = error.strerror or str(error)
+        why = (error.strerror or str(error)).partition(" (while ")[0]  # it says where again
         hint = "--bind HOST:0 takes any free port"
         raise NetworkError(f"--bind {address.shown}", why, hint=hint) from error
     listener.setblocking(False)
