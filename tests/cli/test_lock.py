@@ -154,7 +154,7 @@ def test_what_cannot_be_locked(tmp_path: Path, text: str, why: str) -> None:
     [
         (["lock"], "no LIST given"),
         (["lock", "-"], "where to is not known"),
-        (["lock", "none"], "No such file"),
+        (["lock", "none"], "rdl: none: No such file"),
         (["get", "--locked", "none"], "No such file"),
         (["get", "--locked", "l", "http://h/f"], "contradict"),
         (["get", "--locked", "l", "-i", "x"], "contradict"),

@@ -44,7 +44,8 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
     entries = [Entry(url) for url in given["urls"]]
     name = given["input_file"]
     if name is not None:
-        data, shown = _list_data(name), "stdin" if name == "-" else name
+        option = "" if "list" in given else "-i "  # `rdl lock LIST` has no option for it
+        data, shown = _list_data(name, option), "stdin" if name == "-" else name
         if given["base_url"]:
             found = _summed_entries(given, data, shown)
         elif _is_metalink(name, data):
@@ -139,9 +140,9 @@ def _locked_entries(given: Mapping[str, Any]) -> list[Entry]:
     return entries
 
 
-def _list_data(name: str) -> bytes:
+def _list_data(name: str, option: str) -> bytes:
     if name != "-":
-        return read_small(name, MAX_LIST, f"-i {name}")
+        return read_small(name, MAX_LIST, f"{option}{name}")
     if sys.stdin is None:
         raise UsageError("-i -", "stdin is closed")
     return sys.stdin.buffer.read(MAX_LIST + 1)
