@@ -244,6 +244,20 @@ def test_what_cannot_be_saved_is_told_once() -> None:
     assert "a.bin" not in disk.names(path.parent)
 
 
+def test_what_a_full_disk_cost_is_told_in_the_end() -> None:
+    path, disk = Path("/disk/a.bin"), MemoryDisk(fault=lambda name, _: full.get(name))
+    full = dict[str, OSError]()
+    store = begun(disk, path)
+    put(store, 0, SIZE)
+    full["pwrite"] = OSError(errno.ENOSPC, "full")
+    with pytest.raises(NoSpaceError):
+        store.publish(Finish(size=SIZE))
+    with pytest.raises(NoSpaceError):
+        store.close()
+    store.close()
+    assert not disk.names(path.parent)
+
+
 def test_a_folder_that_is_not_synced_is_told_and_not_tried_otherwise() -> None:
     path, syncs = Path("/disk/a.bin"), [0]
 

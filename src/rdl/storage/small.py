@@ -40,6 +40,8 @@ class SmallStore:
         """What comes before this of the body may have been written."""
         self._extents: list[Extent] = []
         self._linked = False
+        self._lost: LocalFileError | NoSpaceError | None = None
+        """Why nothing is kept of what was here; close() says it."""
         self._lock = threading.RLock()
 
     def open(self) -> Saved | None:
@@ -52,7 +54,7 @@ class SmallStore:
     def begin(self, header: Header) -> None:
         """In memory, where all of it is small and nothing of it was there before."""
         with self._lock:
-            length = header.size
+            length, self._lost = header.size, None
             self._header, self._body, self._top, self._extents = header, None, 0, []
             if self._file >= 0 and length is not None and length <= SMALL:
                 self._body = bytearray(length)
@@ -123,8 +125,11 @@ class SmallStore:
                     self._to_disk()
                 self._body = None
         finally:
+            lost, self._lost = self._lost, None
             self._let_go()
             self._store.close(discard=discard)
+        if lost is not None and not discard:
+            raise lost
 
     # What the part file knows
 
@@ -193,10 +198,14 @@ class SmallStore:
                 return
             self._body = None  # what cannot be saved now cannot be saved later
             self._let_go()
-            self._store.begin(header)
-            self._store.reserve(len(body))
-            self._store.write_at(header.start, memoryview(body)[: self._top])
-            self._store.record(self._extents)
+            try:
+                self._store.begin(header)
+                self._store.reserve(len(body))
+                self._store.write_at(header.start, memoryview(body)[: self._top])
+                self._store.record(self._extents)
+            except (LocalFileError, NoSpaceError) as error:
+                self._lost = error
+                raise
 
     def _let_go(self) -> None:
         if self._file >= 0:
