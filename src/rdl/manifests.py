@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from rdl.chunkers import chunker_of
 from rdl.chunkers.base import Chunker
@@ -29,7 +29,7 @@ from rdl.core.manifest import (
     parse_coarse,
     parse_head,
 )
-from rdl.core.reads import filled
+from rdl.core.reads import Carrier, filled
 from rdl.core.text import format_size, safe_text
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import cut
@@ -60,18 +60,6 @@ AVERAGES = (
 """For files up to so many bytes: coarse chunks of so many on average, and fine ones. Few coarse
 ones are quickly read, small ones leave little to fetch around a change; none of these sizes makes
 more of them than a manifest may have, whatever the file is."""
-
-
-class Carrier(Protocol):
-    """What can be read at an offset: a remote file, or a local one."""
-
-    def size(self) -> int:
-        """Its bytes."""
-        ...
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """So many; fewer only at the end."""
-        ...
 
 
 def sizes_for(total: int) -> Cutting:

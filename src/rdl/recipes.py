@@ -22,11 +22,10 @@ from rdl.core.caibx import Caibx
 from rdl.core.chunks import Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, gap_for
 from rdl.core.manifest import Manifest, Sizes
-from rdl.core.reads import filled, watched
+from rdl.core.reads import Carrier, filled, watched
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import Search, Spans, Wanted, in_place
-from rdl.manifests import Carrier
 from rdl.seeds import Seeds
 from rdl.storage.local_file import LocalFile
 from rdl.storage.packs import Packs

@@ -6,8 +6,8 @@ of it, is decided here (docs/design.md).
 
 from __future__ import annotations
 
+from rdl.core.reads import Carrier
 from rdl.doors.members import Archive
-from rdl.doors.spans import Carrier
 from rdl.doors.tars import PACKINGS, TarArchive, begins_tar
 from rdl.doors.zips import ZipArchive
 from rdl.errors import ArchiveError

@@ -7,24 +7,12 @@ may be longer than what was granted, so a length in an archive never decides abo
 from __future__ import annotations
 
 import io
-from typing import Protocol
 
+from rdl.core.reads import Carrier
 from rdl.errors import ArchiveError
 
 WINDOW = 8 << 20
 """Bytes asked for at once, at most, of a long span that was expected."""
-
-
-class Carrier(Protocol):
-    """Where the bytes of an archive are; a remote file is one."""
-
-    def size(self) -> int:
-        """Bytes in all."""
-        ...
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """The bytes from `offset`, fewer than `size` only at the end. Raises RdlError."""
-        ...
 
 
 class Bounded(io.RawIOBase):

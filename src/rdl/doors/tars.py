@@ -14,11 +14,12 @@ from typing import IO, Self, cast
 
 from msgspec import Struct
 
+from rdl.core.reads import Carrier
 from rdl.core.text import safe_text
 from rdl.doors import expanding
 from rdl.doors.expanding import STEP, Expanded, Expander
 from rdl.doors.members import MAX_MEMBERS, Kind, Member, checked, too_many
-from rdl.doors.spans import Bounded, Carrier, Spans
+from rdl.doors.spans import Bounded, Spans
 from rdl.errors import ArchiveError
 
 MAX_HEADER = 4 << 20

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import IO, cast
 
+from rdl.core.reads import Carrier
 from rdl.core.text import safe_text
 from rdl.doors import expanding
 from rdl.doors.expanding import STEP, Expanded, Expander
 from rdl.doors.members import MAX_MEMBERS, Kind, Member, checked, too_many
-from rdl.doors.spans import Carrier, Spans
+from rdl.doors.spans import Spans
 from rdl.errors import ArchiveError, DigestMismatch
 
 TAIL = 128 << 10
