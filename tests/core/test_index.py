@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.extents import Extents, Run
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.index import (
     MAX_EXTENT,
     MAX_RUN,
@@ -28,7 +29,6 @@ from rdl.core.index import (
 )
 from rdl.core.index_json import (
     MAX_JSON,
-    MAX_OFFSET,
     Header,
     SessionRecord,
     header_bytes,
@@ -215,7 +215,7 @@ def fields(**changed: Any) -> bytes:
     "payload",
     [
         fields(total=-1),
-        fields(total=MAX_OFFSET + 1),
+        fields(total=MAX_TOTAL + 1),
         fields(total=True),
         fields(total="5"),
         fields(total=1e3),
@@ -274,7 +274,7 @@ def test_the_first_record_is_the_header() -> None:
     [
         Header("x" * 8193, Representation(5), 4096),
         Header("u", Representation(5), 100),
-        Header("u", Representation(MAX_OFFSET + 1), 1 << 40),
+        Header("u", Representation(MAX_TOTAL + 1), 1 << 40),
         Header("u", Representation(5, '"\ud800"'), 4096),
         Header("u", Representation(5), 4096, ByteRange(0, 6)),
     ],
@@ -289,7 +289,7 @@ def test_what_could_not_be_read_is_not_written(header: Header) -> None:
     [
         Header("u", Representation(None), 4096),
         Header("ü" * 4096, Representation(0, 'W/"\x80é"'), 4096),
-        Header("u", Representation(MAX_OFFSET), 1 << 45, ByteRange(5, MAX_OFFSET)),
+        Header("u", Representation(MAX_TOTAL), 1 << 45, ByteRange(5, MAX_TOTAL)),
         Header("u", Representation(9, digests=PUBLISHED), 4096),
         Header("u", Representation(9), 4096, adopted=(ByteRange(0, 3), ByteRange(5, 9))),
     ],

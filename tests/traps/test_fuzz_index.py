@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.index import MAX_EXTENT, Decoded, Encoder, IndexDamaged, IndexNewer, Stat, decode
-from rdl.core.index_json import MAX_OFFSET, Header, SessionRecord, header_bytes
+from rdl.core.index_json import Header, SessionRecord, header_bytes
 from rdl.core.representation import Representation
 from tests.traps.fuzzing import bounded, mutated
 
@@ -117,7 +118,7 @@ in_a_row = st.builds(
 """Records of several extents."""
 numbers = st.one_of(
     st.integers(0, 2 * TOTAL),
-    st.sampled_from([0, TOTAL, MAX_EXTENT, MAX_OFFSET, 2**63, 2**64 - 1]),
+    st.sampled_from([0, TOTAL, MAX_EXTENT, MAX_TOTAL, 2**63, 2**64 - 1]),
 )
 payloads = st.one_of(
     st.builds(lambda *some: struct.pack("<QQQ", *some), numbers, numbers, numbers),
@@ -195,7 +196,7 @@ def test_a_header_is_read_by_type_and_bound(changes: dict[str, Any]) -> None:
         return
     header = decoded.header
     assert decode(Encoder().begin(header)).header == header
-    bound = header.representation.total if header.representation.total is not None else MAX_OFFSET
+    bound = header.representation.total if header.representation.total is not None else MAX_TOTAL
     spans = [*header.adopted, *([header.span] if header.span else [])]
     assert all(0 <= span.start <= span.stop <= bound for span in spans)
 

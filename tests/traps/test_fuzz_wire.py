@@ -8,10 +8,10 @@ import h11
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.core.fields import ResponseHead
+from rdl.core.fields import MAX_TOTAL, ResponseHead
 from rdl.errors import NetworkError, ProtocolError, RdlError
 from rdl.transport.bodies import Body, make_body
-from rdl.transport.heads import MAX_HEAD, MAX_LENGTH, Stale, make_head, read_head
+from rdl.transport.heads import MAX_HEAD, Stale, make_head, read_head
 from rdl.transport.pool import Connection, Pool
 from tests.traps.fuzzing import bounded, mutated
 
@@ -96,8 +96,8 @@ def test_a_head_is_the_same_in_any_portions(
     assert taken(body, 7) == (b"ok", True)
 
 
-LENGTHS = st.sampled_from(["0", "00", "5", "+5", "-1", "", "1 ", "5, 5", "5, 6", str(MAX_LENGTH)])
-HUGE = st.sampled_from([MAX_LENGTH + 1, 2**63, 2**64, 10**19, 10**40]).map(str)
+LENGTHS = st.sampled_from(["0", "00", "5", "+5", "-1", "", "1 ", "5, 5", "5, 6", str(MAX_TOTAL)])
+HUGE = st.sampled_from([MAX_TOTAL + 1, 2**63, 2**64, 10**19, 10**40]).map(str)
 HEADS = st.builds(
     lambda reason, length: (
         b"HTTP/1.1 200 " + reason + b"\r\nContent-Length: " + length.encode() + b"\r\n\r\n"
@@ -120,7 +120,7 @@ def test_a_changed_head_is_a_head_or_an_error(data: bytes, sizes: list[int]) -> 
     assert outcome([]) == head
     if isinstance(head, ResponseHead):
         assert 200 <= head.status <= 999
-        assert head.content_length is None or 0 <= head.content_length <= MAX_LENGTH
+        assert head.content_length is None or 0 <= head.content_length <= MAX_TOTAL
         assert head.reason.isascii()
         assert head.reason.isprintable()
         assert not any(set(text) & {"\r", "\n", "\0"} for pair in head.headers for text in pair)

@@ -16,6 +16,7 @@ from rdl.core.byterange import ByteRange
 from rdl.options import RangeSpec
 
 MAX_TOTAL = 2**63 - 2
+"""Bytes of the largest file: what follows its end is an offset still."""
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.I | re.A)
 _RANGE = re.compile(r"bytes=([0-9]{0,30})-([0-9]{0,30})", re.I | re.A)
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})", re.I | re.A)

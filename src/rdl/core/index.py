@@ -16,9 +16,9 @@ from msgspec import Struct, field
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.extents import Extents, Run
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.index_json import (
     MAX_JSON,
-    MAX_OFFSET,
     Header,
     SessionRecord,
     header_bytes,
@@ -188,7 +188,7 @@ class _Reader:
     def __init__(self, header: Header) -> None:
         self.header = header
         limit = header.representation.total
-        whole = ByteRange(0, MAX_OFFSET if limit is None else limit)
+        whole = ByteRange(0, MAX_TOTAL if limit is None else limit)
         self._bounds = whole if header.span is None else header.span
         self._durable, self._soft = Extents(), Extents()
         self._top = 0

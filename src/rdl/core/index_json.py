@@ -17,10 +17,10 @@ from msgspec.structs import asdict
 from rdl.core.blockmap import MIN_BLOCK
 from rdl.core.byterange import ByteRange
 from rdl.core.digest import HEX_DIGITS
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.published import Published
 from rdl.core.representation import Representation
 
-MAX_OFFSET = (1 << 63) - 2
 MAX_STRING = 8192
 MAX_JSON = 1 << 18
 MAX_RUNS = 4096
@@ -98,7 +98,7 @@ def header_bytes(header: Header) -> bytes:
 def read_header(payload: bytes) -> Header:
     """The header of a payload; ValueError when it is none."""
     fields = _Fields(payload)
-    total = fields.optional("total", lambda name: fields.number(name, MAX_OFFSET))
+    total = fields.optional("total", lambda name: fields.number(name, MAX_TOTAL))
     size = fields.number("block_size", 1 << 62)
     if size < MIN_BLOCK or size & (size - 1) or (total or 0) > size << 31:
         raise ValueError("block_size is out of bounds")
@@ -110,7 +110,7 @@ def read_header(payload: bytes) -> Header:
         media_type=fields.optional("media_type", fields.text),
         digests=fields.digests("digests") if fields.has("digests") else (),
     )
-    limit = MAX_OFFSET if total is None else total
+    limit = MAX_TOTAL if total is None else total
     span = fields.optional("span", lambda name: fields.span(name, limit))
     adopted = fields.runs("adopted", limit) if fields.has("adopted") else ()
     return Header(fields.text("url"), representation, size, span, adopted)

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import h11
 
+from rdl.core.fields import MAX_TOTAL
 from rdl.errors import NetworkError, ProtocolError
 from rdl.transport.base import ResponseHead
 from rdl.transport.tls import is_readable
@@ -21,7 +22,6 @@ MAX_HEAD = 64 * 1024
 """Bytes of all heads that answer one request, interim ones included."""
 MAX_FIELDS = 200
 MAX_INTERIM = 16
-MAX_LENGTH = 2**63 - 2
 _READ = 80 * 1024
 """A small file comes together with its head: one step of the engine less."""
 _DIGITS = re.compile(r"[0-9]{1,19}")
@@ -163,7 +163,7 @@ def content_length(text: str | None, label: str) -> int | None:
     """The value of Content-Length; h11 has refused signs, lists and conflicts before."""
     if text is None:
         return None
-    if not _DIGITS.fullmatch(text) or int(text) > MAX_LENGTH:
+    if not _DIGITS.fullmatch(text) or int(text) > MAX_TOTAL:
         raise ProtocolError(label, "Content-Length is not a possible size")
     return int(text)
 
