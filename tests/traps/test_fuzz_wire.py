@@ -92,7 +92,7 @@ def test_a_head_is_the_same_in_any_portions(
     head, body, _ = opened(Torn(INTERIM * interim + said + b"ok", sizes))
     expected = [(name.lower(), value) for name, value in fields]
     assert list(head.headers) == [("content-length", "2"), *expected]
-    assert (head.status, head.reason, head.framing) == (200, "Fine", "length")
+    assert (head.status, head.framing) == (200, "length")
     assert taken(body, 7) == (b"ok", True)
 
 
@@ -121,8 +121,6 @@ def test_a_changed_head_is_a_head_or_an_error(data: bytes, sizes: list[int]) -> 
     if isinstance(head, ResponseHead):
         assert 200 <= head.status <= 999
         assert head.content_length is None or 0 <= head.content_length <= MAX_TOTAL
-        assert head.reason.isascii()
-        assert head.reason.isprintable()
         assert not any(set(text) & {"\r", "\n", "\0"} for pair in head.headers for text in pair)
 
 

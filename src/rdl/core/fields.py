@@ -44,8 +44,6 @@ class ResponseHead(Struct, frozen=True):
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
-    reason: str = ""
-    http_version: str = "HTTP/1.1"
     framing: str = "length"
     content_length: int | None = None
     url: str = ""

@@ -63,10 +63,7 @@ class HttpTransport:
     """One per NetworkOptions value; safe to use from several threads. Raises rdl.errors."""
 
     def __init__(
-        self,
-        options: NetworkOptions,
-        user_agent: str = f"rdl/{__version__}",
-        environment: Mapping[str, str] | None = None,
+        self, options: NetworkOptions, environment: Mapping[str, str] | None = None
     ) -> None:
         self._options = options
         self._environment = os.environ if environment is None else environment
@@ -76,7 +73,7 @@ class HttpTransport:
             (b"Connection", b"keep-alive"),
             (b"Accept", b"*/*"),
             (b"Accept-Encoding", b"identity"),
-            (b"User-Agent", (options.user_agent or user_agent).encode("ascii")),
+            (b"User-Agent", (options.user_agent or f"rdl/{__version__}").encode("ascii")),
         )
         self._jars: dict[str, httpx.Cookies] = {}
         """Cookies of each origin: they do not cross to another port or scheme either."""

@@ -9,7 +9,6 @@ import re
 import socket
 import time
 from contextlib import suppress
-from functools import lru_cache
 
 import h11
 
@@ -151,8 +150,6 @@ def make_head(event: h11.Response, method: str, url: str, label: str) -> Respons
     return ResponseHead(
         status=event.status_code,
         headers=headers,
-        reason=printable(event.reason),
-        http_version=f"HTTP/{event.http_version.decode('ascii')}",
         framing=framing,
         content_length=length,
         url=url,
@@ -166,9 +163,3 @@ def content_length(text: str | None, label: str) -> int | None:
     if not _DIGITS.fullmatch(text) or int(text) > MAX_TOTAL:
         raise ProtocolError(label, "Content-Length is not a possible size")
     return int(text)
-
-
-@lru_cache(maxsize=16)
-def printable(reason: bytes) -> str:
-    """A reason phrase as printable ASCII, at most 100 characters."""
-    return "".join(chr(byte) for byte in reason[:100] if 0x20 <= byte < 0x7F)
