@@ -205,6 +205,15 @@ def test_http_through_a_proxy(connect):
         assert proxy.connections == 1
 
 
+@pytest.mark.parametrize("url", ["http://target.example/", "https://target.example/"])
+def test_a_user_of_a_proxy_has_no_colon(connect, url):
+    with Origin(ok) as proxy:
+        transport = connect(proxy=f"http://p%3Au:pp@127.0.0.1:{proxy.port}")
+        with pytest.raises(UsageError):
+            fetch(transport, url)
+        assert proxy.seen == []
+
+
 def tunnelled(connection, number, seen):
     if seen.line.startswith("CONNECT"):
         return (b"HTTP/1.1 200 Connection established\r\n\r\n", START_TLS)

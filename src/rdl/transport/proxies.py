@@ -6,7 +6,6 @@ A proxy's credentials go to the proxy and nowhere else.
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 import socket
@@ -19,6 +18,7 @@ from msgspec import Struct
 
 from rdl.errors import AuthError, NetworkError, PolicyError, ProtocolError, UsageError
 from rdl.options import NetworkOptions
+from rdl.transport.credentials import basic
 from rdl.transport.heads import Stale, read_head, send
 
 _HOST_PORT = re.compile(r"(\[.*\]|[^:]+):([0-9]{1,5})")
@@ -40,11 +40,10 @@ class Proxy(Struct, frozen=True):
 
     @property
     def authorization(self) -> tuple[tuple[bytes, bytes], ...]:
-        """The Proxy-Authorization field, or nothing."""
+        """The Proxy-Authorization field, or nothing. Raises UsageError."""
         if self.user is None:
             return ()
-        pair = f"{self.user}:{self.password}".encode()
-        return ((b"Proxy-Authorization", b"Basic " + base64.b64encode(pair)),)
+        return ((b"Proxy-Authorization", basic(self.user, self.password)),)
 
     def __repr__(self) -> str:
         return f"Proxy({self.scheme}://{self.host}:{self.port})"
