@@ -48,11 +48,6 @@ class Archive(Protocol):
     """An archive that was opened; one thing is done with it at a time."""
 
     @property
-    def form(self) -> str:
-        """`zip`, `tar`, `tar.gz`, `tar.bz2` or `tar.xz`."""
-        ...
-
-    @property
     def fetched(self) -> int:
         """Bytes asked for of the carrier so far."""
         ...

@@ -31,16 +31,15 @@ class Packing(Struct, frozen=True):
     """What a tar is compressed by. `magic`: how it begins; `proof`: its own check sum, empty where
     not every file of the kind has one."""
 
-    form: str
     magic: bytes
     make: Callable[[], Expander]
     proof: tuple[str, ...] = ()
 
 
 PACKINGS = (
-    Packing("tar.gz", b"\x1f\x8b", expanding.gzipped, ("gzip:crc32",)),
-    Packing("tar.bz2", b"BZh", expanding.bzipped, ("bzip2:crc32",)),
-    Packing("tar.xz", b"\xfd7zXZ\0", expanding.xzipped),
+    Packing(b"\x1f\x8b", expanding.gzipped, ("gzip:crc32",)),
+    Packing(b"BZh", expanding.bzipped, ("bzip2:crc32",)),
+    Packing(b"\xfd7zXZ\0", expanding.xzipped),
 )
 
 
@@ -72,13 +71,12 @@ class TarArchive:
         self._plain = packing is None
         self._file: Bounded = spans
         self._expanded: Expanded | None = None
-        self.form = "tar"
         self.verified_by: tuple[str, ...] = ()
         if packing is not None:
             spans.expect(0, spans.length)
             feed = _feeding(spans)
             self._expanded = Expanded(feed, packing.make, several=True, trusted=trusted)
-            self._file, self.form, self.verified_by = self._expanded, packing.form, packing.proof
+            self._file, self.verified_by = self._expanded, packing.proof
         self._file.grant(MAX_HEADER)
         with _damaged():
             self._tar = _Reader(

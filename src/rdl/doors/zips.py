@@ -54,7 +54,6 @@ class _Directory(Spans):
 class ZipArchive:
     """An Archive. Raises ArchiveError where there is no directory, or it makes no sense."""
 
-    form = "zip"
     verified_by = ("zip:crc32",)
 
     def __init__(self, carrier: Carrier, *, trusted: bool = False) -> None:
