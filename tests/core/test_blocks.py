@@ -101,7 +101,7 @@ def test_nothing_is_published_before_every_block_is_right():
     play.on(m.CheckedBlocks((blocks[-1],), (hashed(blocks[-1]),)))
     play.end(1)
     assert play.phase is Phase.PUBLISHING
-    play.on(m.Published("f"))
+    play.on(m.Published())
     assert play.finish.result.verified_by == ("blocks:sha256",)
     assert play.finish.result.trust == "T4"
 
@@ -110,7 +110,7 @@ def test_a_digest_of_the_whole_is_checked_as_well():
     play = flowing(digests=SUM)
     to_hashing(play)
     play.on(m.Hashed({"sha256": "aa"}))
-    play.on(m.Published("f"))
+    play.on(m.Published())
     assert play.finish.result.verified_by == ("sha256",)
 
 

@@ -251,7 +251,7 @@ def test_what_the_first_has_begun_a_mirror_continues_when_it_compares():
     play.same(fetch.segment)
     play.fill(fetch.segment, MiB, TOTAL)
     assert play.phase is Phase.PUBLISHING
-    play.on(m.Published("f"))
+    play.on(m.Published())
     assert play.ever(m.Publish)[0].representation == Representation(TOTAL), "the first was left"
     brought = {one.url: one.ranges for one in play.finish.result.sources}
     assert brought == {"http://h/f": ((0, MiB - 1),), "http://m/f": ((MiB, TOTAL - 1),)}

@@ -66,7 +66,7 @@ def test_a_complete_row_is_published_once_and_finished_after_it():
     play.fill(1, 0, TOTAL)
     assert len(play.ever(m.Publish)) == 1
     assert play.ever(m.Finish) == []
-    play.on(m.Published("f"))
+    play.on(m.Published())
     assert play.finish.error is None
     assert play.finish.result.bytes_present == play.finish.result.bytes_downloaded == TOTAL
     assert play.on(m.Tick(), 9) == []
@@ -91,7 +91,7 @@ def test_an_empty_file_is_published(answer):
     play.head(whole(0))
     assert play.ever(m.Receive) == []
     assert play.of(m.Publish)
-    play.on(m.Published("f"))
+    play.on(m.Published())
     assert play.finish.result.bytes_total == 0
 
 
@@ -113,7 +113,7 @@ def test_a_body_of_unknown_length_is_complete_at_its_end(framing):
     assert play.ever(m.Reserve) == []
     play.fill(1, 0, 5000)
     assert play.of(m.Publish)
-    play.on(m.Published("f"))
+    play.on(m.Published())
     result = play.finish.result
     assert result.bytes_total == 5000
     assert result.completeness == ("unconfirmed" if framing == "close" else "confirmed")

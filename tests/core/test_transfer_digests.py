@@ -41,7 +41,7 @@ def test_what_the_server_publishes_is_checked(head: ResponseHead) -> None:
     assert play.phase is Phase.HASHING
     assert {command.algorithms for command in play.ever(m.Hash)} == {("sha256",)}
     play.on(m.Hashed({"sha256": RIGHT.hex()}))
-    play.on(m.Published("file"))
+    play.on(m.Published())
     result = play.finish.result
     assert (result.trust, result.verified_by) == ("T3", ("repr-digest:sha256",))
     assert result.digests == {"sha256": RIGHT.hex()}

@@ -151,7 +151,7 @@ def test_a_signal_while_publishing_is_too_late():
     play = one_stream()
     play.fill(1, 0, TOTAL)
     play.on(m.Signal("SIGINT"))
-    play.on(m.Published("f"))
+    play.on(m.Published())
     assert play.finish.error is None
 
 

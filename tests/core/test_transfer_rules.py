@@ -283,7 +283,7 @@ def test_a_right_digest_is_published_as_proved():
     play = hashing()
     play.on(m.Hashed({"sha256": "aa"}))
     assert play.of(m.Publish)
-    play.on(m.Published("f"))
+    play.on(m.Published())
     result = play.finish.result
     assert (result.trust, result.verified_by) == ("T4", ("sha256",))
 

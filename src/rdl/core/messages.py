@@ -326,8 +326,6 @@ class Repeated(Struct, frozen=True):
 class Published(Struct, frozen=True):
     """The file stands under its final name."""
 
-    path: str
-
 
 class LocalFailed(Struct, frozen=True):
     """The disk refused a command or a write; commands that followed it were not performed.

@@ -305,8 +305,8 @@ class Driver:
             self._events.put(m.Repeated(command.places, copied))
 
     def _do_publish(self, command: m.Publish) -> None:
-        path = self._edges.store.publish(finish_of(command, self._options))
-        self._events.put(m.Published(str(path)))
+        self._edges.store.publish(finish_of(command, self._options))
+        self._events.put(m.Published())
 
     def _do_quarantine(self, command: m.Quarantine) -> None:
         self._edges.store.quarantine()
