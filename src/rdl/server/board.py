@@ -13,7 +13,7 @@ from rdl.core.row import ENDLESS
 from rdl.server import page
 from rdl.server.answers import Facts
 from rdl.server.picture import Counts, Painter, Picture
-from rdl.server.requests import Reply
+from rdl.server.requests import Reply, later
 from rdl.server.resource import Site, Text, View
 
 PERIOD = 1.0
@@ -42,7 +42,7 @@ class Board:
     def watch(self) -> Watching:
         """For one who wants the news. Raises Reply where there are too many."""
         if len(self.watchers) >= self._most:
-            raise Reply(503, "too many are watching", (("Retry-After", "30"),))
+            raise later("too many are watching", 30)
         found = Watching(self, self.number - 1 if self.watchers else self.number)
         if not self.watchers:
             self._picture = None  # what was told last was told long ago

@@ -11,7 +11,6 @@ from rdl.errors import ChangedError
 from rdl.server.answers import BYTES, Facts
 from rdl.server.digesting import Digests
 from rdl.server.latest import Latest
-from rdl.server.requests import Reply
 from rdl.server.version import Version
 from rdl.storage.names import SUFFIXES
 
@@ -85,11 +84,6 @@ def media_type(name: bytes) -> str:
     suffix = name.rpartition(b".")[2].decode("ascii", "replace")
     found, encoding = _TYPES.guess_type(f"x.{suffix}")
     return BYTES if found is None or encoding else found
-
-
-def nowhere() -> Reply:
-    """What a path leads to that is not served."""
-    return Reply(404, "nothing is here")
 
 
 def is_served(name: bytes) -> bool:

@@ -19,7 +19,7 @@ from rdl.options import Digest, LazyOptions
 from rdl.server.answers import BYTES, Facts
 from rdl.server.caching import Caching
 from rdl.server.meter import Meter
-from rdl.server.requests import Reply
+from rdl.server.requests import Reply, later
 from rdl.server.resource import Flight
 from rdl.server.version import tag_and_time
 
@@ -177,8 +177,7 @@ class Flying:
     def _admit(self) -> None:
         """Raises Reply where the client has cost the upstream too much."""
         if wait := self._keeper.meter.wait(self.client, time.monotonic()):
-            why = "this address has cost the upstream too much"
-            raise Reply(429, why, (("Retry-After", str(wait)),))
+            raise later("this address has cost the upstream too much", wait, status=429)
 
     def _lacks(self) -> int:
         """How much of what it pays for is not here."""

@@ -18,10 +18,10 @@ from urllib.parse import quote, unquote_to_bytes
 
 from rdl.core.text import format_size, safe_text
 from rdl.errors import LocalFileError
-from rdl.server.files import FileReading, Notes, is_served, nowhere
+from rdl.server.files import FileReading, Notes, is_served
 from rdl.server.page import HTML, LISTING_POLICY, listing
 from rdl.server.partials import Partials, targets
-from rdl.server.requests import Reply
+from rdl.server.requests import Reply, later, nowhere
 from rdl.server.resource import Reading, Text, View
 from rdl.storage.inspecting import INDEX
 
@@ -53,7 +53,7 @@ class Folder:
         except (OSError, ValueError, LocalFileError) as error:
             cause = error.__cause__ or error
             if getattr(cause, "errno", 0) in (errno.EMFILE, errno.ENFILE):
-                raise Reply(503, "too many files are open", (("Retry-After", "1"),)) from None
+                raise later("too many files are open") from None
             raise nowhere() from None
 
     def _find(self, path: str, segments: list[bytes]) -> Reading:
@@ -90,7 +90,7 @@ class Folder:
         try:
             folder = self._open([])
         except OSError:
-            raise Reply(503, "the folder cannot be read now", (("Retry-After", "1"),)) from None
+            raise later("the folder cannot be read now") from None
         try:
             return _items(folder, [])
         finally:

@@ -28,12 +28,11 @@ from rdl.core.wishlist import (
 )
 from rdl.errors import ChangedError, ProtocolError, RdlError
 from rdl.server.answers import Facts
-from rdl.server.files import nowhere
 from rdl.server.folder import Folder
 from rdl.server.listed import Listed, ListReading, Pair
 from rdl.server.lists import MOST_KEPT, Lists, Made
 from rdl.server.partials import PartialReading
-from rdl.server.requests import Reply
+from rdl.server.requests import Reply, nowhere
 from rdl.server.resource import Over, Reading, Text, View
 from rdl.server.upstream import Upstream
 

@@ -28,7 +28,7 @@ from rdl.core.text import safe_text
 from rdl.engine.verifying import Stop, Tally
 from rdl.errors import ChangedError, PolicyError, ProtocolError, RdlError
 from rdl.manifests import Cutter, sizes_for
-from rdl.server.requests import Reply
+from rdl.server.requests import Reply, later
 from rdl.server.version import TICK, Version
 
 MOST_KEPT, MOST_LISTS = 1 << 30, 64
@@ -219,8 +219,3 @@ def _check_size(file: Opened) -> None:
             sizes_for(file.version.size)
     except PolicyError as error:
         raise Reply(404, str(error)) from error
-
-
-def later(why: str) -> Reply:
-    """What may pass."""
-    return Reply(503, why, (("Retry-After", "1"),))

@@ -20,8 +20,8 @@ from urllib.parse import quote
 from rdl.core.byterange import ByteRange
 from rdl.errors import BusyError, ChangedError, LocalFileError, RdlError
 from rdl.server.answers import Facts
-from rdl.server.files import FileReading, Notes, is_served, media_type, nowhere
-from rdl.server.requests import Reply
+from rdl.server.files import FileReading, Notes, is_served, media_type
+from rdl.server.requests import Reply, later, nowhere
 from rdl.server.resource import Flight, View
 from rdl.server.version import Version, tag_and_time
 from rdl.storage.disk import Disk
@@ -184,7 +184,7 @@ class PartialReading:
 
 
 def _stopped() -> Reply:
-    return Reply(503, "this download has stopped", (("Retry-After", "10"),))
+    return later("this download has stopped", 10)
 
 
 class Partials:

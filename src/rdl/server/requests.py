@@ -56,6 +56,16 @@ def refused(status: int, why: str, *fields: tuple[str, str]) -> Reply:
     return Reply(status, why, fields, close=True)
 
 
+def nowhere() -> Reply:
+    """What a path leads to that is not served."""
+    return Reply(404, "nothing is here")
+
+
+def later(why: str, seconds: int = 1, *, status: int = 503) -> Reply:
+    """What may pass, and when to come again."""
+    return Reply(status, why, (("Retry-After", str(seconds)),))
+
+
 class Asked(Struct, frozen=True):
     """A request: `target` in origin-form, `fields` by lower-case names, several of a name joined
     by commas; `close`: nothing follows on this connection; `body`: of POST."""

@@ -30,7 +30,7 @@ from rdl.server.digesting import MOST
 from rdl.server.flying import LAZY, Flying, Held, flight_of, reply_of, sha256_of
 from rdl.server.latest import Latest
 from rdl.server.meter import Meter
-from rdl.server.requests import Reply
+from rdl.server.requests import later, nowhere
 from rdl.server.resource import View
 from rdl.server.room import evict, remove, taken
 
@@ -253,8 +253,7 @@ class Upstream:
             if match is Match.DIFFERENT:
                 self.failed(held, ChangedError(held.path, "the upstream has another one now"))
             elif match is Match.UNKNOWN:
-                why = "it may not be shared, and somebody reads it"
-                refused = Reply(503, why, (("Retry-After", "1"),))
+                refused = later("it may not be shared, and somebody reads it")
         except Exception as error:
             refused = reply_of(as_error(error), held.refusal)
         with self._lock:
@@ -374,7 +373,7 @@ def name_of(path: str) -> tuple[str, Digest | None]:
     by its digest. Raises Reply for a path that no file upstream may have."""
     segments = map(unquote_to_bytes, path[1:].split("/"))
     if len(path) > MAX_PATH or not all(map(_SEGMENT.fullmatch, segments)):
-        raise Reply(404, "nothing is here")
+        raise nowhere()
     found = _BLOB.fullmatch(unquote_to_bytes(path))
     digest = Digest("sha256", found[1].decode()) if found else None
     return (f"{BLOBS}{digest.hex}" if digest else path), digest
