@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from rdl.core.byterange import ByteRange
 from rdl.core.manifest import SUFFIX, Manifest, fine_range
 from rdl.core.reads import filled
+from rdl.core.row import ENDLESS
 from rdl.core.wishlist import (
     CHUNKS_TYPE,
     FAILED,
@@ -44,8 +45,6 @@ MOST_WAIT = 30.0
 """Seconds that a chunk is waited for, whatever the client would."""
 RUN = 8 << 20
 """Bytes of chunks that stand one after another and are asked for together."""
-ENDLESS = 1 << 62
-NO_STORE = (("Cache-Control", "no-store"),)
 
 
 class Granting:
@@ -168,7 +167,7 @@ class Granted(Listed):
             if asks_fine(self._body):
                 spans = [fine_range(made.manifest, one, one + 1) for one in numbers]
                 self._records, length = map(read, spans), sum(map(len, spans))
-                self._facts = Facts(length, media_type=FINE_TYPE, ranges=False, said=NO_STORE)
+                self._facts = Facts(length, media_type=FINE_TYPE, ranges=False, control="no-store")
             else:
                 self._answer(Sender(chunks, numbers, self._chunk), numbers)
         except ChangedError as error:
@@ -186,7 +185,7 @@ class Granted(Listed):
             ENDLESS if self._open else sender.length,
             media_type=CHUNKS_TYPE,
             ranges=False,
-            said=NO_STORE,
+            control="no-store",
             endless=self._open,
             ends=True,
         )
