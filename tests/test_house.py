@@ -157,6 +157,19 @@ def test_tests_that_papers_name_exist(paper: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_the_house_is_drawn_with_all_its_modules() -> None:
+    """Each stands in the rows of its folder, or in those of none."""
+    _, begin, rest = (ROOT / "docs" / "design.md").read_text().partition("errors  options ")
+    drawn = dict[str, set[str]]()
+    for row in re.split(r"^(?=\S)", begin + rest.partition("```")[0], flags=re.MULTILINE):
+        folder, _ = re.findall(r"^(?:(\w+)/)?()", row)[0]
+        drawn.setdefault(folder, set()).update(re.findall(r"\w+", row))
+    house = ROOT / "src" / "rdl"
+    modules = [one.relative_to(house).with_suffix("").parts for one in house.rglob("[a-z]*.py")]
+    assert len(modules) > 200
+    assert [one for one in modules if one[-1] not in drawn[one[0] if one[1:] else ""]] == []
+
+
 def python_blocks(text: str) -> list[str]:
     """Fenced `python` blocks."""
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
