@@ -14,7 +14,7 @@ from rdl.core.byterange import ByteRange
 from rdl.server.connection import Limits
 from rdl.server.page import EVENTS
 from rdl.server.requests import Reply
-from rdl.server.resource import Flight, View
+from rdl.server.resource import FileView, View
 from tests.server.conftest import Start
 from tests.server.growing import Growing
 from tests.server.wire import ask, connected, request, response, rest
@@ -37,7 +37,7 @@ class Looked(Growing):
 
     def view(self) -> View | None:
         here = (ByteRange(0, self.here),)
-        flights = [Flight(f"/{n}{'x' * 150}", 1000, here, 0, "there") for n in range(self.count)]
+        flights = [FileView(f"/{n}{'x' * 150}", 1000, here, 0, "there") for n in range(self.count)]
         return View(tuple(flights)) if self.looked else None
 
     def front(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rdl.core.byterange import ByteRange
 from rdl.server import page
 from rdl.server.picture import CELLS, MOST, NONE, SHADES, Counts, Painter, Picture, runs_of
-from rdl.server.resource import Flight, View
+from rdl.server.resource import FileView, View
 
 MiB = 1 << 20
 HOSTILE = "</script><img%20src=x%20onerror=alert(1)>\"'&%E2%80%AE%1B%FF"
@@ -23,11 +23,11 @@ NOBODY = Counts(0, 0)
 
 def flight(
     path: str = "/f", size: int | None = 4 * MiB, here: int = MiB, readers: int = 1
-) -> Flight:
-    return Flight(path, size, (ByteRange(0, here),) if here else (), readers, "downloading")
+) -> FileView:
+    return FileView(path, size, (ByteRange(0, here),) if here else (), readers, "downloading")
 
 
-def painted(*flights: Flight) -> Picture:
+def painted(*flights: FileView) -> Picture:
     return Painter().paint(View(flights), NOBODY, 1.0)
 
 

@@ -20,7 +20,7 @@ from rdl.server.answers import BYTES, Facts
 from rdl.server.caching import Caching
 from rdl.server.meter import Meter
 from rdl.server.requests import Reply, later
-from rdl.server.resource import Flight
+from rdl.server.resource import FileView
 from rdl.server.version import tag_and_time
 
 AHEAD = 8 << 20
@@ -230,13 +230,13 @@ class Flying:
             raise self.held.error
 
 
-def flight_of(held: Held) -> Flight:
+def view_of(held: Held) -> FileView:
     """As a page shows it."""
     assert held.file is not None
     size, present = held.file.look()
     state = "complete" if held.done else "downloading" if held.keeping else "in parts"
     state = "failed" if held.error else state
-    return Flight(held.path, size, present, len(held.readings), state)
+    return FileView(held.path, size, present, len(held.readings), state)
 
 
 def _covering(start: int, stop: int) -> ByteRange:

@@ -12,14 +12,14 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 
-from rdl.server.picture import CELLS, Picture, Shown
+from rdl.server.picture import CELLS, FilePicture, Picture
 
 HTML = "text/html; charset=utf-8"
 EVENTS = "/.rdl/events"
 """Where the news of the page come from; no file has such a name here."""
 _CSS = files("rdl.server").joinpath("page.css").read_text("utf-8")
 _JS = files("rdl.server").joinpath("page.js").read_text("utf-8")
-_BLANK = Shown("", ".", "", "", "", [])
+_BLANK = FilePicture("", ".", "", "", "", [])
 
 
 def _hash(text: str) -> str:
@@ -82,7 +82,7 @@ def _files(items: Iterable[str]) -> str:
     return f'<p class="quiet">Times are in UTC.</p>\n<ul class="files">\n{rows}</ul>\n'
 
 
-def _flight(one: Shown) -> str:
+def _flight(one: FilePicture) -> str:
     rects = "".join(
         f'<rect x="{x}" width="{width}" height="1" class="s{shade}"/>'
         for x, width, shade in one.runs

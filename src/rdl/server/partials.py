@@ -22,7 +22,7 @@ from rdl.errors import BusyError, ChangedError, LocalFileError, RdlError
 from rdl.server.answers import Facts
 from rdl.server.files import FileReading, Notes, is_served, media_type
 from rdl.server.requests import Reply, later, nowhere
-from rdl.server.resource import Flight, View
+from rdl.server.resource import FileView, View
 from rdl.server.version import Version, tag_and_time
 from rdl.storage.disk import Disk
 from rdl.storage.following import Followed, Named, Standing
@@ -223,7 +223,7 @@ class Partials:
             self._start()
             return None
         with self._lock:
-            found = {one.path: flight_of(one) for one in self._partials if one.standing}
+            found = {one.path: view_of(one) for one in self._partials if one.standing}
         return View(tuple(found[path] for path in sorted(found)))
 
     def _start(self) -> None:
@@ -342,7 +342,7 @@ class Partials:
         return FileReading(file, one.name, self._notes, private=self.private)
 
 
-def flight_of(one: Partial) -> Flight:
+def view_of(one: Partial) -> FileView:
     """As a page shows it."""
     found, span = one.standing, one.span
     assert found is not None
@@ -350,7 +350,7 @@ def flight_of(one: Partial) -> Flight:
     here = tuple(ByteRange(run.start - start, run.stop - start) for run in found.present)
     state = "complete" if found.published else "downloading" if found.running else "stopped"
     state = "failed" if one.error else state
-    return Flight(one.path, None if span is None else len(span), here, len(one.readings), state)
+    return FileView(one.path, None if span is None else len(span), here, len(one.readings), state)
 
 
 def targets(names: Iterable[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.representation import Representation
 from rdl.core.row import Row
 from rdl.core.text import format_size, safe_text
-from rdl.server.resource import Flight, View
+from rdl.server.resource import FileView, View
 
 CELLS = 120
 """Of a block map."""
@@ -31,7 +31,7 @@ SLOWEST = 16 << 10
 NONE = "No download is running."
 
 
-class Shown(Struct, frozen=True):
+class FilePicture(Struct, frozen=True):
     """One flight. `runs`: first cell, number of cells and shade, 1 to SHADES, of where something
     is here; `label` says the same in words."""
 
@@ -44,7 +44,7 @@ class Shown(Struct, frozen=True):
 
 
 class Picture(Struct, frozen=True):
-    flights: list[Shown]
+    flights: list[FilePicture]
     summary: str
     server: str
 
@@ -65,7 +65,7 @@ class Painter:
 
     def __init__(self) -> None:
         self._samples: dict[str, deque[tuple[float, int]]] = {}
-        self._maps: dict[str, tuple[Flight, list[tuple[int, int, int]]]] = {}
+        self._maps: dict[str, tuple[FileView, list[tuple[int, int, int]]]] = {}
 
     def paint(self, view: View, counts: Counts, now: float) -> Picture:
         """`now` in seconds, of any clock."""
@@ -90,15 +90,15 @@ class Painter:
         (then, before), seconds = samples[0], now - samples[0][0]
         return max(0, amount - before) / seconds if then < now else None
 
-    def _shown(self, flight: Flight, speed: float | None) -> Shown:
+    def _shown(self, flight: FileView, speed: float | None) -> FilePicture:
         name = safe_text(unquote(flight.path[1:], errors="backslashreplace"))
         told = _told(flight, speed)
         label = (
             f"Blocks of {name}: {_share(flight)} here, in {_counted(len(flight.present), 'run')}"
         )
-        return Shown(flight.path, f".{flight.path}", name, told, label, self._runs(flight))
+        return FilePicture(flight.path, f".{flight.path}", name, told, label, self._runs(flight))
 
-    def _runs(self, flight: Flight) -> list[tuple[int, int, int]]:
+    def _runs(self, flight: FileView) -> list[tuple[int, int, int]]:
         known = self._maps.get(flight.path)
         if known is None or (known[0].size, known[0].present) != (flight.size, flight.present):
             self._maps[flight.path] = known = flight, runs_of(flight.size, flight.present)
@@ -125,11 +125,11 @@ def _shade(share: float) -> int:
     return SHADES if share == 1 else 1 + int(share * (SHADES - 1)) if share else 0
 
 
-def amount_of(flight: Flight) -> int:
+def amount_of(flight: FileView) -> int:
     return sum(map(len, flight.present))
 
 
-def summary_of(flights: Sequence[Flight]) -> str:
+def summary_of(flights: Sequence[FileView]) -> str:
     """A sentence about all of them."""
     if not flights:
         return NONE
@@ -138,7 +138,7 @@ def summary_of(flights: Sequence[Flight]) -> str:
     return f"{_counted(len(flights), 'download')}, {format_size(here)} here.{more}"
 
 
-def _told(flight: Flight, speed: float | None) -> str:
+def _told(flight: FileView, speed: float | None) -> str:
     here, size = _share(flight), flight.size
     whole = f"{here} here" if size is None else f"{here} of {format_size(size)}"
     rate = f"{format_size(speed)}/s" if speed else ""
@@ -146,7 +146,7 @@ def _told(flight: Flight, speed: float | None) -> str:
     return ", ".join(filter(None, (whole, flight.state, rate, readers)))
 
 
-def _share(flight: Flight) -> str:
+def _share(flight: FileView) -> str:
     """Never rounded up: what says 100 % is complete."""
     here = amount_of(flight)
     if flight.size is None:

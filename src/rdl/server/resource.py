@@ -69,7 +69,7 @@ class Metered(Protocol):
         """Said last: how many bytes it was sent."""
 
 
-class Flight(Struct, frozen=True):
+class FileView(Struct, frozen=True):
     """A file that is being filled, as a page shows it. `path`: percent-encoded, from a slash on;
     `present`: which of its bytes are here; `state`: a word for people."""
 
@@ -83,7 +83,7 @@ class Flight(Struct, frozen=True):
 class View(Struct, frozen=True):
     """What a page shows of a Site. `kept`: bytes in its cache, of which there may be `most`."""
 
-    flights: tuple[Flight, ...] = ()
+    flights: tuple[FileView, ...] = ()
     kept: int | None = None
     most: int | None = None
 

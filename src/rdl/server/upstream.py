@@ -27,7 +27,7 @@ from rdl.lazy_files import cached_path
 from rdl.options import Digest, Head, Options
 from rdl.server.caching import caching_of
 from rdl.server.digesting import MOST
-from rdl.server.flying import LAZY, Flying, Held, flight_of, reply_of, sha256_of
+from rdl.server.flying import LAZY, Flying, Held, reply_of, sha256_of, view_of
 from rdl.server.latest import Latest
 from rdl.server.meter import Meter
 from rdl.server.requests import later, nowhere
@@ -116,7 +116,7 @@ class Upstream:
 
     def view(self) -> View:
         with self._lock:
-            found = [flight_of(one) for one in self._held.values() if one.file]
+            found = [view_of(one) for one in self._held.values() if one.file]
         if time.monotonic() - self._measured_at > MEASURED:
             self._measured_at = time.monotonic()
             with suppress(RuntimeError):  # the server ends
