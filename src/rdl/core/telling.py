@@ -9,7 +9,7 @@ INTERVAL = 0.1
 SPEED_WINDOW = 0.5
 
 
-class Teller:
+class Telling:
     """Makes Progress facts of one transfer."""
 
     def __init__(self, path: str) -> None:

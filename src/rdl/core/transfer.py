@@ -20,7 +20,7 @@ from rdl.core.order import Order
 from rdl.core.representation import Representation, Trust
 from rdl.core.row import Row
 from rdl.core.spec import Spec, about_row, asked
-from rdl.core.telling import Teller
+from rdl.core.telling import Telling
 from rdl.errors import (
     AuthError,
     DigestMismatch,
@@ -46,7 +46,7 @@ class Transfer:
         self._fill = Filling(spec)
         self._error: RdlError | None = None
         self._started_at: float | None = None
-        self._teller = Teller(spec.path)
+        self._telling = Telling(spec.path)
         self._saves = False
         """A reader of a lazy row waits until what is here is durable."""
 
@@ -261,7 +261,7 @@ class Transfer:
             return  # what is waited for comes as an event
         times = [self._fill.saving.wake()]
         if self._fill.row is not None and self._fill.confirmed and self._fill.demands is None:
-            times.append(self._teller.wake())
+            times.append(self._telling.wake())
         times += self._fill.wakes()
         if self.options.max_time is not None:
             times.append((self._started_at or 0.0) + self.options.max_time)
@@ -344,7 +344,7 @@ class Transfer:
         if self._fill.demands is not None:  # its readers see what comes
             return
         flowing = self._fill.lanes.flowing()
-        fact = self._teller.progress(row, self._fill.arrived, flowing, self._fill.now, last)
+        fact = self._telling.progress(row, self._fill.arrived, flowing, self._fill.now, last)
         if fact is not None:
             self._fill.emit(m.Tell(fact))
 
