@@ -145,7 +145,7 @@ def test_it_is_made_once_and_kept(
     made: list[object] = []
     cut = Lists._cut
 
-    def counted(self: Lists, found: lists.List, source: int) -> lists.Made:
+    def counted(self: Lists, found: lists.ChunkList, source: int) -> lists.Made:
         assert until(lambda: len(found.users) == 5)
         made.append(found)
         return cut(self, found, source)
@@ -170,7 +170,7 @@ def test_others_are_served_while_it_is_made(
     go_on = threading.Event()
     cut = Lists._cut
 
-    def late(self: Lists, found: lists.List, source: int) -> lists.Made:
+    def late(self: Lists, found: lists.ChunkList, source: int) -> lists.Made:
         assert go_on.wait(20)
         return cut(self, found, source)
 

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from rdl.core.byterange import ByteRange
 from rdl.server.answers import BYTES, Facts
-from rdl.server.lists import MOST_KEPT, List, Lists, Made, Opened
+from rdl.server.lists import MOST_KEPT, ChunkList, Lists, Made, Opened
 from rdl.server.requests import ACCEPT_POST, Reply
 from rdl.server.resource import Metered, Reading
 from rdl.server.version import Version
@@ -82,7 +82,7 @@ class Listed:
     def __init__(self, pair: Pair, lists: Lists) -> None:
         self._pair, self._lists = pair, lists
         self._changed: Callable[[], None] = lambda: None
-        self._list: List | None = None
+        self._list: ChunkList | None = None
         self._wanted = False
 
     @property

@@ -62,7 +62,7 @@ class Opened(Struct, frozen=True):
         return self.version, self.name, self.given
 
 
-class List:
+class ChunkList:
     """Of one version of a file: what was `made`, or the `error` that became of it. `moving` grows
     while it is being made. Changes under the lock of its Lists."""
 
@@ -82,11 +82,11 @@ class Lists:
         sizes = cutting.coarse
         chunker_of(cutting.chunker, sizes.least, sizes.average, sizes.most)
         self._most, self._stop, self._lock = most, Stop(), threading.Lock()
-        self._lists = OrderedDict[Key, List]()
+        self._lists = OrderedDict[Key, ChunkList]()
         """The one used last stands last."""
         self._maker = ThreadPoolExecutor(1, "list")
 
-    def join(self, file: Opened, changed: Changed) -> List:
+    def join(self, file: Opened, changed: Changed) -> ChunkList:
         """The list of this file as it was opened. `changed` is called, in any thread, when it is
         made, or will not be; until leave(). Raises Reply."""
         with self._lock:
@@ -95,13 +95,13 @@ class Lists:
                 if sum(one.made is None for one in self._lists.values()) >= MOST_WAITING:
                     raise later("too many lists of chunks are to be made")
                 _check_size(file)
-                found = self._lists[file.key] = List(file.key)
+                found = self._lists[file.key] = ChunkList(file.key)
                 self._maker.submit(self._make, found, os.dup(file.descriptor))
             self._lists.move_to_end(file.key)
             found.users.add(changed)
         return found
 
-    def leave(self, found: List, changed: Changed) -> None:
+    def leave(self, found: ChunkList, changed: Changed) -> None:
         """It is not used any more."""
         with self._lock:
             found.users.discard(changed)
@@ -117,7 +117,7 @@ class Lists:
 
     # In its thread
 
-    def _make(self, found: List, source: int) -> None:
+    def _make(self, found: ChunkList, source: int) -> None:
         error: Reply | None = later("the list of its chunks cannot be made now")
         try:
             with suppress(RdlError, OSError):
@@ -130,7 +130,7 @@ class Lists:
             os.close(source)
             self._publish(found, error)
 
-    def _publish(self, found: List, error: Reply | None) -> None:
+    def _publish(self, found: ChunkList, error: Reply | None) -> None:
         """Those who wait for it hear what became of it."""
         with self._lock:
             found.error = error
@@ -141,7 +141,7 @@ class Lists:
         for changed in users:
             changed()
 
-    def _read(self, found: List, source: int) -> Made:
+    def _read(self, found: ChunkList, source: int) -> Made:
         """What the file says that is one. Raises Reply where it is none."""
         file, size = _Still(source, found), found.key[0].size
         try:
@@ -152,7 +152,7 @@ class Lists:
         file.check()
         return Made(manifest, os.dup(source))
 
-    def _cut(self, found: List, source: int) -> Made:
+    def _cut(self, found: ChunkList, source: int) -> Made:
         version, name, _ = found.key
         if version.is_young:  # else the times would not tell of another change
             time.sleep(TICK)
@@ -191,7 +191,7 @@ class Lists:
 class _Still:
     """A file that is read for its list, and is to stay as it is."""
 
-    def __init__(self, file: int, of: List) -> None:
+    def __init__(self, file: int, of: ChunkList) -> None:
         self._file, self._of = file, of
 
     def read_into(self, offset: int, view: memoryview) -> int:
