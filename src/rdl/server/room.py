@@ -27,16 +27,10 @@ def taken(cache: Path) -> int:
 def evict(cache: Path, most: int, free: Callable[[str], bool]) -> None:
     """Let files of ours go, with what stands beside them, until it takes `most`. `free`: whether
     the one of this name may go. Raises OSError."""
-    found = dict[str, list[os.DirEntry[str]]]()
-    with os.scandir(cache) as entries:
-        for entry in entries:
-            found.setdefault(entry.name.partition(".")[0], []).append(entry)
-    sizes = {name: sum(map(_allocated, files)) for name, files in found.items()}
-    oldest = sorted(found, key=lambda name: max(map(_used_at, found[name])))
-    surplus = sum(sizes.values()) - most
-    for name in oldest:
-        if surplus > 0 and _NAME.fullmatch(name) and free(name):
-            surplus -= sizes[name]
+    surplus, found = taken(cache) - most, _files(cache)
+    for name in sorted(found, key=lambda name: max(map(_used_at, found[name]))):
+        if surplus > 0 and free(name):
+            surplus -= sum(map(_allocated, found[name]))
             for entry in found[name]:
                 with suppress(OSError):
                     os.unlink(entry)
