@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from rdl.core.byterange import ByteRange
+from rdl.core.representation import TICK
 from rdl.server import digesting
 from rdl.server.digesting import Digests
 from rdl.server.folder import Folder
-from rdl.server.version import TICK, Version
+from rdl.server.version import Version
 from tests.server.conftest import Start
 from tests.server.wire import ask, request
 from tests.support.waiting import until

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from rdl.core.byterange import ByteRange
+from rdl.core.representation import TICK
 from rdl.core.text import safe_text
 from rdl.doors.index_page import listed
 from rdl.errors import ChangedError, LocalFileError
 from rdl.server.files import FileReading, media_type
 from rdl.server.folder import Folder
 from rdl.server.requests import Reply
-from rdl.server.version import TICK
 
 LONG_AGO = 1_000_000_000
 

@@ -14,7 +14,15 @@ from rdl.core.published import Published
 
 WISHES_TYPE = "application/vnd.rdl.wishlist"
 """Of a body that a smart server takes for a manifest (docs/formats/wishlist.md)."""
+TICK = 0.02
+"""Clocks of file systems go in steps of some milliseconds: of what changes twice within one, the
+times do not tell."""
 _LONG = re.compile("[0-9A-Za-z+/_]{32}")
+
+
+def is_young(changed_at: float, now: float) -> bool:
+    """Whether a file, whose latest time is given, may change without another one; in seconds."""
+    return 0 <= now - changed_at < TICK
 
 
 class Trust(StrEnum):

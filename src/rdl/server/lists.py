@@ -24,12 +24,13 @@ from rdl.chunkers import chunker_of
 from rdl.core.byterange import ByteRange
 from rdl.core.manifest import HEAD_BYTES, Manifest, parse_coarse, parse_head
 from rdl.core.reads import filled
+from rdl.core.representation import TICK
 from rdl.core.text import safe_text
 from rdl.engine.verifying import Stop, Tally
 from rdl.errors import ChangedError, PolicyError, ProtocolError, RdlError
 from rdl.manifests import Cutter, sizes_for
 from rdl.server.requests import Reply, later
-from rdl.server.version import TICK, Version
+from rdl.server.version import Version
 
 MOST_KEPT, MOST_LISTS = 1 << 30, 64
 """Bytes of all lists that are kept, and how many, besides those that are in use."""

@@ -9,10 +9,7 @@ from typing import NamedTuple
 
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import parse_http_date
-from rdl.core.representation import Representation, Trust
-
-TICK = 0.02
-"""Clocks of file systems go in steps: of what changes twice within one, the times do not tell."""
+from rdl.core.representation import Representation, Trust, is_young
 
 
 class Version(NamedTuple):
@@ -33,7 +30,7 @@ class Version(NamedTuple):
     @property
     def is_young(self) -> bool:
         """Whether the file may change without another version."""
-        return 0 <= time.time() - max(self.mtime_ns, self.ctime_ns) / 1e9 < TICK
+        return is_young(max(self.mtime_ns, self.ctime_ns) / 1e9, time.time())
 
     def tag(self, kind: str = "") -> str:
         """An ETag of what is made of it in this way."""

@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 
 from rdl.core.file_url import path_of
+from rdl.core.representation import TICK, is_young
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import LocalFileError, PolicyError
 from rdl.transport.base import Request
 from rdl.transport.own import OwnExchange, selected
 
-TICK, TICKS = 0.02, 50
-"""Clocks of file systems go in steps of some milliseconds: of what changes twice within one, the
-times do not tell."""
+TICKS = 50
 
 
 class FileSource:
@@ -49,7 +48,7 @@ class FileSource:
         """Wait until a change would show in its times."""
         for _ in range(TICKS):
             now = self._stat()
-            if not 0 <= time.time() - max(now.st_mtime, now.st_ctime) < TICK:
+            if not is_young(max(now.st_mtime, now.st_ctime), time.time()):
                 return
             time.sleep(TICK)
 
