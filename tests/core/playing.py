@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from rdl.core import messages as m
+from rdl.core.blocks import Repeats
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import ResponseHead
 from rdl.core.representation import Representation
@@ -18,6 +19,14 @@ JOIN = MiB - OVERLAP
 """Where a run asks that continues at MiB."""
 TOTAL = 64 * MiB
 T = TypeVar("T")
+
+
+def repeats_of(*pairs: tuple[int, int]) -> Repeats:
+    """These pairs."""
+    repeats = Repeats()
+    for pair in pairs:
+        repeats.append(*pair)
+    return repeats
 
 
 def whole(total: int | None = TOTAL, etag: str | None = '"a"', **more: str) -> ResponseHead:

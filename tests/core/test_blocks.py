@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl.core import messages as m
-from rdl.core.blocks import Blocks, Repeats
+from rdl.core.blocks import Blocks
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
 from rdl.core.events import Warned
@@ -27,6 +27,7 @@ from tests.core.playing import (
     Play,
     part,
     remembered,
+    repeats_of,
     rng,
     spec,
     status,
@@ -471,7 +472,7 @@ def test_what_is_right_while_a_source_is_left_is_copied_all_the_same():
             1,
             mirrors=("http://m/f",),
             chunks=chunks,
-            repeats=Repeats.of((2, 3)),
+            repeats=repeats_of((2, 3)),
         )
     )
     play.head(part())

@@ -30,7 +30,7 @@ from rdl.core.delta import (
 )
 from rdl.core.representation import Representation
 from rdl.core.row import Row
-from tests.core.playing import rng
+from tests.core.playing import repeats_of, rng
 
 
 def chunks_of(*parts: tuple[str, int]) -> Chunks:
@@ -104,9 +104,9 @@ def test_what_stands_again_is_fetched_once(parts, found):
 def test_a_chunk_in_place_is_where_others_come_from():
     chunks = chunks_of(("a", 9000), ("b", 9000), ("a", 9000), ("a", 9000))
     found = {0: Place(IN_PLACE, 0), 3: Place(0, 77)}
-    assert repeats_in(chunks, found) == Repeats.of((0, 2))
+    assert repeats_in(chunks, found) == repeats_of((0, 2))
     elsewhere = {0: Place(0, 5)}
-    assert repeats_in(chunks, elsewhere) == Repeats.of((2, 3))
+    assert repeats_in(chunks, elsewhere) == repeats_of((2, 3))
 
 
 def test_a_file_of_one_chunk_again_and_again_takes_little_memory():

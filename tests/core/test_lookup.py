@@ -7,9 +7,9 @@ from array import array
 
 import pytest
 
-from rdl.core.blocks import Repeats
 from rdl.core.chunks import Alike, Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, repeats_in
+from tests.core.playing import repeats_of
 
 SIZE = 10
 
@@ -57,4 +57,4 @@ def test_where_chunks_were_found() -> None:
 def test_what_is_nowhere_and_stands_several_times() -> None:
     chunks, places = chunks_of("abbaab"), Places(6)
     places[0] = Place(0, 0)
-    assert repeats_in(chunks, places) == Repeats.of((1, 2), (3, 4), (1, 5))
+    assert repeats_in(chunks, places) == repeats_of((1, 2), (3, 4), (1, 5))

@@ -14,12 +14,12 @@ from rdl.core.row import Row
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import DigestMismatch, Interrupted
 from rdl.options import Digest, TransferOptions
-from tests.core.playing import TOTAL, MiB, Play, part, rng, status, whole
+from tests.core.playing import TOTAL, MiB, Play, part, repeats_of, rng, status, whole
 
 SIZE = 16 * MiB
 BLOCKS = [rng(at, at + SIZE) for at in range(0, TOTAL, SIZE)]
 CHUNKS = Chunks("sha256", 1, array("Q", range(SIZE, TOTAL + 1, SIZE)), bytes.fromhex("a0a1a0a0"))
-REPEATS = Repeats.of((0, 2), (0, 3))
+REPEATS = repeats_of((0, 2), (0, 3))
 COPY = m.Repeat(BLOCKS[0], (BLOCKS[2], BLOCKS[3]))
 COPIED = m.Repeated(COPY.places)
 

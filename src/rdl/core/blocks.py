@@ -25,14 +25,6 @@ class Repeats(Struct, frozen=True):
     sources: array[int] = field(default_factory=partial(array, "I"))
     places: array[int] = field(default_factory=partial(array, "I"))
 
-    @classmethod
-    def of(cls, *pairs: tuple[int, int]) -> Repeats:
-        """These pairs."""
-        repeats = cls()
-        for pair in pairs:
-            repeats.append(*pair)
-        return repeats
-
     def append(self, source: int, place: int) -> None:
         """One more pair."""
         self.sources.append(source)
