@@ -78,8 +78,10 @@ def test_row_57_used_locked_capacity_and_clear(rdl: Rdl, own: Path) -> None:
 def test_that_of_a_server(rdl: Rdl, tmp_path: Path) -> None:
     cache = tmp_path / "served"
     cache.mkdir(mode=0o700)
-    for name in ("a" * 40, f"{'b' * 40}.part", f"{'b' * 40}.part.index", "notes"):
+    for name in (f"{'b' * 40}.part", f"{'b' * 40}.part.index", "notes", "c" * 40):
         (cache / name).write_bytes(bytes(4096))
+    (tmp_path / "file").write_bytes(bytes(4096))
+    assert rdl("get", (tmp_path / "file").as_uri(), "-o", str(cache / ("a" * 40))).code == 0
     from rdl.storage.platform import PosixDisk
 
     file = os.open(cache / f"{'b' * 40}.part", os.O_RDWR)
@@ -88,11 +90,11 @@ def test_that_of_a_server(rdl: Rdl, tmp_path: Path) -> None:
         said = json.loads(rdl("cache", "clear", "--cache", str(cache), "--json").out)
     finally:
         os.close(file)
-    assert (said["kind"], said["entries"]) == ("files", 1)
-    assert said["bytes_locked"] == said["bytes_used"] > 0
+    assert (said["kind"], said["entries"]) == ("files", 2)
+    assert 0 < said["bytes_locked"] < said["bytes_used"]
     assert not (cache / ("a" * 40)).exists()
     assert rdl("cache", "clear", "--cache", str(cache)).code == 0
-    assert [one.name for one in cache.iterdir()] == ["notes"]
+    assert {one.name for one in cache.iterdir()} == {"notes", "c" * 40}, "others name files so too"
 
 
 def test_a_folder_that_is_not_there(rdl: Rdl, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from rdl.storage.names import Names
 from rdl.storage.packs import Holdings
 from rdl.storage.platform import PosixDisk
+from rdl.storage.publishing import read_published
 
 _NAME = re.compile("[0-9a-f]{40}")
 
@@ -67,9 +67,10 @@ def holdings(cache: Path) -> Holdings:
 
 
 def let_go(cache: Path) -> tuple[int, int]:
-    """All that nobody fetches: how many files, and bytes of the disk. Raises OSError."""
+    """All that is surely ours, and that nobody fetches: how many files, and bytes of the disk.
+    Raises OSError."""
     before = holdings(cache)
-    evict(cache, 0, partial(_is_free, cache))
+    evict(cache, 0, lambda name: _is_ours(cache / name) and _is_free(cache, name))
     after = holdings(cache)
     return before.entries - after.entries, before.used - after.used
 
@@ -83,6 +84,13 @@ def _files(cache: Path) -> dict[str, list[os.DirEntry[str]]]:
             if _NAME.fullmatch(name):
                 found.setdefault(name, []).append(entry)
     return found
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether it was noted so when it got its name, or its index stands there: others, too, name
+    files by 40 digits."""
+    index = place.with_name(Names.of(place).index)
+    return index.is_file() or read_published(place) is not None
 
 
 def _is_free(cache: Path, name: str) -> bool:
