@@ -410,3 +410,21 @@ def test_a_cache_makes_the_list_of_what_it_has(
         with wishing(between, chunks, [1], "Connection: close") as one:
             assert one.all() == {1: part(chunks, 1)}
     assert b"Content-Length" in one.head
+
+
+def test_s28_what_a_wishlist_was_sent_gives_back_once(
+    serving: Serve, relay: Running, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "data.bin").write_bytes(DATA)
+    settle(here / "data.bin")
+    noted = list[int]()
+    with Session() as session:
+        site = Upstream(session, relay.url, tmp_path / "kept", budget=1 << 30)
+        monkeypatch.setattr(site.meter, "note", lambda client, cost, sent, now: noted.append(sent))
+        between = serving(site)
+        chunks = list_of(between.port)
+        assert until(lambda: len(noted) == 1)
+        with wishing(between, chunks, range(len(chunks)), WAIT) as one:
+            assert len(one.all()) == len(chunks)
+        assert until(lambda: len(noted) == 3)
+    assert len(DATA) < sum(noted[1:]) < len(DATA) * 3 // 2

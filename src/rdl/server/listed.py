@@ -60,9 +60,11 @@ class Pair:
                 one.on_behalf(client)
 
     def settle(self, sent: int) -> None:
-        for one in (self.own, self._file):
+        """What was sent is credited once."""
+        for one in (self._file, self.own):
             if isinstance(one, Metered):
                 one.settle(sent)
+                sent = 0
 
     def alone(self) -> None:
         """There is no such list after all."""
