@@ -267,11 +267,14 @@ def test_foreign_files_stay(tmp_path: Path) -> None:
     cache.mkdir(mode=0o700)
     for name in ("notes", "0123456789abcdef.pack", "x.new"):
         (cache / name).write_bytes(b"x")
+    folders = {f"{'2' * 15}.pack", f"{'3' * 15}.new"}
+    for name in folders:
+        (cache / name).mkdir()
     path, chunks = made(tmp_path, random.Random(7).randbytes(2 * SIZE))
     with Packs(cache, 8 * PAGE) as packs:
         add(packs, path, chunks)
         assert packs.clear()[0] == 2
-    assert {one.name for one in cache.iterdir()} == {
+    assert {one.name for one in cache.iterdir()} == folders | {
         "notes",
         "0123456789abcdef.pack",
         "x.new",

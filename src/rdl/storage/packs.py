@@ -185,7 +185,8 @@ class Packs:
 
     def _entries(self) -> Iterator[Pack]:
         for name in self._disk.entries(self._handle):
-            if _NAME.fullmatch(name) and (stat := self._disk.stat(self._handle, name)):
+            stat = self._disk.stat(self._handle, name) if _NAME.fullmatch(name) else None
+            if stat and stat.kind == "file":
                 yield Pack(name, _rounded(stat.size), stat.mtime_ns)
 
     def _table(self, file: int) -> Chunks | None:
@@ -266,7 +267,7 @@ class Packs:
         disk, size = self._disk, 0
         for name in filter(_FRESH.fullmatch, disk.entries(self._handle)):
             stat = disk.stat(self._handle, name)
-            if stat and not self._remove(name):
+            if stat and stat.kind == "file" and not self._remove(name):
                 size += _rounded(stat.size)
         return size
 
