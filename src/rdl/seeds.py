@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from rdl.core.chunks import Chunks
 from rdl.core.text import safe_text
-from rdl.errors import LocalFileError, NoSpaceError, TargetExists
+from rdl.errors import Interrupted, LocalFileError, NoSpaceError, OutOfTime, TargetExists
 from rdl.options import ChunkCache
 from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
@@ -125,11 +125,12 @@ def keep(
     numbers: Iterator[int],
     warn: Callable[[str], None],
 ) -> None:
-    """Put chunks of a file into the cache; `warn` hears where that fails."""
+    """Put chunks of a file into the cache; `warn` hears where that fails, or is ended: the file is
+    complete without it."""
     try:
         with Packs(cache.folder, cache.most) as packs, LocalFile(path) as file, told(str(path)):
             packs.add(file, chunks, numbers)
-    except (LocalFileError, NoSpaceError, TargetExists) as error:
+    except (LocalFileError, NoSpaceError, TargetExists, Interrupted, OutOfTime) as error:
         warn(f"what was fetched is not kept in the cache: {error}")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -38,7 +38,7 @@ from rdl.errors import (
 from rdl.landing import Sow
 from rdl.manifest_reading import Index, opened
 from rdl.options import ChunkCache, Digest, HostLimits, Options, Source, TransferOptions
-from rdl.recipes import Listed, Manifested, Recipe
+from rdl.recipes import Found, Listed, Manifested, Recipe
 from rdl.seeds import files_of, keep
 from rdl.sources import as_given
 from rdl.sowing import Sowing
@@ -291,10 +291,17 @@ class Syncing:
                 raise
 
         sow = Sow(put, wishes.over) if wishes is not None else Sow(put)
+        self._sowing.found = None  # that of another manifest says nothing of this one
         result = self._session.get(target, self._tell, sow=sow)
         if self._cache is not None and (found := self._sowing.found) is not None:
-            keep(self._cache, self._path, found.chunks, found.came(), self._warn)
+            keep(self._cache, self._path, found.chunks, self._came(found), self._warn)
         return result
+
+    def _came(self, found: Found) -> Iterator[int]:
+        """As it says, as long as this may take time."""
+        for number in found.came():
+            self._alive()
+            yield number
 
     @property
     def _is_store(self) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from rdl import recipes
+from rdl.api import Session, Target
 from rdl.chunkers import CannotCut
 from rdl.core.events import Fact, Result, Warned
-from rdl.options import ChunkCache
+from rdl.options import ChunkCache, Digest
 from rdl.storage.packs import Packs
 from rdl.storage.platform import PosixDisk
-from rdl.syncing import sync
+from rdl.syncing import Syncing, sync, sync_with
 from tests.scenarios.coded import KiB, MiB
 from tests.scenarios.test_sync import changed, metalink_of
 from tests.support.deltas import content_sent, mixed, put
@@ -181,3 +184,44 @@ def test_a_disk_that_fails_costs_only_the_caching(
 
     monkeypatch.setattr(PosixDisk, name, fail)
     assert said in anew(folder, here, cache)[0]
+
+
+def test_who_ends_it_waits_for_no_cache(
+    folder: Folder, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder.root, "new", DATA)
+    cache, copied = ChunkCache(tmp_path / "cache", 8 * MiB), PosixDisk.copy  # of 512 KiB each
+    facts = list[Fact]()
+    with Session() as session:
+
+        def copy(self: PosixDisk, *arguments: int) -> int:
+            session.interrupt("SIGINT")
+            return copied(self, *arguments)
+
+        monkeypatch.setattr(PosixDisk, "copy", copy)
+        target = Target(f"{folder.url}/new", here / "new")
+        result = sync_with(session, target, tell=facts.append, cache=cache)
+    assert result.exit_code == 0
+    assert (here / "new").read_bytes() == DATA
+    assert "not kept in the cache" in next(one.message for one in facts if isinstance(one, Warned))
+    with Packs(cache.folder) as packs:
+        assert packs.holdings().entries == 1
+
+
+def test_what_another_manifest_found_is_not_kept(
+    folder: Folder, here: Path, cache: ChunkCache
+) -> None:
+    put(folder.root, "new", DATA)
+    with Session() as session:
+        target = Target(f"{folder.url}/new", here / "new")
+        syncing = Syncing(session, target, (), None, cache=cache)
+        syncing.run(None)
+        digest = Digest("sha256", hashlib.sha256(DATA).hexdigest())
+        syncing._options = replace(
+            syncing._options, transfer=replace(syncing._options.transfer, digests=(digest,))
+        )
+        with Packs(cache.folder) as packs:
+            packs.clear()
+        assert syncing.run(None).reason == "unchanged"
+    with Packs(cache.folder) as packs:
+        assert packs.holdings().entries == 0
