@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.server.requests import MAX_HEAD, Asked, Reply, RequestReader, Rules, authority_of
+from rdl.server.requests import (
+    MAX_HEAD,
+    Asked,
+    Reply,
+    RequestReader,
+    Rules,
+    authority_of,
+    later,
+    nowhere,
+)
 from tests.support.timing import seconds
 
 RULES = Rules(frozenset(("127.0.0.1:8080", "localhost:8080")))
@@ -378,3 +387,10 @@ def test_without_wishes_there_is_no_post() -> None:
 def test_how_long_a_client_would_wait(said: str, seconds: float) -> None:
     assert Asked("POST", "/x.rdlm", {"prefer": said}, close=False).wait == seconds
     assert Asked("POST", "/x.rdlm", {}, close=False).wait == 0
+
+
+def test_what_is_not_here_and_what_may_pass() -> None:
+    gone, busy, slow = nowhere(), later("it is busy"), later("too much", 60, status=429)
+    assert (gone.status, gone.fields, gone.close) == (404, (), False)
+    assert (busy.status, busy.fields) == (503, (("Retry-After", "1"),))
+    assert (slow.status, slow.fields) == (429, (("Retry-After", "60"),))
