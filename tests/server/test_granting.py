@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from rdl.core.manifest import Cutting, fine_range, parse_coarse, parse_head, refined
+from rdl.core.chunks import Chunks
+from rdl.core.manifest import Cutting, Manifest, fine_range, parse_coarse, parse_head, refined
 from rdl.core.representation import WISHES_TYPE
 from rdl.core.shuffle import TRIVIAL
 from rdl.core.wishlist import (
@@ -26,9 +27,9 @@ from rdl.core.wishlist import (
     encode_wishlist,
     wish,
 )
-from rdl.errors import ChangedError, PolicyError
+from rdl.errors import ChangedError, PolicyError, ProtocolError
 from rdl.manifests import make_manifest
-from rdl.server import lists
+from rdl.server import granting, lists
 from rdl.server.connection import Limits
 from rdl.server.folder import Folder
 from rdl.server.granting import Granted, Granting
@@ -308,6 +309,28 @@ def test_a_change_that_the_times_do_not_tell_is_seen_by_the_digest(
         granted._chunk(0)
     assert granted._chunk(1) == DATA[chunks.chunk(1).start : chunks.chunk(1).stop]
     granted.close()
+
+
+def test_what_nobody_waits_for_any_more_takes_no_memory(
+    site: Granting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, understood = threading.Event(), list[bytes]()
+
+    def parse(manifest: Manifest, body: bytes, read: object) -> Chunks:
+        understood.append(body)
+        raise ProtocolError("it", "is none")
+
+    monkeypatch.setattr(granting, "list_in", parse)
+    try:
+        for _ in range(granting.HANDS):
+            site._hands.submit(go.wait)
+        granted = site.grant(LIST, bytes(1000), 0)
+        assert until(lambda: granted.facts is None and site._hands._work_queue.qsize() == 1)
+        granted.close()
+        assert not understood
+    finally:
+        go.set()
+    assert until(lambda: understood == [b""])
 
 
 REFUSED = [

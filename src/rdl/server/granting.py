@@ -148,6 +148,7 @@ class Granted(Listed):
     def close(self) -> None:
         if (alarm := self._alarm) is not None:
             alarm.cancel()
+        self._body = b""  # it may still stand in line to be understood
         super().close()
 
     @property
