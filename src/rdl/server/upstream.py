@@ -45,6 +45,8 @@ FAILED_SECONDS = 2.0
 """So long after a failure newcomers hear of it without another try."""
 MEASURED = 5.0
 """Seconds between two looks how much is kept, while a page shows it."""
+SELDOM = 60 * 10**9
+"""Nanoseconds between two notes that a file was used."""
 MAX_PATH = 2000
 BLOBS = "//sha256:"
 """In place of a blob's path, whatever the repository is; no path begins so."""
@@ -206,8 +208,10 @@ class Upstream:
         except Exception as error:
             self.failed(held, as_error(error))
             return
-        with suppress(OSError):  # for who looks what was used last
-            os.utime(place, ns=(time.time_ns(), place.stat().st_mtime_ns))
+        with suppress(OSError):  # for who looks what was used last, and seldom: it is a change
+            kept, now = place.stat(), time.time_ns()
+            if now - kept.st_atime_ns > SELDOM:
+                os.utime(place, ns=(now, kept.st_mtime_ns))
         with self._lock:
             held.file = file
             for reading in tuple(held.readings):
