@@ -8,12 +8,13 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
 
 import rdl
 from rdl.batch import dask, working
@@ -183,6 +184,26 @@ def test_a_client_that_has_given_up_is_replaced(
         cluster._looked = 0.0  # long ago
         (result,) = rdl.get_all([target], cluster)
     assert (result.exit_code, result.reason) == (0, "complete")
+
+
+def test_a_result_that_is_lost_on_its_way_is_a_lost_shard(
+    local: LocalCluster, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.root / "f").write_bytes(b"x" * 10)
+    gather, lost = Client._gather, list[object]()
+
+    async def once(self: Client, futures: object, **words: object) -> object:
+        if not lost:
+            lost.append(futures)
+            raise CommClosedError("gone")
+        return await gather(self, futures, **words)
+
+    with Cluster(local.scheduler_address) as cluster:
+        monkeypatch.setattr(Client, "_gather", once)
+        assert wait([cluster.submit(int)], 60).done, "not waited for without an end"
+        assert lost.pop()
+        (result,) = rdl.get_all([rdl.Target(f"{folder.url}/f", tmp_path / "f")], cluster)
+    assert (result.exit_code, len(lost)) == (0, 1)
 
 
 def test_what_is_no_scheduler() -> None:

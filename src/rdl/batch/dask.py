@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from distributed import Client, get_worker
+from distributed import Future as Outcome
 
 from rdl.batch.running import Far
 from rdl.batch.shards import Shard
@@ -25,6 +26,8 @@ from rdl.errors import NetworkError, UsageError
 
 LOOK_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
+COMES_OVER = 10.0
+"""Seconds for what a shard returned, from its worker."""
 COMES_BACK = 60.0
 """Seconds in which a scheduler, or any worker, is to come back."""
 T = TypeVar("T")
@@ -68,7 +71,9 @@ class Cluster(Far):
         return self.width
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        future: Future[T] = self._executor.submit(fn, *args, **kwargs)
+        future = Future[T]()
+        outcome = self._client.submit(fn, *args, pure=False, **kwargs)
+        outcome.add_done_callback(partial(_settle, future))
         return future
 
     def hear(self, batch: str, channel: Channel) -> None:
@@ -106,7 +111,6 @@ class Cluster(Far):
 
     def _connect(self, timeout: float) -> None:
         self._client = Client(self._address, timeout=timeout, set_as_default=False)
-        self._executor = self._client.get_executor(pure=False)
 
     def _look(self) -> bool:
         """Whether there is a scheduler with a worker. Where the client has given up, a new one."""
@@ -118,6 +122,19 @@ class Cluster(Far):
             return bool(self._client.nthreads(callback_timeout=LOOK_SECONDS))
         except OSError:
             return False
+
+
+def _settle(future: Future[T], outcome: Outcome[T]) -> None:
+    """Whatever comes of it. distributed's own executor leaves a future alone for ever whose result
+    was on its way as the scheduler was lost."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(outcome.result(COMES_OVER))
+    except Exception as error:
+        future.set_exception(error)
+    except BaseException:  # cancelled, as the client was closed
+        future.set_exception(ConnectionError("the client was closed"))
 
 
 def _short(error: OSError) -> str:
