@@ -110,7 +110,7 @@ def load(bench: Bench, rounds: int) -> dict[str, Any]:
         "size": content.size,
         "upstream_to_size": max(fetched),
         "late": max(_late(bench, content) for _ in range(rounds)),
-        "stalled": _stalled(bench, content),
+        "stalled": _median([_stalled(bench, content) for _ in range(rounds)]),
         **{name: _median(rows) for name, rows in found.items()},
     }
 
