@@ -156,10 +156,13 @@ def _tables(data: bytes, shown: str) -> dict[str, Any]:
 def _key(name: str, where: str) -> Key:
     found = _NAME.fullmatch(name)
     wild, place = name.startswith("*."), name.removeprefix("*.")
+    hint = 'a host, with a port if it is not the usual one: "example.org:8443"; or "*.DOMAIN"'
     if found is None or "*" in place or (found[1] and not 0 < int(found[1]) < 65536):
-        hint = 'a host, with a port if it is not the usual one: "example.org:8443"; or "*.DOMAIN"'
         raise UsageError(where, "not a host", hint=hint)
-    parts = urlsplit(f"//{place}")
+    try:
+        parts = urlsplit(f"//{place}")
+    except ValueError:  # brackets around what is no address, and what a host cannot be made of
+        raise UsageError(where, "not a host", hint=hint) from None
     return wild, parts.hostname or "", parts.port
 
 
