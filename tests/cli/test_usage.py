@@ -175,9 +175,24 @@ def test_a_wrong_value_is_one_line_and_exit_2(rdl: Rdl, arguments: list[str], wh
     assert_refused(rdl("get", *arguments), why)
 
 
-@pytest.mark.parametrize("option", ["--seed", "--manifest"])
-def test_a_sync_without_a_name_is_not_one_of_all_that_is_here(rdl: Rdl, option: str) -> None:
-    assert_refused(rdl("sync", U, option, ""), f"{option} '': empty")
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"sync {U} --seed", f"sync {U} --manifest", f"sync {U} --cache", "cache --cache"),
+        *(f"serve --upstream {U} --cache", "verify --sums", "verify f --manifest"),
+        "verify f --repair",
+    ],
+)
+def test_an_empty_name_is_not_what_is_here(rdl: Rdl, line: str) -> None:
+    *arguments, option = line.split()
+    assert_refused(rdl(*arguments, option, ""), f"{option} '': empty")
+
+
+@pytest.mark.parametrize(
+    "line", ["verify", "manifest make", "manifest show", "lock", "status", "serve"]
+)
+def test_an_empty_argument_is_not_what_is_here(rdl: Rdl, line: str) -> None:
+    assert_refused(rdl(*line.split(), ""), "'': empty")
 
 
 @pytest.mark.parametrize("option", ABSENT)

@@ -41,7 +41,7 @@ _OURS = frozenset(
 )
 
 _PATHS = {"DIR": "dir"} | dict.fromkeys(
-    ("F", "FILE", "FILE|DIR", "LIST", "M", "SPEC", "SUMS"), "file"
+    ("F", "FILE", "FILE|DIR", "LIST", "LOCK", "M", "OLD", "SPEC", "SUMS"), "file"
 )
 """Metavars that stand for a path, and what a shell is to offer."""
 

@@ -101,7 +101,6 @@ def command() -> click.Command:
             click.Argument(["action"], type=click.Choice(["clear"]), required=False),
             click.Option(
                 ["--cache", "caches"],
-                metavar="DIR",
                 type=text_value("DIR"),
                 multiple=True,
                 help="This one, of 'rdl sync --cache' or of 'rdl serve --cache'; default: where "

@@ -19,7 +19,7 @@ from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
-from rdl.cli.options import get_parameters
+from rdl.cli.options import get_parameters, text_value
 from rdl.cli.settings import options_as_in_get, session_options_from
 from rdl.cli.single import open_session
 from rdl.cli.targets import Download, downloads_from, entries_from
@@ -113,7 +113,7 @@ def parameters() -> list[click.Parameter]:
     for one in shared:
         if one.name == "output" and isinstance(one, click.Option):
             one.help = "The lock file.  [default: LIST.lock]"
-    return [lone("list", "lock", "LIST"), *shared]
+    return [lone("list", "lock", "LIST", text_value("LIST")), *shared]
 
 
 def command() -> click.Command:

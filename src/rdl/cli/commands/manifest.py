@@ -18,9 +18,8 @@ from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed, said
 from rdl.cli.layers import Layers
 from rdl.cli.manifests import load, manifest_lines, manifest_object
-from rdl.cli.options import get_parameters
+from rdl.cli.options import get_parameters, text_value
 from rdl.cli.repairs import REACHING
-from rdl.cli.values import Value
 from rdl.cli.verdicts import Manner, Verdicts
 from rdl.core.text import format_size
 from rdl.errors import UsageError
@@ -112,7 +111,7 @@ def parameters() -> list[click.Parameter]:
             one.help = "One JSON object on stdout."
     return [
         click.Argument(["action"], type=click.Choice(["make", "show"]), required=False),
-        lone("file", "manifest", "FILE|M", Value("FILE", str)),
+        lone("file", "manifest", "FILE|M", text_value("FILE")),
         *shared,
     ]
 

@@ -18,7 +18,7 @@ from rdl.cli.display.summary import remote_text
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
-from rdl.cli.options import get_parameters
+from rdl.cli.options import get_parameters, text_value
 from rdl.cli.repairs import REACHING, refuse_where_nothing_is_fetched
 from rdl.cli.settings import options_as_in_get, read_small
 from rdl.cli.values import HOST, Value, parse_base, parse_count, parse_number, parse_size, parse_url
@@ -270,15 +270,13 @@ def command() -> click.Command:
             *_limits(),
             click.Option(
                 ["--upstream"],
-                metavar="URL",
                 type=Value("URL", _parse_upstream),
                 help="Serve what is below this URL instead: each file is fetched once for all who "
                 "read it, and kept. The options at the end say how to fetch.",
             ),
             click.Option(
                 ["--cache"],
-                metavar="DIR",
-                type=Value("DIR", str),
+                type=text_value("DIR"),
                 help="Where it is kept, and partials too; the folder is for this alone.",
             ),
             click.Option(

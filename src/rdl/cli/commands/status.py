@@ -17,7 +17,7 @@ from rdl.cli.display.picture import ASCII, Marks, marks_for
 from rdl.cli.display.standing import status_lines, status_object, table
 from rdl.cli.display.summary import remote_text
 from rdl.cli.frame import framed
-from rdl.cli.values import Value
+from rdl.cli.options import text_value
 from rdl.core.text import safe_text
 from rdl.errors import BusyError, ExitCode
 
@@ -26,13 +26,7 @@ WIDEST = 200
 
 def path_argument(command: str, metavar: str) -> click.Argument:
     """One path on the command line, as `path`, None where there is none."""
-    return lone("path", command, metavar, Value(metavar.strip("[]"), _no_nul))
-
-
-def _no_nul(text: str) -> str:
-    if not text or "\0" in text:
-        raise ValueError("no path")
-    return text
+    return lone("path", command, metavar, text_value(metavar.strip("[]")))
 
 
 def show(console: Console, given: dict[str, Any]) -> int:

@@ -66,7 +66,6 @@ def parameters() -> list[click.Parameter]:
         lone("url", "sync", "URL"),
         click.Option(
             ["--seed", "seeds"],
-            metavar="OLD",
             type=text_value("OLD"),
             multiple=True,
             help="A file, or a folder of files, that may hold parts of the new one. FILE itself "
@@ -74,7 +73,6 @@ def parameters() -> list[click.Parameter]:
         ),
         click.Option(
             ["--manifest"],
-            metavar="M",
             type=text_value("M"),
             help="Path or URL of the manifest, or of a .zsync or .caibx file; default: URL.rdlm. "
             "A file of yours, or one pinned by M#sha256=HEX, decides what is right; what a server "
@@ -88,7 +86,6 @@ def parameters() -> list[click.Parameter]:
         ),
         click.Option(
             ["--cache"],
-            metavar="DIR",
             type=text_value("DIR"),
             help="Where it is kept; default: rdl/chunks in your folder for caches.",
         ),

@@ -17,7 +17,7 @@ from rdl.cli.exit_codes import overall
 from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.manifests import load
-from rdl.cli.options import get_parameters
+from rdl.cli.options import get_parameters, text_value
 from rdl.cli.repairs import (
     OF_GET,
     refuse_where_nothing_is_fetched,
@@ -84,7 +84,7 @@ def verify_parameters() -> list[click.Parameter]:
     ]
     return [
         click.Argument(
-            ["arguments"], nargs=-1, metavar="FILE [DIGEST]...", type=Value("FILE", str)
+            ["arguments"], nargs=-1, metavar="FILE [DIGEST]...", type=text_value("FILE")
         ),
         click.Option(
             ["-r", "--range", "ranges"],
@@ -95,21 +95,19 @@ def verify_parameters() -> list[click.Parameter]:
         ),
         click.Option(
             ["--sums"],
-            metavar="SUMS",
-            type=Value("SUMS", str),
+            type=text_value("SUMS"),
             help="A file as sha256sum or cksum writes it; - is stdin. Without FILE, every file "
             "that it names is checked, in the folder of the sums file.",
         ),
         click.Option(
             ["--manifest"],
-            metavar="M",
-            type=Value("M", str),
+            type=text_value("M"),
             help="The manifest of FILE, a path or a URL (see 'rdl manifest'): also says where FILE "
             "differs. M#sha256=HEX must be that one.",
         ),
         click.Option(
             ["--repair"],
-            metavar="URL",
+            type=text_value("URL"),
             help="When FILE is not right, build a repaired copy, fetching what cannot be kept, and "
             "put it in the place of FILE. The other options say how to fetch.",
         ),
