@@ -230,7 +230,7 @@ def test_rolling_sums(block: int) -> None:
 
 def decoys(count: int, block: int, sums: Iterable[bytes]) -> Zsync:
     """An index whose rolling sums are those of a seed, and whose MD4 is of nothing."""
-    return Zsync(count * block, block, None, (), 2, 2, 5, b"".join(one + b"decoy" for one in sums))
+    return Zsync(count * block, block, None, 2, 2, 5, b"".join(one + b"decoy" for one in sums))
 
 
 def test_sums_that_prove_false_cost_a_bounded_number_of_tries(
@@ -255,7 +255,7 @@ def test_sums_that_prove_false_cost_a_bounded_number_of_tries(
     assert found(decoys(18000, 2048, pairs), data) == {}
     assert 0 < sum(tried) <= 2 * groups.EFFORT * (size // 2048 + 1)
     sums = sums_of(bytes(2 * 2048), 2048, 2, 5) + (bytes(2) + b"decoy") * 2
-    index = Zsync(4 * 2048, 2048, None, (), 2, 2, 5, sums)
+    index = Zsync(4 * 2048, 2048, None, 2, 2, 5, sums)
     assert found(index, noise(5000) + bytes(size)).keys() == {0, 1}
 
 

@@ -51,4 +51,4 @@ def index_of(
 ) -> Zsync:
     """The index of a file."""
     sums = sums_of(data, block, rsum, checksum)
-    return Zsync(len(data), block, None, (), matches, rsum, checksum, sums)
+    return Zsync(len(data), block, None, matches, rsum, checksum, sums)

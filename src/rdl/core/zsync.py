@@ -17,7 +17,6 @@ MOST_HEADER = 64 << 10
 MOST_LENGTH, MOST_BLOCK = 1 << 50, 1 << 20
 """Bytes, of the file and of a block: MD4 of few long blocks would be slower than most networks."""
 MOST_BLOCKS = 1 << 23
-MOST_URLS = 100
 RSUM_BYTES, CHECKSUM_BYTES = 4, 16
 """What a block has at most, and where the index says nothing."""
 
@@ -34,12 +33,11 @@ class Zsync(Struct, frozen=True):
     """The blocks of a file of `total` bytes, all of `block` bytes, the last one filled up with
     zeros. `sums`: of each one the last `rsum_bytes` of its rolling sum and the first
     `checksum_bytes` of its MD4, in a row; a block is only found where `seq_matches` in
-    succession are. `urls`: as they were given, relative ones too; nobody has checked them."""
+    succession are."""
 
     total: int
     block: int
     sha1: str | None
-    urls: tuple[str, ...]
     seq_matches: int
     rsum_bytes: int
     checksum_bytes: int
@@ -61,7 +59,7 @@ def parse_zsync(data: bytes, name: str = "zsync index") -> Zsync:
 
 
 def _parsed(data: bytes) -> Zsync:
-    said, urls, start = _header(data)
+    said, start = _header(data)
     total = _number(said, "Length", 0, MOST_LENGTH)
     block = _number(said, "Blocksize", 1, MOST_BLOCK)
     if block & block - 1:
@@ -80,15 +78,14 @@ def _parsed(data: bytes) -> Zsync:
         why = f"{len(data) - start} bytes of sums, where {total} bytes of content have {wanted}"
         raise ValueError(why)
     hexes = sha1.lower() if sha1 else None
-    return Zsync(total, block, hexes, urls, matches, rsum, checksum, data[start:])
+    return Zsync(total, block, hexes, matches, rsum, checksum, data[start:])
 
 
-def _header(data: bytes) -> tuple[dict[str, str], tuple[str, ...], int]:
-    """What its lines say, its URLs, and where the sums begin: after the first empty line."""
+def _header(data: bytes) -> tuple[dict[str, str], int]:
+    """What its lines say, and where the sums begin: after the first empty line."""
     if not data.startswith(b"zsync:"):
         raise ValueError("not a zsync index")
     said: dict[str, str] = {}
-    urls: dict[str, None] = {}
     safe: set[str] = set()
     start = 0
     while (end := data.find(b"\n", start, MOST_HEADER)) != start:
@@ -104,15 +101,11 @@ def _header(data: bytes) -> tuple[dict[str, str], tuple[str, ...], int]:
             raise ValueError(f"its header says '{safe_text(key, 40)}', which is not known here")
         if key == "Safe":
             safe.update(value.split())
-        elif key == "URL":
-            urls.update({value: None} if value and value.isprintable() else {})
-        elif said.setdefault(key, value) != value and key in _KNOWN:
+        elif said.setdefault(key, value) != value and key in _KNOWN - {"URL"}:
             raise ValueError(f"its header says '{key}' twice")
-    if len(urls) > MOST_URLS:
-        raise ValueError(f"more than {MOST_URLS} URLs")
     if said["zsync"].startswith("0.0."):
         raise ValueError("it is of a zsync before 0.1, which is not read")
-    return said, tuple(urls), start + 1
+    return said, start + 1
 
 
 def _number(said: dict[str, str], key: str, least: int, most: int) -> int:
