@@ -394,6 +394,16 @@ def test_get_continues_what_was_begun(origin: Origin, tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["f"]
 
 
+def test_get_goes_up_from_where_a_link_leads(
+    origin: Origin, fs: RemoteFileSystem, tmp_path: Path
+) -> None:
+    (tmp_path / "there" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "below")
+    fs.get_file(origin.url, f"{tmp_path}/link/../f")
+    assert (tmp_path / "there" / "f").read_bytes() == origin.content
+    assert not (tmp_path / "f").exists()
+
+
 def test_get_into_a_file_that_is_open(origin: Origin, fs: RemoteFileSystem) -> None:
     into = io.BytesIO()
     fs.get_file(origin.url, into)

@@ -222,7 +222,7 @@ class RemoteFileSystem(AbstractFileSystem):
                     (outfile or lpath).write(data)
                     callback.relative_update(len(data))
             return
-        url, path = self._strip_protocol(rpath), Path(os.path.abspath(lpath))
+        url, path = self._strip_protocol(rpath), Path(lpath).absolute()
 
         def tell(fact: Fact) -> None:
             if isinstance(fact, Started | Progress):
