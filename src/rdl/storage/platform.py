@@ -172,29 +172,16 @@ class PosixDisk:
     def lock(self, file: int) -> bool:
         import fcntl
 
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        return True
+        return _given(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_locked(self, file: int) -> bool:
         import fcntl
 
         if _is_surely_unlocked(os.fstat(file).st_ino):
             return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _given(fcntl.flock, file, fcntl.LOCK_SH | fcntl.LOCK_NB):
             return True
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            return False
-        fcntl.flock(file, fcntl.LOCK_UN)
+        _given(fcntl.flock, file, fcntl.LOCK_UN)
         return False
 
     def pin(self, file: int, number: int, *, alone: bool) -> bool:
@@ -306,15 +293,21 @@ def _locked_byte(file: int, number: int, kind: int) -> bool:
     """By an open file description lock of fcntl(2), which belongs to the handle."""
     import fcntl
 
-    if sys.platform == "linux":
-        asked = struct.pack(FLOCK, kind, os.SEEK_SET, number, 1, 0)
-        try:
-            fcntl.fcntl(file, fcntl.F_OFD_SETLK, asked)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+    if sys.platform != "linux":
+        return True
+    asked = struct.pack(FLOCK, kind, os.SEEK_SET, number, 1, 0)
+    return _given(fcntl.fcntl, file, fcntl.F_OFD_SETLK, asked)
+
+
+def _given(lock: Callable[..., object], *arguments: object) -> bool:
+    """Whether nobody else has what is to be locked; True too where there are no such locks."""
+    try:
+        lock(*arguments)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     return True
 
 
