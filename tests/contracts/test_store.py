@@ -105,7 +105,7 @@ def test_from_nothing_to_the_final_name(bench: Bench) -> None:
     put(store, 0, 50_000)
     store.checkpoint()
     assert bench.read() is None
-    assert store.publish(Finish(mtime=1_500_000_000.5, representation=FACTS)) == bench.path
+    store.publish(Finish(mtime=1_500_000_000.5, representation=FACTS))
     store.close()
     assert bench.read() == DATA
     assert bench.names() == ["a.bin"]
@@ -424,7 +424,7 @@ def test_quarantine_keeps_one(bench: Bench) -> None:
     bench.put(b"older", ".part.bad")
     store = begun(bench)
     put(store, 0, SIZE)
-    assert store.quarantine() == bench.sibling(".part.bad")
+    store.quarantine()
     store.close()
     assert bench.names() == ["a.bin.part.bad"]
     assert bench.read(".part.bad") == DATA

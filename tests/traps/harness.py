@@ -238,7 +238,7 @@ def _contents(row: Row) -> list[bytes]:
 def _unpublished(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Within it no run gives its file the final name."""
 
-    def publish(store: PartStore, finish: Any) -> Path:
+    def publish(store: PartStore, finish: Any) -> None:
         raise LocalFileError("f.bin", "it ends before the name is given")
 
     with monkeypatch.context() as changed:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 from pyroaring import BitMap
@@ -98,13 +97,13 @@ class Watched(PartStore):
         super().checkpoint()
         self._promises.durable |= recorded & self._promises.soft
 
-    def publish(self, finish: Finish) -> Path:
+    def publish(self, finish: Finish) -> None:
         self._promises.void()
-        return super().publish(finish)
+        super().publish(finish)
 
-    def quarantine(self) -> Path:
+    def quarantine(self) -> None:
         self._promises.void()
-        return super().quarantine()
+        super().quarantine()
 
     def close(self, *, discard: bool = False) -> None:
         if discard:

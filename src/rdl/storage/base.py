@@ -7,7 +7,6 @@ Order is the caller's: write, record, checkpoint, publish. A store raises rdl.er
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -81,11 +80,11 @@ class Store(Protocol):
         """Append that these bytes are not present."""
         ...
 
-    def publish(self, finish: Finish) -> Path:
-        """Give the synced part file its final name; the index goes. Returns that name."""
+    def publish(self, finish: Finish) -> None:
+        """Give the synced part file its final name; the index goes."""
         ...
 
-    def quarantine(self) -> Path:
+    def quarantine(self) -> None:
         """Rename the part file to FILE.part.bad (one is kept) and remove the index."""
         ...
 

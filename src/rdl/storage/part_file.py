@@ -176,8 +176,8 @@ class PartStore:
         index.sync()
         index.compact()
 
-    def publish(self, finish: Finish) -> Path:
-        """Give the synced part file its final name; the index goes. Returns that name."""
+    def publish(self, finish: Finish) -> None:
+        """Give the synced part file its final name; the index goes."""
         index = self._need_index()
         self._need_names(index)
         url, mode = self._header.url if self._header else "", mode_of(finish, self._disk)
@@ -192,9 +192,8 @@ class PartStore:
         self._gone = True
         with suppress(LocalFileError):  # the file stands; an index without part file is ignored
             self._remove_index(index)
-        return self.path
 
-    def quarantine(self) -> Path:
+    def quarantine(self) -> None:
         """Rename the part file to FILE.part.bad (one is kept) and remove the index."""
         index = self._need_index()
         self._need_names(index)
@@ -203,7 +202,6 @@ class PartStore:
             self._gone = True
             self._disk.sync_folder(self._folder)
         self._remove_index(index)
-        return self.path.with_name(self.names.bad)
 
     def close(self, *, discard: bool = False) -> None:
         """Let go; with `discard` remove part file and index. An empty part file that this

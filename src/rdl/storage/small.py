@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.index_json import Header
@@ -100,22 +99,23 @@ class SmallStore:
         self._to_disk()
         self._store.checkpoint()
 
-    def publish(self, finish: Finish) -> Path:
+    def publish(self, finish: Finish) -> None:
         with self._lock:
             if self._body is not None and len(self._body) == finish.size and self._write():
                 try:
-                    return self._publish(finish)
+                    self._publish(finish)
+                    return
                 except TargetExists:
                     raise
                 except (LocalFileError, NoSpaceError):
                     if self._linked:
                         raise
             self._to_disk()  # a part file may succeed, or say why not
-        return self._store.publish(finish)
+        self._store.publish(finish)
 
-    def quarantine(self) -> Path:
+    def quarantine(self) -> None:
         self._to_disk()
-        return self._store.quarantine()
+        self._store.quarantine()
 
     def close(self, *, discard: bool = False) -> None:
         """What is here of an incomplete body is kept as a part file, for a later run."""
@@ -171,7 +171,7 @@ class SmallStore:
             return False
         return True
 
-    def _publish(self, finish: Finish) -> Path:
+    def _publish(self, finish: Finish) -> None:
         names = Names(self._names.target, "", "", "")
         url = self._header.url if self._header else ""
         if finish.mode is not None:
@@ -188,7 +188,6 @@ class SmallStore:
         with suppress(LocalFileError):  # an empty one is removed by whoever comes next
             self._store.withdraw()
         publication.settle()
-        return self._store.path
 
     def _to_disk(self) -> None:
         """Go on as a part file with an index."""

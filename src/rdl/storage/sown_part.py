@@ -7,7 +7,6 @@ prove or clear where they were put.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -39,10 +38,10 @@ class SownPart(PartStore):
         else:
             super().begin(header)
 
-    def publish(self, finish: Finish) -> Path:
+    def publish(self, finish: Finish) -> None:
         """As PartStore.publish(), but without the server's validators beside the file: they say
         nothing of bytes that it did not send, and a later run would take it for current."""
-        return super().publish(replace(finish, representation=None))
+        super().publish(replace(finish, representation=None))
 
     def copy(
         self,

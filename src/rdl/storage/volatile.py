@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.storage.base import Finish, Saved
@@ -24,10 +23,8 @@ class Volatile:
     def forget(self, ranges: Sequence[ByteRange]) -> None:
         """What is written there again takes the place of what was."""
 
-    def publish(self, finish: Finish) -> Path:
+    def publish(self, finish: Finish) -> None:
         """There is no name."""
-        return Path("-")
 
-    def quarantine(self) -> Path:
+    def quarantine(self) -> None:
         """There is no name."""
-        return Path("-")
