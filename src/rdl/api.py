@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from rdl.connecting import edges_of, listened
-from rdl.core.events import Fact, Result, failed
+from rdl.core.events import Fact, Result, Teller, failed
 from rdl.core.representation import Representation
 from rdl.core.text import redact_url, safe_text
 from rdl.core.transfer import Spec, Transfer
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from rdl.lazy_files import LazyFiles, Way
     from rdl.transport.base import Transport
 
-Teller = Callable[[Fact], None]
 Done = Callable[[Result], None]
 Networks = list[NetworkOptions]
 

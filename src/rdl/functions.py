@@ -11,9 +11,9 @@ from typing import overload
 
 from msgspec.structs import replace
 
-from rdl.api import Session, Target, Teller, shared_session
+from rdl.api import Session, Target, shared_session
 from rdl.core.digest import parse_digest
-from rdl.core.events import Result
+from rdl.core.events import Result, Teller
 from rdl.core.names import name_from_url
 from rdl.engine.remote_file import RemoteFile
 from rdl.engine.stream import Stream

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange, joined
 from rdl.core.delta import Sown
-from rdl.core.events import Fact, Result, Warned
+from rdl.core.events import Result, Teller, Warned
 from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.names import last_segment
 from rdl.core.proving import proof_of
@@ -40,7 +40,6 @@ from rdl.storage.small import SmallStore
 from rdl.storage.sown_part import SownPart
 from rdl.transport.base import Transport
 
-Teller = Callable[[Fact], None]
 STEP = 1 << 20
 PAGES = (".htm", ".html", ".xhtml")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from rdl.core.events import Teller
 from rdl.engine.flights import Flight
 from rdl.engine.remote_file import Boarding, RemoteFile
 from rdl.errors import UsageError
-from rdl.landing import Teller
 from rdl.opening import Means, Opened
 from rdl.options import LazyOptions, Options, Source
 from rdl.sources import as_given, shown_url

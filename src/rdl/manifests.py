@@ -19,12 +19,13 @@ from rdl.chunkers import chunker_of
 from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement
+from rdl.core.events import Teller
 from rdl.core.manifest import (
     HEAD_BYTES,
     SUFFIX,
     Cutting,
-    Encoder,
     Manifest,
+    ManifestEncoder,
     Sizes,
     parse_coarse,
     parse_head,
@@ -33,13 +34,13 @@ from rdl.core.reads import Carrier, filled
 from rdl.core.text import format_size, safe_text
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import cut
-from rdl.engine.verifying import Stop, Tally
+from rdl.engine.verifying import Headway, Stop
 from rdl.errors import DigestMismatch, PolicyError, ProtocolError, UsageError
 from rdl.options import Digest
 from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
 from rdl.storage.whole import write_whole
-from rdl.verification import Teller, need
+from rdl.verification import need
 
 CHUNKER = "fastcdc"
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
@@ -98,9 +99,9 @@ def make_manifest(
     ):
         whole = ByteRange(0, file.span(None).stop)
         need(file, whole)
-        tally = Tally(str(path), tell)
-        tally.expect(len(whole))
-        cutter = Cutter(file, whole, cutting or sizes_for(len(whole)), tally, stop or Stop())
+        headway = Headway(str(path), tell)
+        headway.expect(len(whole))
+        cutter = Cutter(file, whole, cutting or sizes_for(len(whole)), headway, stop or Stop())
         first = cutter.write(path.name, fine)
         file.check_unchanged()
         fine.seek(0)
@@ -112,22 +113,22 @@ class Cutter:
     """Reads a file and cuts it on both levels. `whole`: the SHA-256 of what was read."""
 
     def __init__(
-        self, file: Readable, span: ByteRange, cutting: Cutting, tally: Tally, stop: Stop
+        self, file: Readable, span: ByteRange, cutting: Cutting, headway: Headway, stop: Stop
     ) -> None:
         def chunker(sizes: Sizes) -> Chunker:
             return chunker_of(cutting.chunker, sizes.least, sizes.average, sizes.most)
 
         self.cutting, self.whole = cutting, hashlib.sha256()
-        self._file, self._span, self._tally, self._stop = file, span, tally, stop
+        self._file, self._span, self._headway, self._stop = file, span, headway, stop
         self._coarse, self._fine = chunker(cutting.coarse), chunker(cutting.fine)
 
     def write(self, name: str, fine: IO[bytes]) -> bytes:
         """The first level of the manifest; what is to follow it is written to `fine`."""
-        encoder = Encoder(name, self.cutting)
+        encoder = ManifestEncoder(name, self.cutting)
         fine.writelines(self._records(encoder))
         return encoder.first_level(self.whole.digest())
 
-    def _records(self, encoder: Encoder) -> Iterator[bytes]:
+    def _records(self, encoder: ManifestEncoder) -> Iterator[bytes]:
         """The fine part of the manifest, coarse chunk by coarse chunk."""
         for chunk in self._chunks():
             edges = [0, *self._fine.cuts(chunk, final=True)]
@@ -146,7 +147,7 @@ class Cutter:
         self._stop.check()
         count = self._file.read_into(offset, view[:STEP])
         self.whole.update(view[:count])
-        self._tally.advance(count)
+        self._headway.advance(count)
         return count
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from rdl.core.blockmap import block_size_for
 from rdl.core.byterange import ByteRange
-from rdl.core.events import Result, Warned
+from rdl.core.events import Result, Teller, Warned
 from rdl.core.representation import Representation
 from rdl.core.row import Remembered
 from rdl.core.spec import Spec
@@ -31,7 +31,7 @@ from rdl.errors import (
     NoSpaceError,
     RdlError,
 )
-from rdl.landing import Landing, Teller, names_page
+from rdl.landing import Landing, names_page
 from rdl.options import LazyOptions, NetworkOptions, Options
 from rdl.storage.base import Header, Store
 from rdl.storage.disk import FileStat

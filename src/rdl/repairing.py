@@ -15,10 +15,10 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rdl.api import Session, Target, Teller
+from rdl.api import Session, Target
 from rdl.core.byterange import ByteRange
 from rdl.core.digest import disagreement
-from rdl.core.events import Fact, Result
+from rdl.core.events import Fact, Result, Teller
 from rdl.core.representation import Trust
 from rdl.core.row import span_of
 from rdl.core.text import redact_url

@@ -7,18 +7,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rdl.api import Target, Teller
+from rdl.api import Target
 from rdl.chunkers import CannotCut
 from rdl.core.blockmap import block_size_for
 from rdl.core.blocks import Repeats
 from rdl.core.byterange import ByteRange, joined
 from rdl.core.delta import IN_PLACE, Copy, Delta, Sown, fewer, gap_for, planned, repeats_in
-from rdl.core.events import Warned
+from rdl.core.events import Teller, Warned
 from rdl.core.index_json import Header
 from rdl.core.representation import Representation
 from rdl.core.ways import Line, wished
 from rdl.core.wishlist import MOST_REFINED
-from rdl.engine.verifying import Tally
+from rdl.engine.verifying import Headway
 from rdl.errors import UsageError
 from rdl.options import ChunkCache
 from rdl.recipes import Found, Recipe, Watch
@@ -34,15 +34,15 @@ Runs = tuple[ByteRange, ...]
 class _Watch:
     """Counts what is read or copied, and stops it."""
 
-    def __init__(self, alive: Callable[[], None], tally: Tally) -> None:
-        self._alive, self._tally = alive, tally
+    def __init__(self, alive: Callable[[], None], headway: Headway) -> None:
+        self._alive, self._headway = alive, headway
 
     def expect(self, size: int) -> None:
-        self._tally.expect(size)
+        self._headway.expect(size)
 
     def __call__(self, count: int) -> None:
         self._alive()
-        self._tally.advance(count)
+        self._headway.advance(count)
 
 
 class Sowing:
@@ -67,7 +67,7 @@ class Sowing:
         rest is wished for. Raises RdlError."""
         self.held = sum(map(len, here))
         with Seeds(self._paths(), self._warn, self._cache) as seeds:
-            watch = _Watch(self._alive, Tally(str(self._target.path), self._tell, stage="seeds"))
+            watch = _Watch(self._alive, Headway(str(self._target.path), self._tell, stage="seeds"))
             found = self._found(recipe, part, here, seeds, watch)
             self.found = found if found.checked else None
             repeats = repeats_in(found.chunks, found.places) if found.checked else Repeats()
@@ -86,7 +86,7 @@ class Sowing:
             part.sow(Header(url, known, block_size_for(size, block), None, kept))
             part.reserve(size)
             self.held = sum(len(one.range) for one in delta.copies if one.seed == IN_PLACE)
-            watch = _Watch(self._alive, Tally(str(self._target.path), self._tell, stage="copies"))
+            watch = _Watch(self._alive, Headway(str(self._target.path), self._tell, stage="copies"))
             watch.expect(sum(len(one.range) for one in delta.copies if one.seed != IN_PLACE))
             done = [one.range for one in delta.copies if self._copy(part, seeds, one, watch)]
             return Sown(tuple(joined(done)), delta.repeats, chunks)

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from msgspec.structs import replace
 
-from rdl.api import Session, Target, Teller
+from rdl.api import Session, Target
 from rdl.core.byterange import ByteRange
 from rdl.core.delta import Sown
-from rdl.core.events import Result, Warned
+from rdl.core.events import Result, Teller, Warned
 from rdl.core.manifest import SUFFIX, Manifest
 from rdl.core.published import Published
 from rdl.core.representation import Trust

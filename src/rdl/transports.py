@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from rdl.core.file_url import is_file_url
 from rdl.options import NetworkOptions, Source
-from rdl.transport.base import Asked, Exchange, Request, Transport
+from rdl.transport.base import Exchange, Request, Sent, Transport
 from rdl.transport.client import HttpTransport
 from rdl.transport.files import FileTransport
 from rdl.transport.own import OwnTransport
@@ -27,7 +27,7 @@ class Reaching:
     def __init__(self, network: NetworkOptions) -> None:
         self._servers, self._files = HttpTransport(network), FileTransport()
 
-    def ask(self, request: Request) -> Asked | None:
+    def ask(self, request: Request) -> Sent | None:
         """Of a server."""
         return None if is_file_url(request.url) else self._servers.ask(request)
 

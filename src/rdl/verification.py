@@ -18,10 +18,10 @@ from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange
 from rdl.core.digest import agreeing, disagreement, parse_digest
-from rdl.core.events import Fact
+from rdl.core.events import Fact, Teller
 from rdl.core.manifest import ALGORITHM, Manifest
 from rdl.engine.turns import awaited
-from rdl.engine.verifying import Stop, Tally, hash_chunks, hash_range
+from rdl.engine.verifying import Headway, Stop, hash_chunks, hash_range
 from rdl.errors import (
     DigestMismatch,
     DigestMissing,
@@ -34,7 +34,6 @@ from rdl.errors import (
 from rdl.options import Digest, RangeSpec
 from rdl.storage.local_file import LocalFile
 
-Teller = Callable[[Fact], None]
 MOST_SHOWN = 4
 """Ranges that a line names."""
 
@@ -111,11 +110,11 @@ class Verifier:
                 with lock:
                     tell(fact)
 
-        tallies = {str(check.path): Tally(str(check.path), tell_one) for check in wanted}
+        headways = {str(check.path): Headway(str(check.path), tell_one) for check in wanted}
 
         def run(number: int) -> Verification:
             check = wanted[number]
-            result, _ = _outcome(check, tallies[str(check.path)], self._stop)
+            result, _ = _outcome(check, headways[str(check.path)], self._stop)
             with lock:
                 ready[number] = result
                 while done is not None and told[0] in ready:
@@ -152,7 +151,7 @@ def verify(
     or the range is not there yet. Changes nothing on disk.
     """
     check = as_check(path, digest, range)
-    result, error = _outcome(check, Tally(str(check.path), tell), Stop())
+    result, error = _outcome(check, Headway(str(check.path), tell), Stop())
     if error is not None:
         raise error
     return result
@@ -186,13 +185,13 @@ def _spec(given: RangeSpec | tuple[int, int | None] | None) -> RangeSpec | None:
     return RangeSpec(start, stop)
 
 
-def _outcome(check: Check, tally: Tally, stop: Stop) -> Outcome:
+def _outcome(check: Check, headway: Headway, stop: Stop) -> Outcome:
     """What became of a check, whatever happened."""
     expected = check.expected
     began = time.monotonic()
     try:
         stop.check()
-        result, error = _checked(check, expected, tally, stop)
+        result, error = _checked(check, expected, headway, stop)
     except Exception as raised:
         result, error = Verification(str(check.path), expected=expected), as_error(raised)
     result = replace(result, seconds=time.monotonic() - began)
@@ -204,7 +203,7 @@ def _failed(result: Verification, error: RdlError) -> Verification:
     return replace(result, exit_code=code, reason=error.reason, error=str(error), hint=error.hint)
 
 
-def _checked(check: Check, expected: dict[str, str], tally: Tally, stop: Stop) -> Outcome:
+def _checked(check: Check, expected: dict[str, str], headway: Headway, stop: Stop) -> Outcome:
     wrong: tuple[ByteRange, ...] = ()
     with LocalFile(check.path, within=check.within) as file:
         if not expected:
@@ -214,10 +213,10 @@ def _checked(check: Check, expected: dict[str, str], tally: Tally, stop: Stop) -
             wanted = ByteRange(0, wanted.stop)
         need(file, wanted)
         if check.manifest is None:
-            found = hash_range(file, wanted, expected, tally, stop)
+            found = hash_range(file, wanted, expected, headway, stop)
         else:
             chunks = check.manifest.coarse
-            digits, wrong = hash_chunks(file, len(wanted), chunks, tally, stop)
+            digits, wrong = hash_chunks(file, len(wanted), chunks, headway, stop)
             found = {ALGORITHM: digits}
         file.check_unchanged()
         need(file, wanted)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rdl.core.events import Fact, Progress
+from rdl.core.events import Progress, Teller
 from rdl.core.row import Row
 from rdl.errors import BusyError, LocalFileError
 from rdl.storage.disk import Disk, opened_folder, told
@@ -19,7 +19,7 @@ PERIOD = 0.2
 
 def wait_for_other(
     path: Path,
-    tell: Callable[[Fact], None] | None,
+    tell: Teller | None,
     check: Callable[[], None],
     disk: Disk | None = None,
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rdl.core.byterange import ByteRange
-from rdl.core.manifest import Cutting, Encoder, Manifest, Sizes
+from rdl.core.manifest import Cutting, Manifest, ManifestEncoder, Sizes
 from rdl.manifests import open_manifest
 from tests.cli.conftest import Rdl
 from tests.scenarios.coded import Holding
@@ -157,7 +157,7 @@ def test_what_is_in_it_as_json(rdl: Rdl, made: Manifest) -> None:
 def test_what_a_hostile_one_says_is_harmless(rdl: Rdl) -> None:
     cutting = Cutting("x", *[Sizes(64, 64, 64)] * 2)
     urls = ("http://h/f?token=canary", "https://h/f")
-    encoder = Encoder("../\x1b[2Jf\u202e", cutting, urls)
+    encoder = ManifestEncoder("../\x1b[2Jf\u202e", cutting, urls)
     fine = encoder.add(bytes(32), [1], [bytes(32)])
     Path("m").write_bytes(encoder.first_level(bytes(32)) + fine)
     for arguments in ((), ("--json",)):

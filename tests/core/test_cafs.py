@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from rdl.core import cafs, varint
 from rdl.core.cafs import (
     LARGEST,
-    Receiver,
-    Sender,
+    StreamReceiver,
+    StreamSender,
     SyncInfo,
     encode_json,
     encode_old,
@@ -222,7 +222,10 @@ def test_wishes_that_are_refused(bits: bytes, why: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_the_stream(size: int) -> None:
-    sender, receiver = Sender(INFO.chunks, WISH.numbers, FILE.get), Receiver(INFO.chunks, WISH)
+    sender, receiver = (
+        StreamSender(INFO.chunks, WISH.numbers, FILE.get),
+        StreamReceiver(INFO.chunks, WISH),
+    )
     sent = b"".join(sender.answer())
     assert sent == b"".join(STREAM)
     found = received(receiver, sent, size)
@@ -235,8 +238,8 @@ def test_content_that_comes_again_is_never_lost() -> None:
     parts = [b"again" if number % 10 == 3 else b"%04d" % number for number in range(230)]
     chunks = chunks_of(parts, 32)
     wished = wish(chunks, seeded(10), range(230))
-    sent = b"".join(Sender(chunks, wished.numbers, parts.__getitem__).answer())
-    receiver, file, passed = Receiver(chunks, wished), bytearray(920 + 23), 0
+    sent = b"".join(StreamSender(chunks, wished.numbers, parts.__getitem__).answer())
+    receiver, file, passed = StreamReceiver(chunks, wished), bytearray(920 + 23), 0
     for portion in portions(sent, 50):
         for number, data in receiver.feed(portion):
             span = chunks.chunk(number)
@@ -264,7 +267,7 @@ def test_content_that_comes_again_is_never_lost() -> None:
 )
 @pytest.mark.parametrize("size", [1, 1000])
 def test_streams_that_are_refused(stream: bytes, why: str, size: int) -> None:
-    receiver = Receiver(INFO.chunks, WISH)
+    receiver = StreamReceiver(INFO.chunks, WISH)
     with pytest.raises(ProtocolError, match=f"^chunks of cafs: {why}"):
         received(receiver, stream, size)
     with pytest.raises(ProtocolError, match=why):
@@ -272,7 +275,7 @@ def test_streams_that_are_refused(stream: bytes, why: str, size: int) -> None:
 
 
 def test_anything_is_too_much_where_nothing_was_wished() -> None:
-    receiver = Receiver(INFO.chunks, Wish([]))
+    receiver = StreamReceiver(INFO.chunks, Wish([]))
     assert received(receiver, b"") == {}
     with pytest.raises(ProtocolError, match="a chunk that was not wished"):
         [*receiver.feed(b"\0")]
@@ -280,7 +283,7 @@ def test_anything_is_too_much_where_nothing_was_wished() -> None:
 
 @pytest.mark.parametrize("stop", range(len(b"".join(STREAM))))
 def test_a_cut_stream_is_a_broken_connection(stop: int) -> None:
-    receiver = Receiver(INFO.chunks, WISH)
+    receiver = StreamReceiver(INFO.chunks, WISH)
     found = dict(receiver.feed(b"".join(STREAM)[:stop]))
     with pytest.raises(NetworkError, match=f"it was cut while {receiver.left} chunks"):
         receiver.finish()
@@ -291,5 +294,5 @@ def test_what_is_lost_before_it_is_sent_is_no_chunk_less() -> None:
     for lost, why in ((FILE | {4: b"y" * 69}, "no longer as its list"), ({0: b"one"}, "not here")):
         sent = list[bytes]()
         with pytest.raises(ChangedError, match=why):
-            sent.extend(Sender(INFO.chunks, WISH.numbers, lost.get).answer())
+            sent.extend(StreamSender(INFO.chunks, WISH.numbers, lost.get).answer())
         assert b"".join(sent) == b"".join(STREAM)[: len(b"".join(sent))]

@@ -21,8 +21,8 @@ from rdl.core.index import (
     MAX_EXTENT,
     MAX_RUN,
     Decoded,
-    Encoder,
     IndexDamaged,
+    IndexEncoder,
     IndexNewer,
     Stat,
     decode,
@@ -55,7 +55,7 @@ STAT = Stat(TOTAL, 1_700_000_000_123_456_789, 5)
 
 def journal() -> tuple[bytes, list[int]]:
     """A real journal, and where its records end."""
-    encoder = Encoder()
+    encoder = IndexEncoder()
     parts = [
         encoder.begin(HEADER),
         encoder.session(SESSION),
@@ -281,7 +281,7 @@ def test_the_first_record_is_the_header() -> None:
 )
 def test_what_could_not_be_read_is_not_written(header: Header) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        Encoder().begin(header)
+        IndexEncoder().begin(header)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_what_could_not_be_read_is_not_written(header: Header) -> None:
     ],
 )
 def test_headers_survive(header: Header) -> None:
-    assert decode(Encoder().begin(header)).header == header
+    assert decode(IndexEncoder().begin(header)).header == header
 
 
 def test_a_digest_of_an_algorithm_to_come_says_nothing() -> None:
@@ -305,15 +305,15 @@ def test_a_digest_of_an_algorithm_to_come_says_nothing() -> None:
 
 
 def test_a_span_bounds_its_extents() -> None:
-    encoder = Encoder()
+    encoder = IndexEncoder()
     data = encoder.begin(Header("u", Representation(100), 4096, ByteRange(10, 20)))
     data += encoder.extent(Extent(10, 20, 1)) + encoder.extent(Extent(9, 10, 1))
     assert tuple(decode(data).soft) == (Extent(10, 20, 1),)
 
 
 def test_soft_extents_belong_to_a_boot_and_end_with_an_abort() -> None:
-    def soft(after: Callable[[Encoder], bytes]) -> int:
-        encoder = Encoder()
+    def soft(after: Callable[[IndexEncoder], bytes]) -> int:
+        encoder = IndexEncoder()
         data = encoder.begin(HEADER) + encoder.session(SESSION)
         data += encoder.extent(Extent(0, 10, 1)) + after(encoder)
         return len(decode(data).soft)
@@ -327,7 +327,7 @@ def test_soft_extents_belong_to_a_boot_and_end_with_an_abort() -> None:
 
 
 def test_anything_after_clean_undoes_it() -> None:
-    encoder = Encoder()
+    encoder = IndexEncoder()
     data = encoder.begin(HEADER) + encoder.session(SESSION) + encoder.clean(STAT)
     assert decode(data).clean == STAT
     assert decode(data + encoder.session(SESSION)).clean is None
@@ -349,7 +349,7 @@ def histories(draw: st.DrawFn) -> list[tuple[int, int, int]]:
 @settings(max_examples=300)
 @given(histories())
 def test_later_records_win_whole(history: list[tuple[int, int, int]]) -> None:
-    encoder = Encoder()
+    encoder = IndexEncoder()
     data = encoder.begin(HEADER) + encoder.session(SESSION)
     model: dict[Extent, bool] = {}
     for number, (kind, start, stop) in enumerate(history):
@@ -378,7 +378,7 @@ def repr_start(extent: Extent) -> int:
 
 
 def test_many_extents_in_a_bad_order_are_read_quickly() -> None:
-    encoder = Encoder()
+    encoder = IndexEncoder()
     total = 1 << 40
     data = [encoder.begin(Header("u", Representation(total), 1 << 22))]
     for number in reversed(range(20_000)):
@@ -426,7 +426,7 @@ def test_a_run_that_breaks_a_bound_ends_the_reading(payload: bytes) -> None:
 
 
 def test_a_million_extents_are_read_at_once() -> None:
-    encoder = Encoder()
+    encoder = IndexEncoder()
     count, total = 1 << 20, 1 << 40
     one = Run(0, total, array("I", [MAX_EXTENT]) * count, array("Q", [5]) * count)
     known = Extents()

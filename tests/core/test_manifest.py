@@ -24,13 +24,13 @@ from rdl.core.byterange import ByteRange
 from rdl.core.manifest import (
     HEAD_BYTES,
     MAX_COARSE,
+    MAX_FILE,
     MAX_META,
     MAX_NAME,
-    MAX_TOTAL,
     WIDTH,
     Cutting,
-    Encoder,
     Manifest,
+    ManifestEncoder,
     Sizes,
     fine_range,
     parse_coarse,
@@ -58,7 +58,7 @@ def made(
     urls: tuple[str, ...] = (),
 ) -> bytes:
     """The manifest of `data`, cut at every `average`."""
-    encoder, at, fine = Encoder(name, cutting, urls), 0, []
+    encoder, at, fine = ManifestEncoder(name, cutting, urls), 0, []
     for size in cut(len(data), cutting.coarse.average):
         chunk, start, digests = data[at : at + size], 0, []
         sizes = cut(size, cutting.fine.average)
@@ -330,7 +330,7 @@ def test_what_is_no_manifest(data: bytes, why: str) -> None:
         (16, "<I", 2**32 - 1, "4294967295 bytes about the file; at most 65536 are read"),
         (20, "<I", 2**32 - 1, "4294967295 coarse chunks of 1500 bytes"),
         (20, "<I", 25, "25 coarse chunks of 1500 bytes"),
-        (32, "<Q", MAX_TOTAL + 1, f"a file of {MAX_TOTAL + 1} bytes; at most {MAX_TOTAL} are read"),
+        (32, "<Q", MAX_FILE + 1, f"a file of {MAX_FILE + 1} bytes; at most {MAX_FILE} are read"),
         (32, "<Q", 0, "3 coarse chunks of 0 bytes"),
         (20, "<I", 4, "it has 543 bytes and says 565"),
         (24, "<Q", 2**64 - 1, f"it has 543 bytes and says {543 - 306 + 2**64 - 1}"),
@@ -342,7 +342,7 @@ def test_a_bound_of_the_head(at: int, form: str, value: int, why: str) -> None:
 
 
 def test_as_many_coarse_chunks_as_there_may_be_and_one_more() -> None:
-    total = struct.pack("<Q", MAX_TOTAL)
+    total = struct.pack("<Q", MAX_FILE)
     most = sealed(made(), head={32: total, 20: struct.pack("<I", MAX_COARSE)})
     assert parse_head(most).coarse == MAX_COARSE
     more = sealed(most, head={20: struct.pack("<I", MAX_COARSE + 1)})
@@ -355,7 +355,7 @@ def test_a_length_that_is_not_known_is_not_compared() -> None:
 
 def test_what_does_not_come_takes_no_memory() -> None:
     """2^22 chunks and 2^64 bytes are said, and a few are there."""
-    lie = {20: struct.pack("<I", MAX_COARSE), 24: b"\xff" * 8, 32: struct.pack("<Q", MAX_TOTAL)}
+    lie = {20: struct.pack("<I", MAX_COARSE), 24: b"\xff" * 8, 32: struct.pack("<Q", MAX_FILE)}
     data = sealed(made(), head=lie)
     tracemalloc.start()
     try:
@@ -527,16 +527,16 @@ def test_whatever_comes_is_refused(data: bytes) -> None:
     ],
 )
 def test_a_chunker_that_does_not_keep_to_its_sizes(sizes: tuple[int, ...], digests: int) -> None:
-    encoder = Encoder("f", CUTTING)
+    encoder = ManifestEncoder("f", CUTTING)
     why = refused(lambda: encoder.add(bytes(32), sizes, [bytes(32)] * digests))
     assert why == "the chunker did not keep to its sizes"
     assert len(encoder) == 0
 
 
 def test_other_manifests_that_are_not_written() -> None:
-    encoder = Encoder("f", CUTTING)
+    encoder = ManifestEncoder("f", CUTTING)
     for size in (100, 200):  # the first is too short, and not the last
         encoder.add(bytes(32), [size], [bytes(32)])
     assert "do not tile" in refused(lambda: encoder.first_level(bytes(32)))
-    assert refused(lambda: Encoder("f", replace(CUTTING, chunker="A b")))
-    assert refused(lambda: Encoder("f", CUTTING, ("ftp://h/",)))
+    assert refused(lambda: ManifestEncoder("f", replace(CUTTING, chunker="A b")))
+    assert refused(lambda: ManifestEncoder("f", CUTTING, ("ftp://h/",)))

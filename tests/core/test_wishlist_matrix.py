@@ -56,8 +56,8 @@ def test_the_same_as_cafs_speaks(overlap: float, size: int) -> None:
         wished = wish(theirs.chunks, theirs.permutation, lacking)
         bits = bits_of(theirs.permutation, len(theirs.chunks), wished.numbers)
         numbers = numbers_in(info.permutation, info.chunks, bits)
-        sender = cafs.Sender(info.chunks, numbers, dict(enumerate(parts)).get)
-        receiver = cafs.Receiver(theirs.chunks, wished)
+        sender = cafs.StreamSender(info.chunks, numbers, dict(enumerate(parts)).get)
+        receiver = cafs.StreamReceiver(theirs.chunks, wished)
         found = received(receiver, b"".join(sender.answer()), 100)
         assert sorted(found) == [number for number in lacking if parts[number]]
         assert all(parts[number] == data for number, data in found.items())
@@ -136,7 +136,7 @@ def test_row_55_a_relay_forwards_as_it_receives(size: int) -> None:
     assert [*relay.entries()] == [[*info.entries()][number] for number in order]
     first = wish(info.chunks, info.permutation, range(64))
     then = wish(relay.chunks, relay.permutation, range(64))
-    sent = b"".join(cafs.Sender(info.chunks, first.numbers, parts.__getitem__).answer())
+    sent = b"".join(cafs.StreamSender(info.chunks, first.numbers, parts.__getitem__).answer())
     shuffled = [parts[number] for number in order]
-    again = b"".join(cafs.Sender(relay.chunks, then.numbers, shuffled.__getitem__).answer())
+    again = b"".join(cafs.StreamSender(relay.chunks, then.numbers, shuffled.__getitem__).answer())
     assert sent == again

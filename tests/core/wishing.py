@@ -9,7 +9,7 @@ from hashlib import sha256
 from itertools import accumulate
 
 from rdl.core.chunks import Chunks
-from rdl.core.manifest import Cutting, Encoder, Manifest, Sizes, parse_coarse, parse_head
+from rdl.core.manifest import Cutting, Manifest, ManifestEncoder, Sizes, parse_coarse, parse_head
 from rdl.core.shuffle import Permutation
 from rdl.core.wishlist import Receiver, Sender, encode_wishlist, parse_wishlist, wish
 
@@ -34,7 +34,7 @@ def chunks_of(parts: Iterable[bytes], width: int = 16) -> Chunks:
 def manifest_of(fine: Iterable[Sequence[bytes]]) -> tuple[Manifest, bytes]:
     """Of coarse chunks of these fine ones; and all of it."""
     sizes, records = Sizes(64, 100, 5000), b""
-    made = Encoder("a", Cutting("none", sizes, sizes))
+    made = ManifestEncoder("a", Cutting("none", sizes, sizes))
     for parts in fine:
         digests = [sha256(one).digest() for one in parts]
         records += made.add(sha256(b"".join(parts)).digest(), map(len, parts), digests)

@@ -16,7 +16,7 @@ import rdl
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.events import Fact, Verifying
 from rdl.core.representation import Representation
-from rdl.engine.verifying import PERIOD, STEP, Stop, Tally, hash_range
+from rdl.engine.verifying import PERIOD, STEP, Headway, Stop, hash_range
 from rdl.errors import (
     DigestMismatch,
     DigestMissing,
@@ -62,13 +62,13 @@ class Memory:
 
 def test_a_range_is_hashed_by_every_algorithm() -> None:
     wanted = ByteRange(17, 70_001)
-    found = hash_range(Memory(DATA), wanted, ("sha256", "blake2b"), Tally("f", None), Stop())
+    found = hash_range(Memory(DATA), wanted, ("sha256", "blake2b"), Headway("f", None), Stop())
     part = DATA[17:70_001]
     assert found == {"sha256": sha256(part), "blake2b": hashlib.blake2b(part).hexdigest()}
 
 
 def test_no_byte_has_a_digest_too() -> None:
-    found = hash_range(Memory(b""), ByteRange(0, 0), ("sha256",), Tally("f", None), Stop())
+    found = hash_range(Memory(b""), ByteRange(0, 0), ("sha256",), Headway("f", None), Stop())
     assert found == {"sha256": sha256(b"")}
 
 
@@ -81,8 +81,8 @@ def test_facts_come_ten_times_a_second_and_at_the_end() -> None:
         now += 0.4 * PERIOD
         return now
 
-    tally = Tally("f", facts.append, clock)
-    hash_range(Memory(DATA, 10_000), ByteRange(0, len(DATA)), ("sha256",), tally, Stop())
+    headway = Headway("f", facts.append, clock)
+    hash_range(Memory(DATA, 10_000), ByteRange(0, len(DATA)), ("sha256",), headway, Stop())
     hashed = [fact.bytes_hashed for fact in facts if isinstance(fact, Verifying)]
     assert hashed == [10_000, 40_000, 70_000, 100_000]
     assert facts[-1] == Verifying("f", len(DATA), len(DATA))
@@ -90,9 +90,9 @@ def test_facts_come_ten_times_a_second_and_at_the_end() -> None:
 
 def test_ranges_of_one_file_are_told_together() -> None:
     facts: list[Fact] = []
-    tally = Tally("f", facts.append)
+    headway = Headway("f", facts.append)
     for wanted in (ByteRange(0, 10), ByteRange(90, 95)):
-        hash_range(Memory(DATA), wanted, ("sha256",), tally, Stop())
+        hash_range(Memory(DATA), wanted, ("sha256",), headway, Stop())
     assert facts[-1] == Verifying("f", 15, 15)
 
 
@@ -104,9 +104,9 @@ def test_a_signal_ends_the_hashing() -> None:
             stop.set("SIGTERM")
             return super().read_into(offset, view)
 
-    tally = Tally("f", None)
+    headway = Headway("f", None)
     with pytest.raises(Interrupted) as caught:
-        hash_range(Signalled(DATA), ByteRange(0, len(DATA)), ("sha256",), tally, stop)
+        hash_range(Signalled(DATA), ByteRange(0, len(DATA)), ("sha256",), headway, stop)
     assert caught.value.signal == "SIGTERM"
 
 
@@ -253,7 +253,7 @@ def test_a_file_that_changes_gets_no_verdict(path: Path, deed: str) -> None:
 
 def _read_whole(path: Path, disk: PosixDisk) -> None:
     with LocalFile(path, disk=disk) as file:
-        hash_range(file, file.span(None), ("sha256",), Tally("f", None), Stop())
+        hash_range(file, file.span(None), ("sha256",), Headway("f", None), Stop())
         file.check_unchanged()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rdl.core.index import Encoder
+from rdl.core.index import IndexEncoder
 from rdl.core.index_json import Header
 from rdl.core.representation import Representation
 from rdl.errors import BusyError, LocalFileError
@@ -191,7 +191,7 @@ def bind(path: Path) -> None:
 @pytest.mark.parametrize("name", ["f.part", "f.part.index"])
 def test_state_that_others_may_write_is_not_believed(tmp_path: Path, name: str) -> None:
     (tmp_path / "f.part").write_bytes(b"planted")
-    (tmp_path / "f.part.index").write_bytes(Encoder().begin(HEADER))
+    (tmp_path / "f.part.index").write_bytes(IndexEncoder().begin(HEADER))
     for state in ("f.part", "f.part.index"):
         (tmp_path / state).chmod(0o600)
     (tmp_path / name).chmod(0o622)
@@ -229,7 +229,7 @@ def test_a_part_file_with_two_names_is_left_alone(tmp_path: Path) -> None:
 def test_a_publish_cut_off_between_link_and_unlink_is_finished(tmp_path: Path) -> None:
     (tmp_path / "f.part").write_bytes(b"complete")
     (tmp_path / "f.part").chmod(0o600)
-    (tmp_path / "f.part.index").write_bytes(Encoder().begin(HEADER))
+    (tmp_path / "f.part.index").write_bytes(IndexEncoder().begin(HEADER))
     os.link(tmp_path / "f.part", tmp_path / "f")
     store = PartStore(tmp_path / "f")
     assert store.open() is None

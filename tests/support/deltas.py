@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from rdl.chunkers import chunker_of
-from rdl.core.manifest import Cutting, Encoder, Sizes
+from rdl.core.manifest import Cutting, ManifestEncoder, Sizes
 from tests.support.folders import Folder
 
 COARSE, FINE = Sizes(1 << 10, 4 << 10, 16 << 10), Sizes(64, 256, 1024)
@@ -19,7 +19,7 @@ def manifest_of(
     """What `rdl manifest make` writes of these bytes, cut in smaller chunks; by fastcdc, whatever
     it says."""
     encoder, parts, view = (
-        Encoder("new", Cutting(chunker, coarse, fine)),
+        ManifestEncoder("new", Cutting(chunker, coarse, fine)),
         list[bytes](),
         memoryview(data),
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.fields import MAX_TOTAL
-from rdl.core.index import MAX_EXTENT, Decoded, Encoder, IndexDamaged, IndexNewer, Stat, decode
+from rdl.core.index import MAX_EXTENT, Decoded, IndexDamaged, IndexEncoder, IndexNewer, Stat, decode
 from rdl.core.index_json import Header, SessionRecord, header_bytes
 from rdl.core.representation import Representation
 from tests.traps.fuzzing import bounded, mutated
@@ -34,7 +34,7 @@ Claims = frozenset[Extent]
 
 def written() -> tuple[bytes, list[int]]:
     """A journal, and where its records end."""
-    encoder = Encoder()
+    encoder = IndexEncoder()
     parts = [encoder.begin(HEADER), encoder.session(SESSION)]
     parts += [encoder.extent(extent) for extent in EXTENTS[:3]]
     parts += [encoder.checkpoint(STAT), encoder.forget(ByteRange(0, 10))]
@@ -165,7 +165,7 @@ def in_run(payload: bytes) -> list[bytes]:
 
 def again(decoded: Decoded) -> list[Extent]:
     """What is claimed, after being written anew."""
-    encoder = Encoder()
+    encoder = IndexEncoder()
     data = encoder.begin(decoded.header)
     data += b"".join(encoder.runs(decoded.durable))
     data += encoder.checkpoint(STAT)
@@ -195,7 +195,7 @@ def test_a_header_is_read_by_type_and_bound(changes: dict[str, Any]) -> None:
     except IndexDamaged:
         return
     header = decoded.header
-    assert decode(Encoder().begin(header)).header == header
+    assert decode(IndexEncoder().begin(header)).header == header
     bound = header.representation.total if header.representation.total is not None else MAX_TOTAL
     spans = [*header.adopted, *([header.span] if header.span else [])]
     assert all(0 <= span.start <= span.stop <= bound for span in spans)
@@ -208,4 +208,4 @@ def test_a_header_of_changed_bytes(payload: bytes, junk: bytes) -> None:
         header = decode(chained([(1, payload)]) + junk).header
     except (IndexDamaged, IndexNewer):
         return
-    assert decode(Encoder().begin(header)).header == header
+    assert decode(IndexEncoder().begin(header)).header == header

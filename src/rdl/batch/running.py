@@ -21,10 +21,10 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rdl.api import Done, Session, Target, Teller
+from rdl.api import Done, Session, Target
 from rdl.batch.shards import Shard, divided, packed, share_of, sharing
 from rdl.batch.working import SAME, Report, decoded, fetch, interrupt
-from rdl.core.events import Result, ended
+from rdl.core.events import Result, Teller, ended
 from rdl.core.text import safe_text
 from rdl.errors import Interrupted, NetworkError, RdlError, UsageError
 from rdl.options import SessionOptions

@@ -13,13 +13,13 @@ from rdl.cli.display.summary import located
 from rdl.cli.frame import said
 from rdl.cli.targets import Download
 from rdl.core.digest import disagreement
-from rdl.core.events import Result, failed
+from rdl.core.events import Result, Teller, failed
 from rdl.core.text import safe_text
 from rdl.errors import NO_DIGEST, DigestMismatch, DigestMissing, RdlError, UsageError
 from rdl.options import LazyOptions, Options, Source
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Target, Teller
+    from rdl.api import Session, Target
     from rdl.doors.members import Archive
     from rdl.engine.remote_file import RemoteFile
 

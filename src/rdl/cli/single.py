@@ -13,13 +13,13 @@ from rdl.cli.report import Report
 from rdl.cli.settings import session_options_from
 from rdl.cli.signals import Interruptible
 from rdl.cli.targets import Download
-from rdl.core.events import Result, ended
+from rdl.core.events import Result, Teller, ended
 from rdl.core.text import redact_url
 from rdl.errors import RdlError
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Target, Teller
+    from rdl.api import Session, Target
     from rdl.cli.completing import Completing
 
 Make = Callable[["Session", "Target", "Teller"], Result]

@@ -19,7 +19,7 @@ from rdl.core import varint
 from rdl.core.chunks import Chunks
 from rdl.core.shuffle import MOST_SLOTS, TRIVIAL, Permutation, shuffle
 from rdl.core.text import safe_text
-from rdl.core.wishlist import Arrivals, Read, Tally, Wish, check_length
+from rdl.core.wishlist import Arrivals, ChunkBytes, Read, Wish, check_length
 from rdl.errors import ChangedError, NetworkError, ProtocolError
 
 LARGEST = 64 << 20
@@ -112,7 +112,7 @@ def encode_old(info: SyncInfo) -> bytes:
     return b"".join(key + varint.encode_signed(size) for key, size in info.entries())
 
 
-class Sender(Tally):
+class StreamSender(ChunkBytes):
     """Sends what was wished, of what `read` has."""
 
     def __init__(self, chunks: Chunks, numbers: Sequence[int], read: Read) -> None:
@@ -132,7 +132,7 @@ class Sender(Tally):
             self.transferred += len(data)
 
 
-class Receiver(Arrivals):
+class StreamReceiver(Arrivals):
     """Reads a stream, fed in any portions. A failure is raised after all that came before it was
     handed out, and again each time."""
 

@@ -5,6 +5,8 @@ The JSON form of each is in docs/json-events.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -82,6 +84,8 @@ class Warned(Struct, frozen=True):
 
 
 Fact = Planned | Started | Progress | Retrying | Changed | Verifying | Warned
+Teller = Callable[[Fact], None]
+"""Who hears facts, as they come."""
 
 
 class Share(Struct, frozen=True):

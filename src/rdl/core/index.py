@@ -92,7 +92,7 @@ class Decoded(Struct, frozen=True):
     consumed: int = 0
 
 
-class Encoder:
+class IndexEncoder:
     """Makes records, each chained to the one before. ValueError when a bound is broken."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ SUFFIX = ".rdlm"
 ALGORITHM = "sha256"
 LEAST_WIDTH, WIDTH, MOST_WIDTH = 16, 16, 32
 """Bytes of each digest that are kept; the second is what is written."""
-MAX_TOTAL, MAX_COARSE, MAX_FINE = 1 << 46, 1 << 22, (1 << 16) - 1
+MAX_FILE, MAX_COARSE, MAX_FINE = 1 << 46, 1 << 22, (1 << 16) - 1
 """Bytes of the file, its coarse chunks, and the fine chunks in one of these."""
 MIN_LEAST, MAX_MOST = 64, 1 << 24
 """Bytes: no chunker is asked for smaller or larger chunks."""
@@ -140,8 +140,8 @@ def parse_head(data: bytes | bytearray, length: int | None = None) -> Head:
     head = Head(width, meta, coarse, fine, total, sha256.hex(), check)
     if not LEAST_WIDTH <= width <= MOST_WIDTH:
         raise _refused(f"digests of {width} bytes")
-    if total > MAX_TOTAL:
-        raise _refused(f"a file of {total} bytes; at most {MAX_TOTAL} are read")
+    if total > MAX_FILE:
+        raise _refused(f"a file of {total} bytes; at most {MAX_FILE} are read")
     if meta > MAX_META:
         raise _refused(f"{meta} bytes about the file; at most {MAX_META} are read")
     if coarse > min(MAX_COARSE, -(-total // MIN_LEAST)):
@@ -229,7 +229,7 @@ def refined(manifest: Manifest, fine: Mapping[int, bytes]) -> Chunks:
     return Chunks(coarse.algorithm, width, stops, bytes(digests))
 
 
-class Encoder:
+class ManifestEncoder:
     """Makes a manifest, coarse chunk by coarse chunk, in their order. In the file first_level()
     comes first, then what every add() returned. Both raise ProtocolError for what no reader would
     take."""

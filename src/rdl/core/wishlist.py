@@ -49,7 +49,7 @@ class Wish(Struct, frozen=True):
     others: Mapping[int, Sequence[int]] = {}
 
 
-class Tally:
+class ChunkBytes:
     """Bytes of chunks: `to_transfer` in all, `transferred` up to now. Equal at the end."""
 
     def __init__(self, chunks: Chunks, numbers: Iterable[int]) -> None:
@@ -190,7 +190,7 @@ def ending(kind: int, text: str) -> bytes:
     return b"".join((b"\0", bytes([kind]), varint.encode(len(said)), said))
 
 
-class Sender(Tally):
+class Sender(ChunkBytes):
     """Answers a wishlist with what `read` has. It looks at lengths only: `read` knows what it may
     say is right."""
 
@@ -230,7 +230,7 @@ def check_length(chunks: Chunks, number: int, data: bytes) -> None:
         raise ChangedError(f"chunk {number}", "the file is no longer as its list of chunks says")
 
 
-class Arrivals(Tally):
+class Arrivals(ChunkBytes):
     """What is to come, and what of it came: each chunk is let in with its size and digest only.
     `what` it came in is what errors are about."""
 

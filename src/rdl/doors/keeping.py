@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from rdl.api import Target, Teller
+from rdl.api import Target
 from rdl.core.blockmap import MIN_BLOCK
 from rdl.core.digest import disagreement
-from rdl.core.events import Progress, Result
+from rdl.core.events import Progress, Result, Teller
 from rdl.core.index_json import Header
 from rdl.core.representation import Representation, Trust
 from rdl.doors.members import Archive, Member, check_size

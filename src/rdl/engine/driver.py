@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from rdl.core import messages as m
-from rdl.core.events import Fact, Result
+from rdl.core.events import Result, Teller
 from rdl.core.fields import parse_http_date
 from rdl.core.text import redact_url
 from rdl.core.transfer import Transfer
@@ -41,7 +41,7 @@ class Driver:
         transfer: Transfer,
         edges: Edges,
         options: FileOptions | None = None,
-        tell: Callable[[Fact], None] | None = None,
+        tell: Teller | None = None,
         crew: Crew | None = None,
     ) -> None:
         self._transfer, self._edges = transfer, edges

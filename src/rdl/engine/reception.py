@@ -17,7 +17,7 @@ from rdl.core import messages as m
 from rdl.core.byterange import ByteRange, Extent
 from rdl.engine.edges import Edges, Place
 from rdl.errors import ChangedError, RdlError
-from rdl.transport.base import Asked, Exchange, Request
+from rdl.transport.base import Exchange, Request, Sent
 
 BUFFER = EXTENT = 1 << 20
 """So many bytes at most are lost by a kill: written, but not recorded."""
@@ -39,7 +39,7 @@ class Reception:
         self._fetch, self._edges, self._place = fetch, edges, place
         self.segment, self.source, self.fresh = fetch.segment, fetch.source, fetch.fresh
         self.idle = fetch.idle
-        self._asked: Asked | None = None
+        self._sent: Sent | None = None
         self._exchange: Exchange | None = None
         self.decided = False
         """Whether the heart has said what becomes of it."""
@@ -127,8 +127,8 @@ class Reception:
     def abandon(self) -> None:
         """Nobody steps it any more, or ever will."""
         self.drop()
-        if self._exchange is None and self._asked is not None:
-            self._asked.close()
+        if self._exchange is None and self._sent is not None:
+            self._sent.close()
 
     # From the reader of a stream, while it is lent
 
@@ -177,14 +177,14 @@ class Reception:
         if waits or read or self._dropped.is_set():
             return False  # where somebody reads meanwhile it is not this thread's time that counts
         with suppress(RdlError):
-            self._asked = (place.transport or edges.transport).ask(self._request)
-        return self._asked is not None
+            self._sent = (place.transport or edges.transport).ask(self._request)
+        return self._sent is not None
 
     def promptly(self, view: memoryview, alone: Callable[[], bool]) -> Iterator[m.Event]:
         """After ask(): as much as can be done without waiting longer than a moment, for a thread
         that is wanted elsewhere once it is not `alone`. Where no Ended came, run() is to go on."""
         try:
-            if self._asked is None or not self._asked.answered(PROMPT_SECONDS):
+            if self._sent is None or not self._sent.answered(PROMPT_SECONDS):
                 return
         except RdlError as error:
             yield m.Ended(self.segment, error)
@@ -227,8 +227,8 @@ class Reception:
         requests = self._place.requests or self._edges.requests
         self._pause(requests.take(1))
         try:
-            if self._asked is not None:
-                self._exchange = self._asked.open()
+            if self._sent is not None:
+                self._exchange = self._sent.open()
             elif not self._dropped.is_set():
                 transport = self._place.transport or self._edges.transport
                 self._exchange = transport.open(self._request)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rdl.core.byterange import ByteRange, joined
 from rdl.core.chunks import Chunks
-from rdl.core.events import Fact, Verifying
+from rdl.core.events import Teller, Verifying
 from rdl.engine.hashing import Readable
 from rdl.errors import Interrupted, LocalFileError
 
@@ -36,8 +36,8 @@ class Stop:
             raise Interrupted(self._signal)
 
 
-class Tally:
-    """How much of one file went into digests, over all ranges of it that are hashed.
+class Headway:
+    """How much of one file was worked on: hashed, over all ranges of it, looked through or copied.
 
     Facts are told one at a time, at most ten a second; `tell` may be called from several
     threads, so it has a lock of its own where files share it.
@@ -46,7 +46,7 @@ class Tally:
     def __init__(
         self,
         path: str,
-        tell: Callable[[Fact], None] | None,
+        tell: Teller | None,
         clock: Callable[[], float] = time.monotonic,
         stage: str = "digests",
     ) -> None:
@@ -56,12 +56,12 @@ class Tally:
         self._last = float("-inf")
 
     def expect(self, size: int) -> None:
-        """So many more bytes will be hashed."""
+        """So many more bytes will be."""
         with self._lock:
             self._total += size
 
     def advance(self, count: int) -> None:
-        """So many more bytes were hashed."""
+        """So many more bytes were."""
         with self._lock:
             self._hashed += count
             now = self._clock()
@@ -73,29 +73,29 @@ class Tally:
 
 
 def hash_range(
-    source: Readable, wanted: ByteRange, algorithms: Iterable[str], tally: Tally, stop: Stop
+    source: Readable, wanted: ByteRange, algorithms: Iterable[str], headway: Headway, stop: Stop
 ) -> dict[str, str]:
     """Digests of the bytes of `wanted`: algorithm (as hashlib names it) to lower-case hex.
     Raises Interrupted, and whatever reading raises."""
     hashes = {name: hashlib.new(name) for name in algorithms}
-    tally.expect(len(wanted))
+    headway.expect(len(wanted))
     view = memoryview(bytearray(min(STEP, len(wanted))))
     for part in _parts(source, wanted, view, stop):
         for one in hashes.values():
             one.update(part)
-        tally.advance(len(part))
+        headway.advance(len(part))
     return {name: one.hexdigest() for name, one in hashes.items()}
 
 
 def hash_chunks(
-    source: Readable, size: int, chunks: Chunks, tally: Tally, stop: Stop
+    source: Readable, size: int, chunks: Chunks, headway: Headway, stop: Stop
 ) -> tuple[str, tuple[ByteRange, ...]]:
     """The SHA-256 of the `size` bytes of `source`, as hex, and where they have not the digests of
     `chunks`, which cover a file from its start; what only one of the two has is among that.
     Raises as hash_range()."""
     whole, wrong, at = hashlib.sha256(), list[ByteRange](), 0
     view = memoryview(bytearray(STEP))
-    tally.expect(size)
+    headway.expect(size)
     for number in range(len(chunks)):
         chunk, digest = chunks.chunk(number), hashlib.new(chunks.algorithm)
         if chunk.stop > size:
@@ -103,13 +103,13 @@ def hash_chunks(
         for part in _parts(source, chunk, view, stop):
             whole.update(part)
             digest.update(part)
-            tally.advance(len(part))
+            headway.advance(len(part))
         if not chunks.has(number, digest.digest()):
             wrong.append(chunk)
         at = chunk.stop
     for part in _parts(source, ByteRange(at, size), view, stop):
         whole.update(part)
-        tally.advance(len(part))
+        headway.advance(len(part))
     if rest := ByteRange(at, max(size, chunks.span.stop)):
         wrong.append(rest)
     return whole.hexdigest(), tuple(joined(wrong))

@@ -26,7 +26,7 @@ from rdl.core.manifest import HEAD_BYTES, Manifest, parse_coarse, parse_head
 from rdl.core.reads import filled
 from rdl.core.representation import TICK
 from rdl.core.text import safe_text
-from rdl.engine.verifying import Stop, Tally
+from rdl.engine.verifying import Headway, Stop
 from rdl.errors import ChangedError, PolicyError, ProtocolError, RdlError
 from rdl.manifests import Cutter, sizes_for
 from rdl.server.requests import Reply, later
@@ -159,7 +159,7 @@ class Lists:
             time.sleep(TICK)
         file, whole = _Still(source, found), ByteRange(0, version.size)
         with tempfile.TemporaryFile() as fine:
-            cutter = Cutter(file, whole, sizes_for(len(whole)), Tally("", None), self._stop)
+            cutter = Cutter(file, whole, sizes_for(len(whole)), Headway("", None), self._stop)
             first = cutter.write(safe_text(os.fsdecode(name), 200), fine)
             file.check()
             made, path = tempfile.mkstemp(prefix="rdl-")

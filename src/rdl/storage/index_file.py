@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from rdl.core.byterange import ByteRange, Extent
 from rdl.core.extents import Extents
-from rdl.core.index import MAGIC, MAX_EXTENT, Decoded, Encoder, Stat, decode
+from rdl.core.index import MAGIC, MAX_EXTENT, Decoded, IndexEncoder, Stat, decode
 from rdl.core.index_json import Header, SessionRecord
 from rdl.errors import LocalFileError, NoSpaceError
 from rdl.storage.disk import UNSUPPORTED, Disk, FileStat, opened, read_all, told, write_all
@@ -135,7 +135,7 @@ class IndexFile:
         Raises OSError."""
         disk, folder, fresh = self._place.disk, self._place.folder, self._place.fresh_name
         remove_left_over(self._place)
-        encoder, end = Encoder(), 0
+        encoder, end = IndexEncoder(), 0
         file = disk.open(folder, fresh, create=True)
         try:
             self._allocate(file)
@@ -156,7 +156,7 @@ class IndexFile:
         self._file, self._encoder = file, encoder
         self._durable_end, self._end = end, end + len(last)
 
-    def _records(self, encoder: Encoder, known: Extents) -> Iterator[bytes]:
+    def _records(self, encoder: IndexEncoder, known: Extents) -> Iterator[bytes]:
         try:
             yield encoder.begin(self._header)
             yield encoder.session(self._session)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from rdl.core.fields import ResponseHead
 
-__all__ = ["Asked", "Exchange", "Lineage", "Request", "ResponseHead", "Transport"]
+__all__ = ["Exchange", "Lineage", "Request", "ResponseHead", "Sent", "Transport"]
 
 
 class Lineage(Struct, frozen=True):
@@ -71,7 +71,7 @@ class Exchange(Protocol):
         ...
 
 
-class Asked(Protocol):
+class Sent(Protocol):
     """A request that was sent; its response has not been looked at."""
 
     def answered(self, seconds: float) -> bool:
@@ -91,7 +91,7 @@ class Asked(Protocol):
 class Transport(Protocol):
     """Opens exchanges; safe to use from several threads."""
 
-    def ask(self, request: Request) -> Asked | None:
+    def ask(self, request: Request) -> Sent | None:
         """Send it at once, without waiting for anything. None where that cannot be done, and
         nothing was sent."""
         ...

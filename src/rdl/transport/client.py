@@ -47,7 +47,7 @@ class HttpAsked:
         self.close = asking.close
 
     def answered(self, seconds: float) -> bool:
-        """As Asked.answered(). Where the connection had died, or the answer is a redirect, open()
+        """As Sent.answered(). Where the connection had died, or the answer is a redirect, open()
         asks once more, and waits for that."""
         try:
             return self._asking.status(seconds) not in (None, *REDIRECTS)

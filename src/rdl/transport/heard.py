@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rdl.options import Head
-from rdl.transport.base import Asked, Exchange, Request, Transport
+from rdl.transport.base import Exchange, Request, Sent, Transport
 
 Listener = Callable[[Head], None]
 
@@ -20,7 +20,7 @@ class HeardTransport:
         self._transport, self._listener = transport, listener
         self.close = transport.close
 
-    def ask(self, request: Request) -> Asked | None:
+    def ask(self, request: Request) -> Sent | None:
         asked = self._transport.ask(request)
         return None if asked is None else HeardAsked(asked, self._listener)
 
@@ -31,7 +31,7 @@ class HeardTransport:
 class HeardAsked:
     """A request on its way."""
 
-    def __init__(self, asked: Asked, listener: Listener) -> None:
+    def __init__(self, asked: Sent, listener: Listener) -> None:
         self._asked, self._listener = asked, listener
         self.answered, self.close = asked.answered, asked.close
 

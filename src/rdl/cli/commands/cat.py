@@ -30,7 +30,8 @@ from rdl.errors import Interrupted, RdlError, UsageError
 from rdl.options import RangeSpec
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Teller
+    from rdl.api import Session
+    from rdl.core.events import Teller
 
 Sink = Callable[[memoryview], None]
 Read = Callable[["Session", "Teller"], None]

@@ -30,11 +30,11 @@ from rdl.cli.targets import (
     member_download,
     member_path,
 )
-from rdl.core.events import Result
+from rdl.core.events import Result, Teller
 from rdl.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Target, Teller
+    from rdl.api import Session, Target
 
 
 def get(console: Console, given: dict[str, Any]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from rdl.cli.options import get_parameters, text_value
 from rdl.cli.settings import options_as_in_get, session_options_from
 from rdl.cli.single import open_session
 from rdl.cli.targets import Download, downloads_from, entries_from
+from rdl.core.events import Teller
 from rdl.core.file_url import is_file_url
 from rdl.core.lock import Locked, encode_lock, path_fault
 from rdl.core.names import name_from_url
@@ -31,7 +31,6 @@ from rdl.errors import RdlError, UsageError
 
 if TYPE_CHECKING:
     from rdl.api import Session
-    from rdl.core.events import Fact
 
 _NOT_HERE = frozenset(
     (
@@ -95,7 +94,7 @@ def _path(entry: Entry) -> str:
     return path
 
 
-def _read(session: Session, path: str, download: Download, tell: Callable[[Fact], None]) -> Locked:
+def _read(session: Session, path: str, download: Download, tell: Teller) -> Locked:
     digest, size = hashlib.sha256(), 0
     try:
         with session.stream(download.url, download.options, tell) as stream:

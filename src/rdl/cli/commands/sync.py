@@ -18,12 +18,12 @@ from rdl.cli.settings import options_as_in_get
 from rdl.cli.single import make_one
 from rdl.cli.targets import downloads_from, make_directories
 from rdl.cli.values import Value, parse_size
-from rdl.core.events import Result
+from rdl.core.events import Result, Teller
 from rdl.errors import UsageError
 from rdl.options import ChunkCache
 
 if TYPE_CHECKING:
-    from rdl.api import Session, Target, Teller
+    from rdl.api import Session, Target
 
 _NOT_HERE = frozenset(
     (
