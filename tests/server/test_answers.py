@@ -144,9 +144,10 @@ def test_what_cannot_be_asked_for_in_parts() -> None:
 
 
 def test_private() -> None:
-    private = Facts(10, '"v"', private=True)
-    assert fields_of(answer(asked(), private, NOW))["Cache-Control"] == "private"
-    again = answer(asked(if_none_match="*"), private, NOW)
+    assert fields_of(answer(asked(), FILE, NOW, private=True))["Cache-Control"] == "private"
+    own = Facts(10, control="no-store")
+    assert fields_of(answer(asked(), own, NOW, private=True))["Cache-Control"] == "no-store"
+    again = answer(asked(if_none_match="*"), FILE, NOW, private=True)
     assert (again.status, fields_of(again)["Cache-Control"]) == (304, "private")
     assert fields_of(answer(asked(), FILE, NOW))["Cache-Control"] is None
 

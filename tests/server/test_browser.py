@@ -86,7 +86,7 @@ def test_it_is_whole_without_scripts(chromium: Browser, start: Start, folder: Pa
 
 
 def test_with_a_token(chromium: Browser, start: Start, folder: Path) -> None:
-    site = Folder(folder, private=True)
+    site = Folder(folder)
     running = start(site, token="s3cret")
     chromium.open(running.url.replace("://", "://x:s3cret@") + "/")
     chromium.wait("document.getElementById('state').textContent === 'Live.'")

@@ -33,7 +33,7 @@ Fields = list[tuple[str, str]]
 
 class Facts(Struct, frozen=True):
     """What is known of a resource. `size` in bytes; `modified`: seconds since the epoch; `sha256`:
-    of the whole; `ranges`: whether parts can be asked for; `private`: no shared cache keeps it;
+    of the whole; `ranges`: whether parts can be asked for;
     `said`: further fields of an answer that has it, or a part; `policy`: what a browser may do with
     it (else what is active is put in a sandbox); `endless`: it goes on until one side ends the
     connection, for `size` bytes at most; `ends`: and that is its own end; `control` and `age`: of
@@ -45,7 +45,6 @@ class Facts(Struct, frozen=True):
     sha256: bytes | None = None
     media_type: str = BYTES
     ranges: bool = True
-    private: bool = False
     said: tuple[tuple[str, str], ...] = ()
     policy: str | None = None
     endless: bool = False
@@ -65,13 +64,14 @@ class Answer(NamedTuple):
     endless: bool = False
 
 
-def answer(asked: Asked, facts: Facts, now: float) -> Answer:
-    """The head for a GET, HEAD or POST of what `facts` are of; its preconditions decide."""
+def answer(asked: Asked, facts: Facts, now: float, *, private: bool = False) -> Answer:
+    """The head for a GET, HEAD or POST of what `facts` are of; its preconditions decide.
+    `private`: no shared cache is to keep it, where the facts say nothing of that."""
     if facts.endless:
         return _endless(asked, facts, now)
     has = Validators(parse_etag(facts.etag), facts.modified)
     if status := unmet(asked.fields, has):
-        fields = _validators(facts, has)
+        fields = _validators(facts, has, private=private)
         if status == 304:
             return Answer(head(304, fields, now, close=asked.close), 304, close=asked.close)
         return short(Reply(412, "the file is another one", tuple(fields)), asked, now)
@@ -83,8 +83,8 @@ def answer(asked: Asked, facts: Facts, now: float) -> Answer:
         if part is None:
             return short(Reply(416, "one range that the file has, please", (said,)), asked, now)
         body, status, fields = part, 206, [said]
-    fields += [("Content-Length", str(len(body))), *_about(facts), *_validators(facts, has)]
-    fields += facts.said
+    fields += [("Content-Length", str(len(body))), *_about(facts)]
+    fields += [*_validators(facts, has, private=private), *facts.said]
     sent = ByteRange(0, 0) if asked.method == "HEAD" else body
     return Answer(
         head(status, fields, now, close=asked.close), status, body=sent, close=asked.close
@@ -125,11 +125,11 @@ def _about(facts: Facts) -> Fields:
     return fields
 
 
-def _validators(facts: Facts, has: Validators) -> Fields:
+def _validators(facts: Facts, has: Validators, *, private: bool) -> Fields:
     said = (
         ("ETag", has.etag),
         ("Last-Modified", has.date),
-        ("Cache-Control", facts.control or ("private" if facts.private else None)),
+        ("Cache-Control", facts.control or ("private" if private else None)),
         ("Age", None if facts.age is None else str(facts.age)),
     )
     return [(name, value) for name, value in said if value is not None]

@@ -28,10 +28,8 @@ class Board:
     """Of one Site, with `most` watchers. The caller has the clock: it calls `tick` when `due` is
     over."""
 
-    def __init__(
-        self, site: Site, counts: Callable[[], Counts], most: int, *, private: bool
-    ) -> None:
-        self._site, self._counts, self._most, self._private = site, counts, most, private
+    def __init__(self, site: Site, counts: Callable[[], Counts], most: int) -> None:
+        self._site, self._counts, self._most = site, counts, most
         self._painter = Painter()
         self.watchers, self.fronts = set[Watching](), set[Front]()
         self._picture: Picture | None = None
@@ -86,7 +84,7 @@ class Board:
                 front.show(reply)
             return
         for front in fronts:
-            front.show(Text(text, page.HTML, private=self._private, policy=page.LIVE_POLICY))
+            front.show(Text(text, page.HTML, page.LIVE_POLICY))
 
 
 class Front:

@@ -189,7 +189,7 @@ class Connection:
         if facts is None:
             self._wait()
             return
-        found = answer(asked, facts, time.time())
+        found = answer(asked, facts, time.time(), private=self._rules.token is not None)
         if found.body:
             reading.demand(found.body)
         self._put(found)

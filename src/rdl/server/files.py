@@ -38,7 +38,7 @@ class FileReading:
 
     moving = 0
 
-    def __init__(self, file: int, name: bytes, notes: Notes, *, private: bool) -> None:
+    def __init__(self, file: int, name: bytes, notes: Notes) -> None:
         self._file, self._notes, self.name = file, notes, name
         self.version = Version.of(file)
         tag, young = notes.tags.get(self.version) or self.version.tag(), self.version.is_young
@@ -48,7 +48,6 @@ class FileReading:
             modified=self.version.mtime_ns / 1e9,
             sha256=None if young else notes.digests.of(self.version),
             media_type=media_type(name),
-            private=private,
         )
 
     @property

@@ -37,9 +37,9 @@ class Folder:
     """The Site of a folder. `hold`: a download is served when it is complete. Raises
     LocalFileError where there is none."""
 
-    def __init__(self, path: Path, *, private: bool = False, hold: bool = False) -> None:
-        self._private, self._notes = private, Notes()
-        self._partials = Partials(self._notes, private=private, hold=hold)
+    def __init__(self, path: Path, *, hold: bool = False) -> None:
+        self._notes = Notes()
+        self._partials = Partials(self._notes, hold=hold)
         try:
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
@@ -70,13 +70,13 @@ class Folder:
         try:
             mode = os.fstat(file).st_mode
             if stat.S_ISREG(mode) and not path.endswith("/"):
-                return FileReading(file, segments[-1], self._notes, private=self._private)
+                return FileReading(file, segments[-1], self._notes)
             if not stat.S_ISDIR(mode):
                 raise nowhere()
             if not path.endswith("/"):
                 raise Reply(301, "a folder", (("Location", f"{_encoded(segments)}/"),))
             text = listing(_title(segments), _items(file, segments))
-            found = Text(text, HTML, private=self._private, policy=LISTING_POLICY)
+            found = Text(text, HTML, LISTING_POLICY)
         except BaseException:
             os.close(file)
             raise

@@ -92,7 +92,7 @@ class Server:
             os.set_blocking(end, False)
         self._selector.register(self._inbox, selectors.EVENT_READ)
         self._stop_at: float | None = None
-        self._board = Board(site, self._counts, self.limits.watchers, private=token is not None)
+        self._board = Board(site, self._counts, self.limits.watchers)
 
     def __enter__(self) -> Server:
         return self

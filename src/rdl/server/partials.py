@@ -122,13 +122,7 @@ class PartialReading:
         span = of.span
         if span is not None and of.standing is not None and not self._site.hold:
             (etag, modified), self._start = of.validators, span.start
-            return Facts(
-                len(span),
-                etag=etag,
-                modified=modified,
-                media_type=media_type(of.name),
-                private=self._site.private,
-            )
+            return Facts(len(span), etag=etag, modified=modified, media_type=media_type(of.name))
         if of.stopped:
             raise _stopped()
         return None
@@ -191,9 +185,8 @@ class Partials:
     """Those of one Site. `hold`: nothing is sent before a file has its name; `notes`: with
     the ETags that files keep when they get it."""
 
-    def __init__(self, notes: Notes, *, private: bool = False, hold: bool = False) -> None:
-        self.private, self.hold = private, hold
-        self._notes = notes
+    def __init__(self, notes: Notes, *, hold: bool = False) -> None:
+        self.hold, self._notes = hold, notes
         self._disk: Disk = PosixDisk()
         self._lock, self._bell = threading.Lock(), threading.Event()
         self._partials = list[Partial]()
@@ -339,7 +332,7 @@ class Partials:
         etag, _ = one.validators
         if etag is not None:
             self._notes.tags[Version.of(file)] = etag
-        return FileReading(file, one.name, self._notes, private=self.private)
+        return FileReading(file, one.name, self._notes)
 
 
 def view_of(one: Partial) -> FileView:

@@ -119,17 +119,10 @@ class Text:
     descriptor = None
     moving = 0
 
-    def __init__(
-        self,
-        data: bytes,
-        media_type: str = PLAIN,
-        *,
-        private: bool = False,
-        policy: str | None = None,
-    ) -> None:
+    def __init__(self, data: bytes, media_type: str = PLAIN, policy: str | None = None) -> None:
         self._data = data
         self.facts: Facts | None = Facts(
-            len(data), media_type=media_type, ranges=False, private=private, policy=policy
+            len(data), media_type=media_type, ranges=False, policy=policy
         )
 
     def notify(self, changed: Callable[[], None]) -> None:

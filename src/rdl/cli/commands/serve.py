@@ -69,7 +69,7 @@ def serve(console: Console, given: dict[str, Any]) -> int:
         console.messages.line(f"rdl: {line}")
 
     told = tell if given["verbose"] else None
-    site = _site(_upstream(layers, given, token) or _folder(folder, given, token), given)
+    site = _site(_upstream(layers, given, token) or _folder(folder, given), given)
     limits = Limits(
         connections=given["readers"], per_address=given["per_address"], stall=given["stall"]
     )
@@ -103,11 +103,11 @@ def _site(files: Folder | Upstream, given: dict[str, Any]) -> Site:
     return Granting(files)
 
 
-def _folder(path: str, given: dict[str, Any], token: str | None) -> Folder:
+def _folder(path: str, given: dict[str, Any]) -> Folder:
     """Its files. Raises LocalFileError."""
     from rdl.server.folder import Folder
 
-    return Folder(Path(path), private=token is not None, hold=given["hold"])
+    return Folder(Path(path), hold=given["hold"])
 
 
 def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Upstream | None:
