@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rdl.cli.config_file import GENERAL, MAX_CONFIG, OF_HOST, parse_config
+from rdl.cli.config_file import MAX_CONFIG, OF_HOST, parse_config
+from rdl.cli.environment import PREFERENCES
 from rdl.options import HostLimits, NetworkOptions, Options
 from tests.cli.conftest import Answer, Rdl
 
@@ -144,8 +145,8 @@ def test_paths_begin_at_the_folder_of_the_file_or_at_home(
 
 def test_what_may_be_said_is_what_says_how() -> None:
     for name in ("insecure", "user", "url_command", "cert", "key", "output", "checksum", "verify"):
-        assert name not in GENERAL | OF_HOST
-    assert "headers" not in GENERAL
+        assert name not in PREFERENCES | OF_HOST
+    assert "headers" not in PREFERENCES
     assert not {"parallel", "quiet", "verbose", "progress"} & OF_HOST
 
 
@@ -348,7 +349,7 @@ def test_who_says_what(rdl: Rdl, config: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RDL_VERBOSE", "1")
     monkeypatch.setenv("RDL_USER_AGENT", "me")
     general, host = shown(rdl), shown(rdl, U)
-    assert general.keys() == {name.replace("_", "-") for name in GENERAL}
+    assert general.keys() == {name.replace("_", "-") for name in PREFERENCES}
     assert host.keys() == general.keys() | {"header", "cookies"}
     place = f"{config}: host.ok"
     assert general["retry"] == ("1", "general", str(config))

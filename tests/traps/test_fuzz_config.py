@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.cli.config_file import GENERAL, OF_HOST, Config, parse_config
+from rdl.cli.config_file import OF_HOST, Config, parse_config
+from rdl.cli.environment import PREFERENCES
 from rdl.errors import UsageError
 from tests.support.timing import seconds
 from tests.traps.fuzzing import ANY, accepted, bounded, mutated
@@ -27,7 +28,7 @@ timeout = 2.5
 retry = 0x1F
 """.encode()
 names = st.sampled_from(
-    [*(name.replace("_", "-") for name in sorted(GENERAL | OF_HOST)), "header", "insecure", "x"]
+    [*(name.replace("_", "-") for name in sorted(PREFERENCES | OF_HOST)), "header", "insecure", "x"]
 )
 values = st.sampled_from(
     [
@@ -52,7 +53,7 @@ def read(data: bytes) -> Config | None:
 def harmless(found: Config) -> bool:
     """Whether it holds nothing but what may be set, and what may be shown."""
     every = (found.general, *found.hosts.values())
-    known = found.general.keys() <= GENERAL
+    known = found.general.keys() <= PREFERENCES
     known = known and all(section.keys() <= OF_HOST for section in found.hosts.values())
     shown = [text for some in every for one in some.values() for text in (one.shown, one.where)]
     return known and all(text.isprintable() for text in shown)

@@ -21,13 +21,12 @@ from msgspec import Struct, field
 from rdl.cli.environment import CONFIG, PREFERENCES
 from rdl.cli.options import get_parameters
 from rdl.cli.settings import read_small
-from rdl.cli.values import HOST
+from rdl.cli.values import HOST, long_name
 from rdl.core.text import is_secret_name, redact_url, safe_text
 from rdl.errors import LocalFileError, UsageError
 
 MAX_CONFIG = 1 << 20
 _OF_ALL = frozenset(("parallel", "quiet", "verbose", "progress"))
-GENERAL = PREFERENCES
 OF_HOST = (PREFERENCES - _OF_ALL) | {"headers", "cookies"}
 PATHS = frozenset(("netrc_file", "cacert", "cookies"))
 _NUMBERS = ("N", "S", "SIZE")
@@ -125,7 +124,7 @@ def parse_config(data: bytes, path: Path) -> Config:
     if not isinstance(hosts, dict):
         raise UsageError(f"{shown}: host", 'a section for one host is [host."example.org"]')
     reader = _Reader(path)
-    general = reader.settings(tables, shown, GENERAL)
+    general = reader.settings(tables, shown, PREFERENCES)
     found: dict[Key, Settings] = {}
     for name, table in hosts.items():
         where = f"{shown}: host.{_quoted(name)}"
@@ -175,7 +174,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         options = [one for one in get_parameters() if isinstance(one, click.Option)]
-        self._options = {one.opts[-1].lstrip("-"): one for one in options}
+        self._options = {long_name(one): one for one in options}
         self._folder = path.parent
         self.secrets = False
 
@@ -202,12 +201,12 @@ class _Reader:
             return UsageError(what, "no such name", hint=f"did you mean {near[0]}?" if near else "")
         if option.name in OF_HOST:
             return UsageError(what, 'only for one host: in a section [host."example.org"]')
-        if option.name in GENERAL:
+        if option.name in PREFERENCES:
             return UsageError(what, "it is for all hosts: at the top of the file")
         return UsageError(what, "only an option of the command line")
 
     def _setting(self, value: Any, option: click.Option, where: str) -> Setting:
-        text = _text_of(value, option, f"{where}: {option.opts[-1].lstrip('-')}")
+        text = _text_of(value, option, f"{where}: {long_name(option)}")
         parsed = _convert(text, option, where)
         if option.name in PATHS:
             parsed = str(self._folder / Path(str(parsed)).expanduser())
@@ -259,5 +258,5 @@ def _convert(text: str, option: click.Option, where: str) -> Any:
         what = f"{where}: {error.what.removeprefix('--')}"
         raise UsageError(what, error.why, hint=error.hint) from None
     except click.BadParameter as error:
-        what = f"{where}: {option.opts[-1].lstrip('-')}"
+        what = f"{where}: {long_name(option)}"
         raise UsageError(what, safe_text(error.message).rstrip(".")) from None

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from rdl.cli.streams import Messages
-from rdl.cli.values import Switch, is_from
+from rdl.cli.values import Switch, is_from, long_name
 from rdl.core.text import safe_text
 
 PREFERENCES = frozenset(
@@ -65,7 +65,7 @@ def prefer(parameters: Iterable[click.Parameter]) -> None:
     """Give the preferences among them their variables."""
     for one in parameters:
         if isinstance(one, click.Option) and one.name in PREFERENCES:
-            one.envvar = f"RDL_{one.opts[-1].strip('-').replace('-', '_').upper()}"
+            one.envvar = f"RDL_{long_name(one).replace('-', '_').upper()}"
             one.callback = _after_explicit(GIVES_WAY.get(one.name, ()))
             if one.is_flag:
                 one.type = Switch()

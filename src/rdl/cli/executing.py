@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 from rdl.errors import ProgramError
@@ -50,12 +49,7 @@ class Program:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         try:
             if kind is None:
                 _shut(self._started())

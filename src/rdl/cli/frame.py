@@ -9,14 +9,14 @@ import click
 from click.core import ParameterSource
 
 from rdl.cli.console import Console
+from rdl.cli.values import is_from
 
 
 def said(names: Collection[str]) -> Iterator[str]:
     """Which options of these the command line has, as they are written there."""
     context = click.get_current_context()
     for one in context.command.params:
-        source = context.get_parameter_source(one.name or "")
-        if one.name in names and source is ParameterSource.COMMANDLINE:
+        if one.name in names and is_from(ParameterSource.COMMANDLINE, context, one.name):
             yield one.opts[-1]
 
 

@@ -95,6 +95,11 @@ def is_from(source: ParameterSource, ctx: click.Context | None, name: str | None
     return ctx is not None and name is not None and ctx.get_parameter_source(name) is source
 
 
+def long_name(param: click.Parameter) -> str:
+    """What a configuration file calls an option."""
+    return param.opts[-1].lstrip("-")
+
+
 def named(param: click.Parameter, ctx: click.Context | None, value: str = "") -> str:
     """What an error calls a parameter with this value: its option, or the variable it is from."""
     if is_from(ParameterSource.ENVIRONMENT, ctx, param.name):

@@ -11,14 +11,14 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from rdl.cli.arguments import lone
-from rdl.cli.config_file import GENERAL, OF_HOST, config_path, read_config
+from rdl.cli.config_file import OF_HOST, config_path, read_config
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
-from rdl.cli.environment import warn_of_unknown
+from rdl.cli.environment import PREFERENCES, warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.layers import winning
 from rdl.cli.options import get_parameters
-from rdl.cli.values import is_from, parse_url
+from rdl.cli.values import is_from, long_name, parse_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import UsageError
 
@@ -63,20 +63,16 @@ def _rows(url: str | None) -> Iterator[Row]:
         of_host = winning(context, found.of_host(key))
         general = winning(context, found.general)
         for one in context.command.params:
-            if one.name in of_host:
-                setting, source = of_host[one.name], "host"
-            elif one.name in general:
-                setting, source = general[one.name], "general"
-            elif one.name in (GENERAL if url is None else GENERAL | OF_HOST):
+            source = "host" if one.name in of_host else "general"
+            setting = of_host.get(one.name or "") or general.get(one.name or "")
+            if setting is not None:
+                yield Row(long_name(one), setting.shown, source, setting.where)
+            elif one.name in (PREFERENCES if url is None else PREFERENCES | OF_HOST):
                 yield _other(one, context)
-                continue
-            else:
-                continue
-            yield Row(one.opts[-1].strip("-"), setting.shown, source, setting.where)
 
 
 def _other(option: click.Parameter, context: click.Context) -> Row:
-    name, value = option.opts[-1].strip("-"), context.params[option.name or ""]
+    name, value = long_name(option), context.params[option.name or ""]
     from_environment = is_from(ParameterSource.ENVIRONMENT, context, option.name)
     shown: str | None = None
     if isinstance(value, bool):

@@ -54,8 +54,8 @@ def status_lines(found: Status, width: int, marks: Marks, *, wrap: bool = False)
             lines += _hung(f"  {name:<8}  ", safe_text(text, _URL), width if wrap else None)
     blocks = found.block_map() if found.block_size is not None else None
     if blocks is not None:
-        span = ByteRange(*_span(found))
-        lines += picture(blocks, span, width, marks)
+        first, last = found.range or (0, blocks.total - 1)
+        lines += picture(blocks, ByteRange(first, last + 1), width, marks)
     return lines
 
 
@@ -63,21 +63,14 @@ def _hung(head: str, text: str, width: int | None) -> list[str]:
     """`text` after `head`, broken so that its lines begin below each other."""
     if width is None or len(head) + len(text) <= width:
         return [head + text]
-    indent = " " * len(head)
-    room = max(20, width)
     return textwrap.wrap(
-        *(text, room),
+        text,
+        max(20, width),
         initial_indent=head,
-        subsequent_indent=indent,
+        subsequent_indent=" " * len(head),
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _span(found: Status) -> tuple[int, int]:
-    if found.range is not None:
-        return found.range[0], found.range[1] + 1
-    return 0, found.length or 0
 
 
 def _file_rows(found: Status) -> list[tuple[str, str | None]]:

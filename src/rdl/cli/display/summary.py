@@ -18,6 +18,10 @@ SHORTEST = 0.1
 """Seconds; a shorter time is not measured by people."""
 SMALLEST = 64 << 10
 """Bytes; the speed of fewer is that of one answer."""
+MANY = 10
+"""After so many results, errors have scrolled away; no more are told again."""
+STAGES = {"digests": "verifying", "seeds": "looking through old files", "copies": "copying"}
+"""What a Verifying fact is about."""
 _TRUST = {
     "T0": "the server gave no validator",
     "T1": "one version by its Last-Modified",
@@ -36,10 +40,6 @@ def name_of(path: str) -> str:
 def remote_text(text: str) -> str:
     """An error's or a warning's text, without secrets and harmless to a terminal."""
     return safe_text(redact_text(text), 600)
-
-
-STAGES = {"digests": "verifying", "seeds": "looking through old files", "copies": "copying"}
-"""What a Verifying fact is about."""
 
 
 def located(error: RdlError, url: str, user: str | None) -> RdlError:
@@ -143,24 +143,17 @@ def _failure(result: Result, several: bool) -> list[str]:
         text = f"{safe_text(redact_url(result.url), 300)}: {text}"
     elif vague:
         text = f"{name}: {text}"
-    lines = [text]
-    if result.hint:
-        lines.append(f"hint: {remote_text(result.hint)}")
+    hints = [remote_text(result.hint)] if result.hint else []
     if result.resumable and result.bytes_present:
-        kept = f"hint: {_kept(result)} kept; the same command continues"
-        lines = [text, f"{lines[1]}; {kept[6:]}" if result.hint else kept]
-    return lines
-
-
-MANY = 10
-"""After so many results, errors have scrolled away; no more are told again."""
+        hints.append(f"{_kept(result)} kept; the same command continues")
+    return [text, f"hint: {'; '.join(hints)}"] if hints else [text]
 
 
 def failed_lines(results: Sequence[Result]) -> list[str]:
     """What did not become complete, where so much was said that it has scrolled away."""
-    failed = [one for one in results if one.exit_code not in (0, *SIGNALS)]
     if len(results) <= MANY:
         return []
+    failed = [one for one in results if one.exit_code not in (0, *SIGNALS)]
     lines = [
         f"not complete: {safe_text(one.path, 200)}: {safe_text(one.error or one.reason, 300)}"
         for one in failed[:MANY]
