@@ -41,6 +41,10 @@ class NetworkOptions(Struct, frozen=True):
     allow_private_redirect: bool = False
 
 
+NETWORK_FILES = ("netrc_file", "cookies", "cacert", "cert", "key")
+"""Which of them are names of files."""
+
+
 class Digest(Struct, frozen=True):
     """A digest as lower-case hex, with hashlib's name of its algorithm."""
 

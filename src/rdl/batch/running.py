@@ -27,7 +27,7 @@ from rdl.batch.working import SAME, Report, decoded, fetch, interrupt
 from rdl.core.events import Result, Teller, ended
 from rdl.core.text import safe_text
 from rdl.errors import Interrupted, NetworkError, RdlError, UsageError
-from rdl.options import SessionOptions
+from rdl.options import NETWORK_FILES, SessionOptions
 from rdl.sources import shown_url
 
 LOOK_SECONDS = 0.25
@@ -35,7 +35,6 @@ PATIENCE = 10.0
 """Seconds for workers to save their state after a signal."""
 TRIES = 4
 """Workers that a shard may lose before its files have failed."""
-_FILES = ("netrc_file", "cookies", "cacert", "cert", "key")
 Call = Callable[[Shard], list[Report]]
 
 
@@ -271,7 +270,9 @@ def _sent(target: Target, session: SessionOptions, abreast: int) -> Target:
     """As it is for a worker, which may be in another folder."""
     options = sharing(target.options, session, abreast)
     network = options.network
-    files = {name: Path(_absolute(path)) for name in _FILES if (path := getattr(network, name))}
+    files = {
+        name: Path(_absolute(path)) for name in NETWORK_FILES if (path := getattr(network, name))
+    }
     if files:
         options = replace(options, network=replace(network, **files))
     return Target(target.url, Path(_absolute(target.path)), options)

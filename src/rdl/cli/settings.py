@@ -17,6 +17,7 @@ from rdl.cli.values import named, parse_header, parse_mirror
 from rdl.core.text import safe_text
 from rdl.errors import Interrupted, UsageError
 from rdl.options import (
+    NETWORK_FILES,
     FileOptions,
     NetworkOptions,
     Options,
@@ -25,7 +26,6 @@ from rdl.options import (
 )
 
 MAX_HEADER_FILE = 1 << 20
-_FILES = ("netrc_file", "cookies", "cacert", "cert", "key")
 _ALONE = (
     ("restart", "adopt", "--restart", "-c"),
     ("restart", "no_clobber", "--restart", "--no-clobber"),
@@ -153,7 +153,7 @@ def _file(given: Mapping[str, Any]) -> FileOptions:
 
 def _network(given: Mapping[str, Any]) -> NetworkOptions:
     headers = tuple(field for value in given["headers"] for field in header_fields(value))
-    files = {name: _existing(given, name) for name in _FILES}
+    files = {name: _existing(given, name) for name in NETWORK_FILES}
     user, password = given["user"] or (None, None)
     return NetworkOptions(
         headers=headers,
