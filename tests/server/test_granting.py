@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -209,6 +210,21 @@ def test_too_many_lists_to_be_made(
     found = ask(port, request(port, LIST, "Connection: close"))
     assert found.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in found
+
+
+def test_no_descriptor_for_a_list(
+    site: Granting, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks is told to come again, and then it is made."""
+
+    def full(_file: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    port = start(site).port
+    with monkeypatch.context() as changed:
+        changed.setattr("rdl.server.lists.os.dup", full)
+        assert ask(port, request(port, LIST, "Connection: close")).startswith(b"HTTP/1.1 503 ")
+    assert len(list_of(port))
 
 
 def test_a_file_that_is_too_large(

@@ -96,8 +96,12 @@ class Lists:
                 if sum(one.made is None for one in self._lists.values()) >= MOST_WAITING:
                     raise later("too many lists of chunks are to be made")
                 _check_size(file)
+                try:
+                    source = os.dup(file.descriptor)
+                except OSError:
+                    raise later("too many files are open") from None
                 found = self._lists[file.key] = ChunkList(file.key)
-                self._maker.submit(self._make, found, os.dup(file.descriptor))
+                self._maker.submit(self._make, found, source)
             self._lists.move_to_end(file.key)
             found.users.add(changed)
         return found
