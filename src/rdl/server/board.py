@@ -14,7 +14,7 @@ from rdl.server import page
 from rdl.server.answers import Facts
 from rdl.server.picture import Counts, Painter, Picture
 from rdl.server.requests import Reply, later
-from rdl.server.resource import Site, Text, View
+from rdl.server.resource import Site, Text, View, copied
 
 PERIOD = 1.0
 SOON = 0.05
@@ -155,9 +155,7 @@ class Watching:
         return self._start + len(self._event) - offset
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        found = self._event[offset - self._start :][: len(view)]
-        view[: len(found)] = found
-        return len(found)
+        return copied(self._event, offset - self._start, view)
 
     def close(self) -> None:
         self._board.watchers.discard(self)

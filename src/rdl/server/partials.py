@@ -22,7 +22,7 @@ from rdl.errors import BusyError, ChangedError, LocalFileError, RdlError
 from rdl.server.answers import Facts
 from rdl.server.files import FileReading, Notes, is_served, media_type
 from rdl.server.requests import Reply, later, nowhere
-from rdl.server.resource import FileView, View
+from rdl.server.resource import FileView, View, copied
 from rdl.server.version import Version, tag_and_time
 from rdl.storage.disk import Disk
 from rdl.storage.following import Followed, Named, Standing
@@ -163,9 +163,8 @@ class PartialReading:
         of = self._of
         if of.finished is not None:
             return of.finished.read_into(offset, view)
-        found = of.bytes_at(self._start + offset)[: min(len(view), self._here(offset))]
-        view[: len(found)] = found
-        return len(found)
+        found = of.bytes_at(self._start + offset)[: self._here(offset)]
+        return copied(found, 0, view)
 
     def close(self) -> None:
         self._site.left(self, self._of)

@@ -113,6 +113,13 @@ class Wishable(Site, Protocol):
         seconds are waited for each chunk that is still to come. Raises Reply."""
 
 
+def copied(data: bytes | memoryview, start: int, view: memoryview) -> int:
+    """As much of `data` from `start` on as there is room for in `view`; returns how much."""
+    found = data[start : start + len(view)]
+    view[: len(found)] = found
+    return len(found)
+
+
 class Text:
     """A reading of something that is made for this request."""
 
@@ -135,9 +142,7 @@ class Text:
         return len(self._data) - offset
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        found = self._data[offset : offset + len(view)]
-        view[: len(found)] = found
-        return len(found)
+        return copied(self._data, offset, view)
 
     def close(self) -> None:
         """There is nothing to let go of."""
