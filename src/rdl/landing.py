@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from rdl.core.byterange import ByteRange, joined
 from rdl.core.delta import Sown
-from rdl.core.events import Result, Teller, Warned
+from rdl.core.events import Result, Teller, Warned, unchanged
 from rdl.core.fields import parse_etag, parse_http_date
 from rdl.core.names import last_segment
 from rdl.core.proving import proof_of
@@ -316,17 +316,8 @@ class Landing:
         if found != wanted:
             return None
         proof, trust = proof_of(digests)
-        return Result(
-            self._url,
-            str(self._path),
-            reason="unchanged",
-            bytes_total=size,
-            bytes_present=size,
-            bytes_reused=size,
-            digests=wanted,
-            verified_by=proof,
-            trust=trust.value,
-        )
+        here = unchanged(self._url, str(self._path), size, trust.value)
+        return replace(here, digests=wanted, verified_by=proof)
 
     def _hashed(self, algorithms: Iterable[str]) -> tuple[dict[str, str], int]:
         """Digests and size of the file that stands there."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rdl.cli.input_list import Entry
-from rdl.core.events import Result
+from rdl.core.events import Result, unchanged
 from rdl.core.text import is_redacted, safe_text
 from rdl.errors import LocalFileError, UsageError
 from rdl.options import RangeSpec
@@ -24,16 +24,7 @@ def resumption(name: str) -> Entry | Result:
     found = status(name)
     path = Path(found.path)
     if found.complete:
-        size = found.bytes_present
-        return Result(
-            "",
-            str(path),
-            reason="unchanged",
-            bytes_total=size,
-            bytes_present=size,
-            bytes_reused=size,
-            trust=found.trust,
-        )
+        return unchanged("", str(path), found.bytes_present, found.trust)
     again = f"rdl get URL -o {safe_text(str(path))}"
     if found.url is None:
         hint = f"{again} fetches it"

@@ -129,6 +129,19 @@ class Result(Struct, frozen=True):
     hint: str = ""
 
 
+def unchanged(url: str, path: str, size: int, trust: str) -> Result:
+    """Of a file that was here already, all of it."""
+    return Result(
+        url,
+        path,
+        reason="unchanged",
+        bytes_total=size,
+        bytes_present=size,
+        bytes_reused=size,
+        trust=trust,
+    )
+
+
 def ended(url: str, path: str, error: RdlError) -> Result:
     """The result of a download that ended with this error, which may know how far it was."""
     known = error.result
