@@ -230,6 +230,11 @@ def as_error(error: BaseException) -> RdlError:
     return bug
 
 
+def why_of(error: Exception) -> str:
+    """What the system says of a failure, without its number and the name of the file."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def is_passing(status: int) -> bool:
     """Whether a status is worth another try later (RFC 9110 section 15, RFC 6585)."""
     return status in (202, 408, 421, 425, 429, 500, 502, 503, 504, 509) or 520 <= status <= 527

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from rdl.core.chunks import Chunks
 from rdl.core.text import safe_text
-from rdl.errors import Interrupted, LocalFileError, NoSpaceError, OutOfTime, TargetExists
+from rdl.errors import Interrupted, LocalFileError, NoSpaceError, OutOfTime, TargetExists, why_of
 from rdl.options import ChunkCache
 from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
@@ -156,7 +156,7 @@ def files_of(
 
 def _below(folder: Path, warn: Callable[[str], None], check: Callable[[], None]) -> Iterator[Path]:
     def refused(error: OSError) -> None:
-        shown, why = safe_text(str(error.filename), 200), error.strerror or str(error)
+        shown, why = safe_text(str(error.filename), 200), why_of(error)
         if error.filename == str(folder):
             raise LocalFileError(shown, why) from error
         warn(f"a folder of seeds is left out: {shown}: {why}")

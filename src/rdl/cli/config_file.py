@@ -23,7 +23,7 @@ from rdl.cli.options import get_parameters
 from rdl.cli.settings import read_small
 from rdl.cli.values import HOST, long_name
 from rdl.core.text import is_secret_name, redact_url, safe_text
-from rdl.errors import LocalFileError, UsageError
+from rdl.errors import LocalFileError, UsageError, why_of
 
 MAX_CONFIG = 1 << 20
 _OF_ALL = frozenset(("parallel", "quiet", "verbose", "progress"))
@@ -113,7 +113,7 @@ def others_may_read(path: str | Path) -> bool:
     try:
         return bool(os.stat(path).st_mode & (stat.S_IRGRP | stat.S_IROTH))
     except OSError as error:
-        raise LocalFileError(safe_text(str(path)), error.strerror or str(error)) from None
+        raise LocalFileError(safe_text(str(path)), why_of(error)) from None
 
 
 def parse_config(data: bytes, path: Path) -> Config:

@@ -30,7 +30,7 @@ from rdl.cli.console import Console
 from rdl.cli.main import BROKEN_PIPE, print_version
 from rdl.cli.values import named, url_hint
 from rdl.core.text import redact_text, redact_url, safe_text
-from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError
+from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError, why_of
 
 _WITHOUT_PROGRESS = tuple(
     [name] for name in ("info", "ls", "status", "clean", "cache", "completion", "config", "serve")
@@ -176,7 +176,7 @@ def _asks_for_results(arguments: Sequence[str]) -> bool:
 def _from_system(error: OSError) -> RdlError:
     """Of what is not wrapped where it happens only stdout is left: a help text on a full disk."""
     place = str(error.filename) if error.filename else "stdout"
-    return LocalFileError(place, error.strerror or str(error))
+    return LocalFileError(place, why_of(error))
 
 
 def _internal(error: Exception, console: Console) -> int:

@@ -15,7 +15,7 @@ from rdl.cli.environment import without_environment
 from rdl.cli.options import get_parameters
 from rdl.cli.values import named, parse_header, parse_mirror
 from rdl.core.text import safe_text
-from rdl.errors import Interrupted, UsageError
+from rdl.errors import Interrupted, UsageError, why_of
 from rdl.options import (
     NETWORK_FILES,
     FileOptions,
@@ -210,8 +210,7 @@ def read_small(name: str, limit: int, what: str) -> bytes:
         with open(name, "rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UsageError(safe_text(what), why) from None
+        raise UsageError(safe_text(what), why_of(error)) from None
     if len(data) > limit:
         raise UsageError(safe_text(what), f"larger than {limit >> 20} MiB")
     return data

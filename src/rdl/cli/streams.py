@@ -10,7 +10,7 @@ import os
 import select
 import sys
 
-from rdl.errors import LocalFileError
+from rdl.errors import LocalFileError, why_of
 
 TYPE_CHECKING = False  # `rdl --version` does not wait for typing
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Output:
         except BrokenPipeError:
             raise
         except (OSError, ValueError) as error:
-            raise LocalFileError("stdout", getattr(error, "strerror", "") or str(error)) from error
+            raise LocalFileError("stdout", why_of(error)) from error
 
     def abandon(self) -> None:
         """Nobody reads it any more."""
@@ -110,7 +110,7 @@ class Output:
             self._stream.write(_encodable(text, self._stream.encoding or "ascii") + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
-            self.trouble = LocalFileError("stdout", getattr(error, "strerror", "") or str(error))
+            self.trouble = LocalFileError("stdout", why_of(error))
             self.unread = isinstance(error, BrokenPipeError)
             _silence(self._stream)
 

@@ -26,7 +26,7 @@ from rdl.core.lock import decode_lock, path_fault
 from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment, name_fault, name_from_url
 from rdl.core.text import is_url, safe_text
-from rdl.errors import DigestMissing, LocalFileError, UsageError
+from rdl.errors import DigestMissing, LocalFileError, UsageError, why_of
 from rdl.options import Digest, Options
 from rdl.storage.names import SUFFIXES
 
@@ -171,16 +171,7 @@ def downloads_from(
 def lone_download(url: str, given: Mapping[str, Any], options_for: OptionsFor) -> Download:
     """One URL whose bytes get no file. Raises as downloads_from."""
     name = Path(last_segment(url) or "index")
-    address = parse_url(url)
-    digests = _digests(_checks(given), _names(Entry(url), name))
-    options = options_for(address, ())
-    own = replace(
-        options,
-        transfer=replace(options.transfer, digests=digests),
-        sums=_sums_at(given),
-        mirrors=_mirrors(address, options.mirrors),
-    )
-    return Download(address.url, name, own)
+    return _lone(url, name, _names(Entry(url), name), given, options_for)
 
 
 def member_download(
@@ -188,15 +179,22 @@ def member_download(
 ) -> Download:
     """What is to become of a member of the archive at `url`; the digests are the member's.
     Raises UsageError, or DigestMissing when a sums file does not name it."""
-    address = parse_url(url)
     if _sums_at(given):
         why = "with --member it is a digest, or the path of a sums file"
         raise UsageError("--checksum", why)
-    digests = _digests(_checks(given), (member, path.name))
-    options = options_for(address, ())
+    return _lone(url, path, (member, path.name), given, options_for)
+
+
+def _lone(
+    url: str, path: Path, names: Sequence[str], given: Mapping[str, Any], options_for: OptionsFor
+) -> Download:
+    """What sums files may call it: `names`."""
+    address = parse_url(url)
+    digests, options = _digests(_checks(given), names), options_for(address, ())
     own = replace(
         options,
         transfer=replace(options.transfer, digests=digests),
+        sums=_sums_at(given),
         mirrors=_mirrors(address, options.mirrors),
     )
     return Download(address.url, path, own)
@@ -335,4 +333,4 @@ def make_directories(given: Mapping[str, Any], entries: Iterable[Entry]) -> None
         try:
             os.makedirs(name, exist_ok=True)
         except OSError as error:
-            raise LocalFileError(safe_text(name), error.strerror or str(error)) from None
+            raise LocalFileError(safe_text(name), why_of(error)) from None

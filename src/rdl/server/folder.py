@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from rdl.core.text import format_size, safe_text
-from rdl.errors import LocalFileError
+from rdl.errors import LocalFileError, why_of
 from rdl.server.files import FileReading, Notes, is_served
 from rdl.server.page import HTML, LISTING_POLICY, listing
 from rdl.server.partials import Partials, targets
@@ -43,8 +43,7 @@ class Folder:
         try:
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise LocalFileError(safe_text(str(path)), why) from error
+            raise LocalFileError(safe_text(str(path)), why_of(error)) from error
 
     def find(self, path: str) -> Reading:
         segments = _segments(path)

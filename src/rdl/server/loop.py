@@ -17,7 +17,7 @@ from contextlib import suppress
 from msgspec import Struct, structs
 
 from rdl.core.text import safe_text
-from rdl.errors import NetworkError
+from rdl.errors import NetworkError, why_of
 from rdl.server import page
 from rdl.server.board import Board
 from rdl.server.connection import COPIED, Connection, Limits, State
@@ -348,7 +348,7 @@ def _listen(address: Address) -> socket.socket:
             (address.host, address.port), family=family, backlog=BACKLOG
         )
     except OSError as error:
-        why = (error.strerror or str(error)).partition(" (while ")[0]  # it says where again
+        why = why_of(error).partition(" (while ")[0]  # it says where again
         hint = "--bind HOST:0 takes any free port"
         raise NetworkError(f"--bind {address.shown}", why, hint=hint) from error
     listener.setblocking(False)

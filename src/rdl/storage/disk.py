@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from rdl.core.reads import filled
-from rdl.errors import LocalFileError, NoSpaceError
+from rdl.errors import LocalFileError, NoSpaceError, why_of
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENODEV, errno.EINVAL, errno.ENOSYS)
@@ -206,7 +206,7 @@ class told:
 
 def as_ours(error: OSError, what: str, hint: str = "") -> LocalFileError | NoSpaceError:
     """NoSpaceError when space or quota is short, else LocalFileError."""
-    why = error.strerror or str(error) or type(error).__name__
+    why = why_of(error)
     if error.errno in NO_SPACE:
         return NoSpaceError(what, why, hint=hint or "free some space; what is here is kept")
     if error.errno == errno.EFBIG:

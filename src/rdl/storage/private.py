@@ -7,15 +7,14 @@ import stat
 from pathlib import Path
 
 from rdl.errors import LocalFileError
+from rdl.storage.disk import told
 
 
 def private_folder(folder: Path) -> None:
     """Make it where it is missing. Raises LocalFileError, also where others may write to it."""
-    try:
+    with told(str(folder)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(folder)
-    except OSError as error:
-        raise LocalFileError(str(folder), error.strerror or str(error)) from error
     if not stat.S_ISDIR(found.st_mode):
         raise LocalFileError(str(folder), "is no directory of ours")
     if found.st_uid != os.getuid() or found.st_mode & 0o022:

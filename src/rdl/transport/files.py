@@ -16,7 +16,7 @@ from io import FileIO
 from rdl.core.file_url import path_of
 from rdl.core.representation import TICK, is_young
 from rdl.core.text import redact_url, safe_text
-from rdl.errors import LocalFileError, PolicyError
+from rdl.errors import LocalFileError, PolicyError, why_of
 from rdl.transport.base import Request
 from rdl.transport.own import OwnExchange, selected
 
@@ -116,5 +116,4 @@ def _told(what: str) -> Iterator[None]:
     except FileNotFoundError:
         raise LocalFileError(what, "no such file") from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise LocalFileError(what, why) from error
+        raise LocalFileError(what, why_of(error)) from error
