@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from rdl.cli.commands import cat
-from rdl.cli.settings import options_as_in_get
+from rdl.cli.settings import given_as_in_get, options_from
 from rdl.cli.targets import lone_download
 from rdl.core.lock import decode_lock
 from rdl.options import BlockDigests, Digest, Options, TransferOptions
@@ -63,7 +63,7 @@ def test_mirrors_of_a_list(rdl: Rdl) -> None:
 @pytest.mark.parametrize("words", [["--mirror", M, "--mirror", N], ["--mirror", U, "--mirror", M]])
 def test_mirrors_of_cat(words: list[str]) -> None:
     given = cat.command().make_context("cat", [U, *words]).params
-    options = options_as_in_get(given | {"ranges": ()})
+    options = options_from(given_as_in_get(given | {"ranges": ()}))
     download = lone_download(U, given, lambda address, headers: options)
     assert download.options.mirrors == tuple(url for url in words[1::2] if url != U)
 

@@ -32,6 +32,10 @@ from rdl.cli.values import named, url_hint
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError, why_of
 
+_COMMANDS = (
+    *(cache, cat, clean, completion, config, get, info),
+    *(lock, ls, manifest, serve, status, sync, verify),
+)
 _WITHOUT_PROGRESS = tuple(
     [name] for name in ("info", "ls", "status", "clean", "cache", "completion", "config", "serve")
 )
@@ -93,20 +97,8 @@ def group() -> click.Group:
         no_args_is_help=False,
         context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     )
-    tree.add_command(get.command())
-    tree.add_command(cat.command())
-    tree.add_command(sync.command())
-    tree.add_command(completion.command())
-    tree.add_command(info.command())
-    tree.add_command(ls.command())
-    tree.add_command(serve.command())
-    tree.add_command(status.command())
-    tree.add_command(clean.command())
-    tree.add_command(cache.command())
-    tree.add_command(verify.command())
-    tree.add_command(lock.command())
-    tree.add_command(config.command())
-    tree.add_command(manifest.command())
+    for one in _COMMANDS:
+        tree.add_command(one.command())
     tree.params.append(_version_option())
     return tree
 

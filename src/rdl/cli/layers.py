@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from rdl.cli.config_file import PATHS, Key, Setting, Settings, others_may_read, read_config
 from rdl.cli.console import Console
 from rdl.cli.environment import GIVES_WAY, wants_warnings
-from rdl.cli.settings import given_as_in_get, header_fields, options_over
+from rdl.cli.settings import given_as_in_get, header_fields, options_from, options_over
 from rdl.cli.values import Address, is_from
 from rdl.core.text import safe_text
 from rdl.errors import UsageError
@@ -43,8 +43,11 @@ class Layers:
         if self._config.secrets:
             self._warn_of(str(self._config.path))
 
-    def options_for(self, options: Options, given: Mapping[str, Any]) -> OptionsFor:
-        """`options`, which were made of `given`, with what each URL's host adds."""
+    def options_for(self, given: Mapping[str, Any]) -> OptionsFor:
+        """What `given` says, with what each URL's host adds. Raises UsageError; may ask for a
+        password."""
+        given = given_as_in_get(given)
+        options = options_from(given)
         made: dict[Key | None, tuple[Options, Fields]] = {}
 
         def make(address: Address, headers: Fields = ()) -> Options:
@@ -64,7 +67,7 @@ class Layers:
         if not won:
             return options, fields
         values = {name: _usable(name, one) for name, one in won.items()}
-        made = options_over(options, {**given_as_in_get(given), **values})
+        made = options_over(options, {**given, **values})
         if values.keys() & set(_LIMITS):
             where = next(iter(won.values())).where
             limits = HostLimits(where, values.get("limit_rate"), values.get("limit_requests"))

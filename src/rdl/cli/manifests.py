@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rdl.cli.display.json_lines import SCHEMA
 from rdl.cli.display.plain import Plain, Style
-from rdl.cli.display.summary import counted, located
+from rdl.cli.display.summary import counted, locating
 from rdl.cli.layers import Layers
 from rdl.cli.repairs import OF_GET
-from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.settings import session_options_from
 from rdl.cli.single import open_session
 from rdl.cli.streams import Messages
 from rdl.cli.values import parse_url
 from rdl.core.digest import pinned
 from rdl.core.text import format_size, is_url, redact_url, safe_text
-from rdl.errors import RdlError
 from rdl.options import Digest
 
 if TYPE_CHECKING:
@@ -41,19 +40,17 @@ def _fetched(layers: Layers, messages: Messages, url: str, digests: Sequence[Dig
     given = layers.given
     address = parse_url(url)
     fetching = {name: given[name] for name in OF_GET if name in given}
-    options = layers.options_for(options_as_in_get(fetching), fetching)(address, ())
+    options = layers.options_for(fetching)(address, ())
     tell = Plain(messages, Style(given["verbose"], given["quiet"], tries=given["retry"])).tell
     shown = safe_text(redact_url(address.url), 300)
     from rdl.manifests import read_manifest
 
-    try:
-        with (
-            open_session(session_options_from(given)) as session,
-            session.open(address.url, options=options, tell=tell) as remote,
-        ):
-            return read_manifest(remote, shown, digests)
-    except RdlError as error:
-        raise located(error, address.url, options.network.user) from error.__cause__
+    with (
+        locating(address.url, options.network.user),
+        open_session(session_options_from(given)) as session,
+        session.open(address.url, options=options, tell=tell) as remote,
+    ):
+        return read_manifest(remote, shown, digests)
 
 
 def manifest_object(manifest: Manifest, place: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rdl.cli.display.summary import name_of
 from rdl.cli.frame import said
 from rdl.cli.layers import Layers
 from rdl.cli.report import Report
-from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.settings import session_options_from
 from rdl.cli.values import parse_url
 from rdl.core.events import Result, failed
 from rdl.core.text import redact_url
@@ -42,8 +42,7 @@ def repair_options(layers: Layers, checks: Sequence[Check]) -> tuple[str, Option
         raise UsageError("--repair", "one URL repairs one file", hint="name the FILE")
     address = parse_url(layers.given["repair"])
     fetching = {name: layers.given[name] for name in OF_GET}
-    options_for = layers.options_for(options_as_in_get(fetching), fetching)
-    return address.url, options_for(address, ())
+    return address.url, layers.options_for(fetching)(address, ())
 
 
 def refuse_where_nothing_is_fetched(lacks: str) -> None:

@@ -79,15 +79,10 @@ def _renew(command: str | None) -> Callable[[str], str] | None:
 
 
 def given_as_in_get(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Of another command: what it does not have is as if it was not given to `get`."""
+    """Of any command: what it does not have is as if it was not given to `get`."""
     parameters = without_environment(get_parameters())
     with click.Command("get", params=parameters).make_context("get", []) as context:
         return {**context.params, **given}
-
-
-def options_as_in_get(given: Mapping[str, Any]) -> Options:
-    """Of another command."""
-    return options_from(given_as_in_get(given))
 
 
 def options_over(options: Options, given: Mapping[str, Any]) -> Options:

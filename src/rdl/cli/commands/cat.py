@@ -16,17 +16,17 @@ from rdl.cli.arguments import lone
 from rdl.cli.console import Console
 from rdl.cli.display.choose import can_draw, display_for
 from rdl.cli.display.plain import Style
-from rdl.cli.display.summary import located
+from rdl.cli.display.summary import locating
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.layers import Layers, OptionsFor
 from rdl.cli.members import member_of, refuse_with_member
 from rdl.cli.options import get_parameters
-from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.settings import session_options_from
 from rdl.cli.single import open_session
 from rdl.cli.targets import Download, lone_download, member_download
 from rdl.core.text import redact_url, safe_text
-from rdl.errors import Interrupted, RdlError, UsageError
+from rdl.errors import Interrupted, UsageError
 from rdl.options import RangeSpec
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def cat(console: Console, given: dict[str, Any]) -> int:
         raise UsageError("cat", "no URL given", hint="rdl cat URL; rdl cat --help tells more")
     ranges = given["ranges"]
     whole = given | {"ranges": ()}
-    options_for = layers.options_for(options_as_in_get(whole), whole)
+    options_for = layers.options_for(whole)
     if given["member"] is not None:
         return cat_member(console, given, given["url"], options_for)
     download = lone_download(given["url"], given, options_for)
@@ -118,15 +118,16 @@ def pour(
     style = Style(given["verbose"], quiet, tries=download.options.transfer.retry)
     display = display_for(progress, console.messages, style)
     try:
-        with open_session(session_options_from(given)) as session:
+        with (
+            locating(download.url, download.options.network.user),
+            open_session(session_options_from(given)) as session,
+        ):
             read(session, display.tell)
     except Interrupted:
         display.close()
         if not quiet and progress != "json":
             console.messages.line("rdl: interrupted")
         raise
-    except RdlError as error:
-        raise located(error, download.url, download.options.network.user) from error.__cause__
     finally:
         display.close()
     return 0

@@ -20,7 +20,7 @@ from rdl.cli.members import keep_member, refuse_with_member
 from rdl.cli.options import get_parameters
 from rdl.cli.report import Report
 from rdl.cli.resuming import resumption
-from rdl.cli.settings import options_from, session_options_from
+from rdl.cli.settings import session_options_from
 from rdl.cli.single import completing, make_one, make_target, open_session
 from rdl.cli.targets import (
     downloads_from,
@@ -47,12 +47,12 @@ def get(console: Console, given: dict[str, Any]) -> int:
         return _to_program(console, layers)
     if given["member"] is not None:
         return _member(console, layers)
-    options = options_from(given)
+    options_for = layers.options_for(given)
     warn_of_unknown(console.messages, given)
     begun = [resumption(name) for name in given["resume"]]
     here = [one for one in begun if isinstance(one, Result)]
     entries = [*entries_from(given), *(one for one in begun if isinstance(one, Entry))]
-    downloads = downloads_from(given, entries, layers.options_for(options, given))
+    downloads = downloads_from(given, entries, options_for)
     if not given["dry_run"]:
         make_directories(given, entries)
     count = len(downloads) + len(here)
@@ -63,7 +63,7 @@ def get(console: Console, given: dict[str, Any]) -> int:
         count,
         {str(one.path): part for one in downloads if (part := one.options.transfer.range)},
         frozenset(str(one.path) for one in downloads if os.path.exists(one.path)),
-        options.transfer.retry,
+        given["retry"],
     )
     display = display_for(given["progress"], console.messages, style)
     report = Report(display, console.output, json=given["json"], plans=given["dry_run"])
@@ -90,7 +90,7 @@ def _to_stream(console: Console, layers: Layers) -> int:
     if any(given[name] for name in others) or len(given["urls"]) != 1:
         why = "takes one URL, and neither -i, --json, --dry-run, --on-complete nor --scheduler"
         raise UsageError(f"-o {given['output']}", why)
-    options_for = layers.options_for(options_from(given), given)
+    options_for = layers.options_for(given)
     free = given["output"] == "/dev/null"
     if given["member"] is not None:
         return cat_member(console, given, given["urls"][0], options_for, free=free)
@@ -108,9 +108,7 @@ def _to_program(console: Console, layers: Layers) -> int:
     if given["dry_run"] or given["input_file"] or given["member"] or len(given["urls"]) != 1:
         why = "takes one URL, and neither -i, --member nor --dry-run"
         raise UsageError("--exec", why)
-    download = lone_download(
-        given["urls"][0], given, layers.options_for(options_from(given), given)
-    )
+    download = lone_download(given["urls"][0], given, layers.options_for(given))
     wanted = download.options.transfer.range
     warn_of_unknown(console.messages, given)
 
@@ -135,7 +133,7 @@ def _member(console: Console, layers: Layers) -> int:
     refuse_with_member()
     if len(given["urls"]) != 1:
         raise UsageError("--member", "takes one URL", hint="rdl get URL --member PATH -o FILE")
-    options_for = layers.options_for(options_from(given), given)
+    options_for = layers.options_for(given)
     path = member_path(given, given["member"])
     download = member_download(given["urls"][0], given["member"], path, given, options_for)
     warn_of_unknown(console.messages, given)

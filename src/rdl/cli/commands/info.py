@@ -9,15 +9,14 @@ import click
 from rdl.cli.arguments import lone
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
-from rdl.cli.display.summary import counted, located
+from rdl.cli.display.summary import counted, locating
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters
-from rdl.cli.settings import options_as_in_get
 from rdl.cli.values import parse_url
 from rdl.core.text import safe_text
-from rdl.errors import RdlError, UsageError
+from rdl.errors import UsageError
 from rdl.options import NetworkOptions
 
 if TYPE_CHECKING:
@@ -47,12 +46,10 @@ def show(console: Console, given: dict[str, Any]) -> int:
     if given["url"] is None:
         raise UsageError("info", "no URL given", hint="rdl info URL; rdl info --help tells more")
     address = parse_url(given["url"])
-    network = layers.options_for(options_as_in_get(given), given)(address, ()).network
+    network = layers.options_for(given)(address, ()).network
     warn_of_unknown(console.messages, given)
-    try:
+    with locating(address.url, network.user):
         found = look(given["url"], network)
-    except RdlError as error:
-        raise located(error, address.url, network.user) from error.__cause__
     lines = [encode(info_object(found))] if given["json"] else info_lines(found)
     for line in lines:
         console.output.line(line)

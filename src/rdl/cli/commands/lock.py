@@ -13,13 +13,13 @@ from rdl.cli.commands.cat import CHUNK
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
-from rdl.cli.display.summary import counted, located
+from rdl.cli.display.summary import counted, locating
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters, text_value
-from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.settings import session_options_from
 from rdl.cli.single import open_session
 from rdl.cli.targets import Download, downloads_from, entries_from
 from rdl.core.events import Teller
@@ -27,7 +27,7 @@ from rdl.core.file_url import is_file_url
 from rdl.core.lock import Locked, encode_lock, path_fault
 from rdl.core.names import name_from_url
 from rdl.core.text import is_redacted, redact_url, safe_text
-from rdl.errors import RdlError, UsageError
+from rdl.errors import UsageError
 
 if TYPE_CHECKING:
     from rdl.api import Session
@@ -59,7 +59,7 @@ def lock(console: Console, given: dict[str, Any]) -> int:
     entries = entries_from(listed)
     paths = [_path(entry) for entry in entries]
     placed = listed | {"output": None, "checksum": (), "sha256": None}
-    options_for = layers.options_for(options_as_in_get(placed), placed)
+    options_for = layers.options_for(placed)
     downloads = downloads_from(placed, entries, options_for)
     warn_of_unknown(console.messages, given)
     style = Style(given["verbose"], given["quiet"], tries=given["retry"])
@@ -96,13 +96,13 @@ def _path(entry: Entry) -> str:
 
 def _read(session: Session, path: str, download: Download, tell: Teller) -> Locked:
     digest, size = hashlib.sha256(), 0
-    try:
-        with session.stream(download.url, download.options, tell) as stream:
-            for chunk in stream.chunks(CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-    except RdlError as error:
-        raise located(error, download.url, download.options.network.user) from error.__cause__
+    with (
+        locating(download.url, download.options.network.user),
+        session.stream(download.url, download.options, tell) as stream,
+    ):
+        for chunk in stream.chunks(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
     return Locked(path, digest.hexdigest(), size, download.url.partition("#")[0])
 
 

@@ -11,18 +11,18 @@ from rdl.cli.arguments import lone
 from rdl.cli.console import Console
 from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.display.plain import Plain, Style
-from rdl.cli.display.summary import located
+from rdl.cli.display.summary import locating
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.members import archive_at
 from rdl.cli.options import get_parameters
 from rdl.cli.repairs import REACHING
-from rdl.cli.settings import options_as_in_get, session_options_from
+from rdl.cli.settings import session_options_from
 from rdl.cli.single import open_session
 from rdl.cli.values import parse_url
 from rdl.core.text import safe_text
-from rdl.errors import RdlError, UsageError
+from rdl.errors import UsageError
 
 if TYPE_CHECKING:
     from rdl.doors.members import Member
@@ -38,22 +38,20 @@ def ls(console: Console, given: dict[str, Any]) -> int:
     if given["url"] is None:
         raise UsageError("ls", "no URL given", hint="rdl ls URL; rdl ls --help tells more")
     address = parse_url(given["url"])
-    options = layers.options_for(options_as_in_get(given), given)(address, ())
+    options = layers.options_for(given)(address, ())
     warn_of_unknown(console.messages, given)
     style = Style(given["verbose"], given["quiet"], tries=options.transfer.retry)
     tell = Plain(console.messages, style).tell
-    try:
-        with (
-            open_session(session_options_from(given)) as session,
-            archive_at(session, address.url, options, tell) as (archive, _),
-        ):
-            for member in archive.members():
-                text = encode(member_object(member)) if given["json"] else member_line(member)
-                console.output.line(text)
-                if console.output.unread:
-                    break
-    except RdlError as error:
-        raise located(error, address.url, options.network.user) from error.__cause__
+    with (
+        locating(address.url, options.network.user),
+        open_session(session_options_from(given)) as session,
+        archive_at(session, address.url, options, tell) as (archive, _),
+    ):
+        for member in archive.members():
+            text = encode(member_object(member)) if given["json"] else member_line(member)
+            console.output.line(text)
+            if console.output.unread:
+                break
     console.output.settle()
     return 0
 

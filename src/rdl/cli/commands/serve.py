@@ -20,7 +20,7 @@ from rdl.cli.frame import framed
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters, text_value
 from rdl.cli.repairs import REACHING, refuse_where_nothing_is_fetched
-from rdl.cli.settings import options_as_in_get, read_small
+from rdl.cli.settings import read_small
 from rdl.cli.values import HOST, Value, parse_base, parse_count, parse_number, parse_size, parse_url
 from rdl.core.file_url import is_file_url
 from rdl.core.text import redact_url, safe_text
@@ -123,7 +123,7 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Upstr
     if given["cache"] is None:
         raise UsageError("--upstream", "needs a folder to keep what it fetches: --cache DIR")
     address = parse_url(given["upstream"])
-    options = layers.options_for(options_as_in_get(given), given)(address, ())
+    options = layers.options_for(given)(address, ())
     if token is None:
         options = _without_login(options)
     from rdl.api import Session

@@ -14,7 +14,6 @@ from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
 from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters, text_value
-from rdl.cli.settings import options_as_in_get
 from rdl.cli.single import make_one
 from rdl.cli.targets import downloads_from, make_directories
 from rdl.cli.values import Value, parse_size
@@ -45,7 +44,7 @@ def sync(console: Console, given: dict[str, Any]) -> int:
         raise UsageError(f"-o {given['output']}", "a file is brought up to date, and no stream")
     whole = given | {"ranges": (), "no_clobber": False, "dry_run": False}
     entries = [Entry(given["url"])]
-    options_for = layers.options_for(options_as_in_get(whole), whole)
+    options_for = layers.options_for(whole)
     download = downloads_from(whole, entries, options_for)[0]
     warn_of_unknown(console.messages, given)
     make_directories(given, entries)

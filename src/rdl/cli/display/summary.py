@@ -5,7 +5,8 @@ Pure text from a Result. Whatever came from outside passes safe_text here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 
 from rdl.cli.exit_codes import SIGNALS
@@ -52,6 +53,15 @@ def located(error: RdlError, url: str, user: str | None) -> RdlError:
     if isinstance(error, AuthError) and user is not None:
         error.after_login()
     return error
+
+
+@contextmanager
+def locating(url: str, user: str | None) -> Iterator[None]:
+    """Errors inside say of which URL they speak."""
+    try:
+        yield
+    except RdlError as error:
+        raise located(error, url, user) from error.__cause__
 
 
 def took(seconds: float) -> str:
