@@ -19,7 +19,7 @@ KINDS = [
 def made(kind: type[RdlError]) -> RdlError:
     """One that says more than its class does."""
     if kind is Interrupted:
-        return Interrupted("SIGHUP", "at night", hint="go on")
+        return Interrupted("SIGHUP")
     more: dict[str, Any] = {"status": 503} if kind is HTTPStatusError else {}
     error = kind("what", "why", hint="go on", **more)
     error.resumable = True

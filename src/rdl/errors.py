@@ -209,8 +209,8 @@ class Interrupted(RdlError):
         "SIGTERM": ExitCode.TERMINATED,
     }
 
-    def __init__(self, signal: str, why: str = "", *, hint: str = "") -> None:
-        super().__init__("interrupted", why or signal, hint=hint)
+    def __init__(self, signal: str) -> None:
+        super().__init__("interrupted", signal)
         self.signal = signal
 
 

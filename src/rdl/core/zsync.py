@@ -1,7 +1,7 @@
 """The .zsync index of a file: its length, its SHA-1, and two short sums of each of its blocks.
 
-Bytes in, values out; what makes no sense is a ProtocolError that names the index. What is
-read: docs/formats/zsync.md.
+Bytes in, values out; what makes no sense is a ProtocolError. What is read:
+docs/formats/zsync.md.
 """
 
 from __future__ import annotations
@@ -49,13 +49,12 @@ class Zsync(Struct, frozen=True):
         return -(-self.total // self.block)
 
 
-def parse_zsync(data: bytes, name: str = "zsync index") -> Zsync:
-    """The index called `name` in errors. Raises ProtocolError."""
-    shown = safe_text(name)
+def parse_zsync(data: bytes) -> Zsync:
+    """The index `data`. Raises ProtocolError."""
     try:
         return _parsed(data)
     except ValueError as error:
-        raise ProtocolError(shown, str(error)) from None
+        raise ProtocolError("zsync index", str(error)) from None
 
 
 def _parsed(data: bytes) -> Zsync:

@@ -193,22 +193,22 @@ def opened_folder(disk: Disk, path: Path) -> Iterator[int]:
 class told:
     """Turn an OSError inside into our own: `what` failed, and why."""
 
-    def __init__(self, what: str, hint: str = "") -> None:
-        self._what, self._hint = what, hint
+    def __init__(self, what: str) -> None:
+        self._what = what
 
     def __enter__(self) -> None:
         """Nothing fails yet."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
-            raise as_ours(error, self._what, self._hint) from error
+            raise as_ours(error, self._what) from error
 
 
-def as_ours(error: OSError, what: str, hint: str = "") -> LocalFileError | NoSpaceError:
+def as_ours(error: OSError, what: str) -> LocalFileError | NoSpaceError:
     """NoSpaceError when space or quota is short, else LocalFileError."""
     why = why_of(error)
     if error.errno in NO_SPACE:
-        return NoSpaceError(what, why, hint=hint or "free some space; what is here is kept")
+        return NoSpaceError(what, why, hint="free some space; what is here is kept")
     if error.errno == errno.EFBIG:
-        return LocalFileError(what, "too large for this file system or limit", hint=hint)
-    return LocalFileError(what, why, hint=hint)
+        return LocalFileError(what, "too large for this file system or limit")
+    return LocalFileError(what, why)
