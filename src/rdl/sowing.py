@@ -11,7 +11,7 @@ from rdl.api import Target
 from rdl.chunkers import CannotCut
 from rdl.core.blockmap import block_size_for
 from rdl.core.blocks import Repeats
-from rdl.core.byterange import ByteRange, joined
+from rdl.core.byterange import Runs, joined
 from rdl.core.delta import IN_PLACE, Copy, Delta, Sown, fewer, gap_for, planned, repeats_in
 from rdl.core.events import Teller, Warned
 from rdl.core.index_json import Header
@@ -27,8 +27,6 @@ from rdl.sources import shown_url
 from rdl.storage.local_file import LocalFile
 from rdl.storage.sown_part import SownPart
 from rdl.transport.wishing import WishTransport
-
-Runs = tuple[ByteRange, ...]
 
 
 class _Watch:

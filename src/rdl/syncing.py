@@ -49,7 +49,6 @@ from rdl.storage.sown_part import SownPart
 from rdl.transport.base import Transport
 from rdl.transport.wishing import WishTransport, fine_of
 
-Runs = tuple[ByteRange, ...]
 STORE, INDEXES = ".castr", (".rdlm", ".meta4", ".zsync", ".caibx")
 """Of a store of chunks; of what says how files are made."""
 ABSENT = (404, 410)

@@ -46,6 +46,10 @@ class ByteRange(Struct, frozen=True, order=True):
         return self.start <= other.start and other.stop <= self.stop
 
 
+Runs = tuple[ByteRange, ...]
+"""Ranges, in order."""
+
+
 class Extent(Struct, frozen=True):
     """A run of present bytes, at most a MiB, with the checksum (xxh3-64) of what was written."""
 

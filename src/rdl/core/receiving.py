@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, Runs
 from rdl.core.classify import Partial, Whole
 from rdl.core.demand import Demands
 from rdl.core.lanes import Lane, Lanes
@@ -12,8 +12,6 @@ from rdl.core.order import Order
 from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.row import Row
 from rdl.options import RangeSpec
-
-Runs = tuple[ByteRange, ...]
 
 
 def portion(body: Partial | Whole, lane: Lane, row: Row) -> tuple[ByteRange, int]:

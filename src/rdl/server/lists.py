@@ -38,7 +38,6 @@ MOST_WAITING = 16
 """Lists that are to be made; who wants another one is told to come again."""
 STEP = 1 << 20
 
-Changed = Callable[[], None]
 Key = tuple[Version, bytes, bool]
 
 
@@ -72,7 +71,7 @@ class ChunkList:
         self.made: Made | None = None
         self.error: Reply | None = None
         self.moving = 0
-        self.users = set[Changed]()
+        self.users = set[Callable[[], None]]()
 
 
 class Lists:
@@ -87,7 +86,7 @@ class Lists:
         """The one used last stands last."""
         self._maker = ThreadPoolExecutor(1, "list")
 
-    def join(self, file: Opened, changed: Changed) -> ChunkList:
+    def join(self, file: Opened, changed: Callable[[], None]) -> ChunkList:
         """The list of this file as it was opened. `changed` is called, in any thread, when it is
         made, or will not be; until leave(). Raises Reply."""
         with self._lock:
@@ -106,7 +105,7 @@ class Lists:
             found.users.add(changed)
         return found
 
-    def leave(self, found: ChunkList, changed: Changed) -> None:
+    def leave(self, found: ChunkList, changed: Callable[[], None]) -> None:
         """It is not used any more."""
         with self._lock:
             found.users.discard(changed)
