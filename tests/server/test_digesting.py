@@ -14,7 +14,7 @@ import pytest
 from rdl.core.byterange import ByteRange
 from rdl.core.representation import TICK
 from rdl.server import digesting
-from rdl.server.digesting import Digests
+from rdl.server.digesting import FileDigests
 from rdl.server.folder import Folder
 from rdl.server.version import Version
 from tests.server.conftest import Start
@@ -47,13 +47,13 @@ def folder(file: Path) -> Iterator[Folder]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Descriptors that were read through."""
     found: list[int] = []
-    digest = Digests._digest
+    digest = FileDigests._digest
 
-    def counted(self: Digests, file: int) -> bytes | None:
+    def counted(self: FileDigests, file: int) -> bytes | None:
         found.append(file)
         return digest(self, file)
 
-    monkeypatch.setattr(Digests, "_digest", counted)
+    monkeypatch.setattr(FileDigests, "_digest", counted)
     return found
 
 
@@ -92,14 +92,14 @@ def test_a_version_has_its_own_digest(folder: Folder, file: Path) -> None:
 def test_what_changes_while_it_is_read_has_none(
     folder: Folder, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = Digests._digest
+    digest = FileDigests._digest
 
-    def late(self: Digests, descriptor: int) -> bytes | None:
+    def late(self: FileDigests, descriptor: int) -> bytes | None:
         found = digest(self, descriptor)
         file.write_bytes(b"z" * 3000)
         return found
 
-    monkeypatch.setattr(Digests, "_digest", late)
+    monkeypatch.setattr(FileDigests, "_digest", late)
     said(folder)
     assert until(lambda: not folder._notes.digests._waiting)
     assert folder._notes.digests._known == {}
@@ -120,14 +120,14 @@ def test_what_is_young_is_not_read(
 def test_the_end_does_not_wait_for_long_files(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, site = threading.Event(), Folder(file.parent)
     monkeypatch.setattr(digesting, "STEP", 1)
-    digest = Digests._digest
+    digest = FileDigests._digest
 
-    def slow(self: Digests, descriptor: int) -> bytes | None:
+    def slow(self: FileDigests, descriptor: int) -> bytes | None:
         begun.set()
         assert until(lambda: self._over)
         return digest(self, descriptor)
 
-    monkeypatch.setattr(Digests, "_digest", slow)
+    monkeypatch.setattr(FileDigests, "_digest", slow)
     before = len(os.listdir("/proc/self/fd"))
     write(file.with_name("other"), b"o")
     for path in ("/data.bin", "/other"):

@@ -21,7 +21,7 @@ WAITING = 64
 STEP = 1 << 20
 
 
-class Digests:
+class FileDigests:
     """Those that are known; none of its methods waits but `close`."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from mimetypes import MimeTypes
 from rdl.core.byterange import ByteRange
 from rdl.errors import ChangedError
 from rdl.server.answers import BYTES, Facts
-from rdl.server.digesting import Digests
+from rdl.server.digesting import FileDigests
 from rdl.server.latest import Latest
 from rdl.server.version import Version
 from rdl.storage.names import SUFFIXES
@@ -23,7 +23,7 @@ class Notes:
     """What is known of the files of a folder, besides what they say themselves."""
 
     def __init__(self) -> None:
-        self.tags, self.digests = Latest[Version, str](MOST_TAGS), Digests()
+        self.tags, self.digests = Latest[Version, str](MOST_TAGS), FileDigests()
         """ETags that files had before they got their names, and keep as long as nothing changes."""
 
     def close(self) -> None:
