@@ -138,6 +138,9 @@ def test_paths_begin_at_the_folder_of_the_file_or_at_home(
     line = f"rdl: {config}: cacert {config.parent}/gone: no such file\n"
     assert rdl("get", U).err == line
     assert rdl("get", U, "--cacert", __file__).code == 0
+    write(config, "cacert = '~nobody-of-this-name/ca'\n")
+    line = f"rdl: {config}: cacert {config.parent}/~nobody-of-this-name/ca: no such file\n"
+    assert rdl("get", U).err == line
     write(config, "[host.'a:1']\ncookies = 'gone'\n")
     assert rdl("get", U).code == 0
     assert rdl("get", "http://a:1/f").code == 2

@@ -208,13 +208,17 @@ class _Reader:
     def _setting(self, value: Any, option: click.Option, where: str) -> Setting:
         text = _text_of(value, option, f"{where}: {long_name(option)}")
         parsed = _convert(text, option, where)
+        shown = text
         if option.name in PATHS:
-            parsed = str(self._folder / Path(str(parsed)).expanduser())
-        shown = str(parsed) if option.name in PATHS else text
-        if option.name == "proxy":
+            shown = parsed = self._path(str(parsed))
+        elif option.name == "proxy":
             shown = redact_url(str(parsed))
             self.secrets |= "@" in str(parsed)
         return Setting(parsed, safe_text(shown), where)
+
+    def _path(self, text: str) -> str:
+        """Of a file: from the folder of this one, `~` being somebody's home, if they have one."""
+        return str(self._folder / os.path.expanduser(text))
 
     def _header(self, value: Any, option: click.Option, where: str) -> Setting:
         """One or several header lines, as -H takes them; of a file only the path."""
@@ -225,7 +229,7 @@ class _Reader:
         for line in lines:
             one = _convert(line, option, where)
             if isinstance(one, str):
-                one = f"@{self._folder / Path(one[1:]).expanduser()}"
+                one = f"@{self._path(one[1:])}"
             else:
                 self.secrets |= one[0].lower() == "cookie" or is_secret_name(one[0])
             parsed.append(one)
