@@ -109,6 +109,7 @@ WRONG = [
     (["http://h/a b"], "a URL holds no spaces"),
     (["http://h/a\r\nX: y"], "control characters"),
     (["http://u%0a:p@h/f"], "control character in the user name"),
+    (["http://u:%ff@h/f"], "http://h/f: user name or password that is not UTF-8"),
     (["http://h/"], "http://h/: the URL ends without a file name"),
     (["http://h/..%2fx"], "it holds a path separator"),
     (["http://h/.bashrc"], "it begins with '.'"),

@@ -6,7 +6,6 @@ names the option. A value that may hold a secret is not repeated in an error.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -133,7 +132,7 @@ def parse_block_size(text: str) -> int:
 
 def parse_number(text: str) -> float:
     """A plain number above zero; seconds, or requests a second."""
-    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+    if not _NUMBER.fullmatch(text):
         raise ValueError("not a plain number (like 30 or 2.5)")
     if not 0 < float(text) <= 1e9:
         raise ValueError("must be more than 0" + (" and at most a billion" if float(text) else ""))
@@ -300,7 +299,10 @@ def _without_words(text: str) -> str:
 
 
 def _credential(text: str) -> str:
-    plain = unquote(text, errors="strict")
+    try:
+        plain = unquote(text, errors="strict")
+    except UnicodeDecodeError:  # which would show bytes of it
+        raise ValueError("user name or password that is not UTF-8") from None
     if any(ord(char) < 32 or ord(char) == 127 for char in plain):
         raise ValueError("control character in the user name or password")
     return plain
