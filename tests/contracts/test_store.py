@@ -457,13 +457,14 @@ def test_what_was_published_is_known_until_it_changes(bench: Bench) -> None:
     assert read_published(bench.path, bench.disk) is None
     store = begun(bench)
     put(store, 0, SIZE)
-    store.publish(Finish(mtime=1_500_000_000.25, representation=FACTS))
+    finish = Finish(mtime=1_500_000_000.25, representation=FACTS, url="http://h/a")
+    store.publish(finish)
     store.close()
     facts = read_published(bench.path, bench.disk)
     if facts is None and isinstance(bench.disk, PosixDisk):
         return  # no extended attributes on this file system
     assert facts == {
-        "url": url_mark(HEADER.url),
+        "url": url_mark("http://h/a"),
         "etag": '"one"',
         "last_modified": None,
         "modified_strong": False,

@@ -12,7 +12,7 @@ from rdl.core.fields import ResponseHead
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import ExitCode, exit_code_of
 from rdl.options import Digest, RangeSpec, TransferOptions
-from tests.core.playing import SUM, TOTAL, MiB, Play, part, remembered, rng, whole
+from tests.core.playing import JOIN, SUM, TOTAL, MiB, Play, part, remembered, rng, whole
 
 RIGHT, OTHER = bytes(range(32)), bytes(32)
 
@@ -108,3 +108,20 @@ def test_it_does_not_join_parts_that_nothing_else_joins() -> None:
     play = Play(connections=4)
     play.head(says(RIGHT, part(etag=None)))
     assert play.of(m.Fetch) == []
+
+
+@pytest.mark.parametrize("etag", ['"a"', None])
+def test_the_note_is_of_who_ended_it(etag: str | None) -> None:
+    """A partial of another URL is continued where a digest decides."""
+    options = TransferOptions(connections=1, digests=(Digest("sha256", RIGHT.hex()),))
+    begun = remembered((0, MiB), etag='"a"')
+    play = Play(Spec("http://h/other", "file", options, remembered=begun))
+    play.head(part(JOIN, TOTAL, etag=etag))
+    play.same(1)
+    play.arrive(1, MiB, TOTAL)
+    if play.of(m.Checkpoint):
+        play.sync()
+    play.end(1)
+    play.on(m.Hashed({"sha256": RIGHT.hex()}))
+    (publish,) = play.ever(m.Publish)
+    assert (publish.url, publish.representation.etag) == ("http://h/other", etag)

@@ -108,6 +108,22 @@ def test_a_partial_of_another_url_is_not_continued(tmp_path):
     assert any("another URL" in fact.message for fact in facts if isinstance(fact, Warned))
 
 
+def test_what_a_digest_continued_at_another_url_is_current_there(tmp_path):
+    content, path = content_of(3_000_000), tmp_path / "f"
+    digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+    decided = Options(QUICK.network, TransferOptions(retry=0, digests=(digest,)))
+
+    def cut(connection, number, seen):
+        (whole,) = ranged(content)(connection, number, seen)
+        return [whole[:2_000_000], "reset"] if len(one.seen) == 1 else ["reset"]
+
+    with Origin(cut) as one, Origin(ranged(content)) as other:
+        with pytest.raises(NetworkError):
+            rdl.get(one.url("/f"), path, options=decided)
+        assert rdl.get(other.url("/f"), path, options=decided).bytes_reused > 0
+        assert rdl.get(other.url("/f"), path, options=QUICK).reason == "unchanged"
+
+
 @pytest.mark.parametrize("location", ["/x", "/.", "/x/../..?q", ""])
 def test_credentials_stay_at_home_also_in_later_requests(tmp_path, location):
     content = content_of(3_000_000)

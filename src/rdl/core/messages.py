@@ -166,10 +166,12 @@ class Repeat(Struct, frozen=True):
 
 
 class Publish(Struct, frozen=True):
-    """Give the complete file of `size` bytes its final name; answer Published or LocalFailed."""
+    """Give the complete file of `size` bytes its final name; answer Published or LocalFailed.
+    `url`, redacted: of the source whose validators these are."""
 
     representation: Representation
     size: int
+    url: str
 
 
 class Quarantine(Struct, frozen=True):

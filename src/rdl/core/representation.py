@@ -64,6 +64,11 @@ class Representation(Struct, frozen=True):
         return self.etag if self.etag and not self.etag.startswith("W/") else None
 
     @property
+    def validator(self) -> str | None:
+        """What asks whether it is still current."""
+        return self.etag or self.last_modified
+
+    @property
     def trust(self) -> Trust:
         """T2 by a strong ETag, T1 by a strong Last-Modified, both with a total; else T0."""
         if self.total is None:

@@ -203,6 +203,8 @@ class Taking(Asking):
         self.lanes.answered(lane, self.now, compares=compare > 0)
         source.link.accepted(lane, compares=compare > 0)
         source.growth.served(1 + len(self.lanes.fellows(lane)))
+        if source is self.sources.lead:
+            source.known = body.representation
         lane.upto, lane.stop, lane.end = wanted.start, wanted.stop, wanted.stop
         lane.began = wanted.start
         if self.order is not None:

@@ -289,10 +289,12 @@ class Transfer:
     def _publish(self) -> None:
         row = self._fill.row
         assert row is not None
-        self.phase, known = Phase.PUBLISHING, row.representation
-        if self._fill.sources.lead.left is not None:  # its validators may be of other bytes
+        self.phase, known, lead = Phase.PUBLISHING, row.representation, self._fill.sources.lead
+        if lead.left is not None:  # its validators may be of other bytes
             known = Representation(known.total)
-        self._fill.emit(m.Publish(known, row.size or 0))
+        elif self._fill.digests.wanted and lead.known and lead.known.validator != known.validator:
+            known = lead.known  # the digest joined what another URL had begun, or another version
+        self._fill.emit(m.Publish(known, row.size or 0, lead.url))
 
     def _end(self, error: RdlError) -> None:
         """Stop, make durable what is here, and finish with this error."""

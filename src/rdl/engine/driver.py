@@ -332,7 +332,9 @@ def finish_of(command: m.Publish, options: FileOptions) -> Finish:
     """How to publish this."""
     representation = command.representation
     mtime = parse_http_date(representation.last_modified) if options.keep_time else None
-    return Finish(options.no_clobber, mtime, representation, command.size, options.mode)
+    return Finish(
+        options.no_clobber, mtime, representation, command.size, options.mode, command.url
+    )
 
 
 _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {

@@ -39,6 +39,8 @@ class Finish(Struct, frozen=True):
     """Bytes of the file; None: as the header says."""
     mode: int | None = None
     """None: as the umask says."""
+    url: str = ""
+    """Redacted: for which one `representation` speaks."""
 
 
 class Store(Protocol):

@@ -124,7 +124,7 @@ class PrivateCopy:
         finish = Finish(size=self._target.size, mode=self._target.mode)
         mode = mode_of(finish, self._disk)
         publication = Publication(
-            self._disk, self._folder, self._file, names, self._target, finish, "", mode
+            self._disk, self._folder, self._file, names, self._target, finish, mode
         )
         publication.prepare(finish.size)
         publication.rename()

@@ -180,9 +180,9 @@ class PartStore:
         """Give the synced part file its final name; the index goes."""
         index = self._need_index()
         self._need_names(index)
-        url, mode = self._header.url if self._header else "", mode_of(finish, self._disk)
+        mode = mode_of(finish, self._disk)
         publication = Publication(
-            self._disk, self._folder, self._file, self.names, self._target, finish, url, mode
+            self._disk, self._folder, self._file, self.names, self._target, finish, mode
         )
         self._sync()
         size = self._header.size if finish.size is None and self._header else finish.size

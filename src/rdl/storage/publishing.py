@@ -48,7 +48,6 @@ class Publication(Struct, frozen=True):
     names: Names
     target: FileStat | None
     finish: Finish
-    url: str
     mode: int
 
     def prepare(self, size: int | None) -> None:
@@ -130,7 +129,7 @@ class Publication(Struct, frozen=True):
         facts = self.finish.representation or Representation()
         stat = self.disk.fstat(self.file)
         note = {
-            "url": url_mark(self.url),
+            "url": url_mark(self.finish.url),
             "etag": facts.etag,
             "last_modified": facts.last_modified,
             "modified_strong": facts.modified_strong,

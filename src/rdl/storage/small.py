@@ -173,14 +173,13 @@ class SmallStore:
 
     def _publish(self, finish: Finish) -> None:
         names = Names(self._names.target, "", "", "")
-        url = self._header.url if self._header else ""
         if finish.mode is not None:
             mode = mode_of(finish, self._disk)
         else:  # to ask for the umask costs a tenth of all that is done with the file
             with told(self._names.target):
                 mode = self._disk.fstat(self._file).mode & 0o666
         publication = Publication(
-            self._disk, self._store.folder, self._file, names, None, finish, url, mode
+            self._disk, self._store.folder, self._file, names, None, finish, mode
         )
         publication.prepare(finish.size)
         publication.name()
