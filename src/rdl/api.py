@@ -335,15 +335,7 @@ class Session:
                 store.close()
             landing.leave(done=False)
             raise
-        try:
-            store.close(discard=result.reason == "unchanged")
-        except RdlError as late:
-            if error is None:
-                raise
-            landing.warn(f"what is here could not be kept: {late}", tell)
-            result = replace(result, resumable=False)
-        landing.leave(done=error is None)
-        return result, error
+        return landing.close(store, result, error, tell), error
 
     def checker(self, max_time: float | None, what: str) -> Callable[[], None]:
         """To be called during long work on the file `what`: raises where that should end."""

@@ -25,13 +25,13 @@ from rdl.core.representation import Representation, Trust
 from rdl.core.row import Remembered
 from rdl.core.spec import Spec
 from rdl.core.text import is_redacted, redact_url
-from rdl.errors import BusyError, LocalFileError, NoSpaceError, TargetExists
+from rdl.errors import BusyError, LocalFileError, NoSpaceError, RdlError, TargetExists
 from rdl.options import Options
 from rdl.storage.base import Header, Saved
 from rdl.storage.copying import copy_to_part
 from rdl.storage.disk import Disk, FileStat, as_ours, opened, opened_folder, told
 from rdl.storage.foreign import Foreign, find_foreign, give_back, remove_aside
-from rdl.storage.inspecting import read_partial
+from rdl.storage.inspecting import bytes_kept, read_partial
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.platform import PosixDisk
@@ -193,6 +193,28 @@ class Landing:
         if saved.damaged:
             self.warn(f"{saved.damaged} extents changed on disk and are fetched again", tell)
         return _remembered(saved)
+
+    def close(
+        self,
+        store: PartStore | SmallStore,
+        result: Result,
+        error: RdlError | None,
+        tell: Teller | None,
+    ) -> Result:
+        """Let go of the store. The result; where the disk failed, with what it holds."""
+        late: RdlError | None = None
+        try:
+            store.close(discard=result.reason == "unchanged")
+        except RdlError as failed:
+            if error is None:
+                raise
+            late = failed
+            self.warn(f"what is here could not be kept: {late}", tell)
+            result = replace(result, resumable=False)
+        self.leave(done=error is None)
+        if late or isinstance(error, LocalFileError | NoSpaceError):
+            return replace(result, bytes_present=bytes_kept(self._disk, self._path))
+        return result
 
     def leave(self, *, done: bool) -> None:
         """When the store is closed: the state of another program that was put aside goes when

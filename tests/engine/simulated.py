@@ -217,8 +217,7 @@ class Process:
         assert self.driver is not None
         with self._ending():
             result, error = self.driver.run()
-        self._close(result, error)
-        return result, error
+        return self._close(result, error), error
 
     def advance(self, events: int) -> bool:
         """Let so many events happen; whether there is more to come."""
@@ -234,9 +233,8 @@ class Process:
         assert self.driver is not None
         self.driver.signal("SIGTERM")
 
-    def _close(self, result: Result, error: RdlError | None) -> None:
-        self.store.close(discard=result.reason == "unchanged")
-        self._landing.leave(done=error is None)
+    def _close(self, result: Result, error: RdlError | None) -> Result:
+        return self._landing.close(self.store, result, error, None)
 
     @contextmanager
     def _ending(self) -> Iterator[None]:

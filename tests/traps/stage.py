@@ -14,6 +14,7 @@ from typing import Any, cast
 from pyroaring import BitMap
 
 from rdl.core.byterange import ByteRange, Extent
+from rdl.core.events import Result
 from rdl.errors import RdlError, exit_code_of
 from rdl.options import Digest, FileOptions, Options, TransferOptions
 from rdl.storage.base import Finish, Header, Saved
@@ -138,10 +139,11 @@ class Run:
 
 @dataclass
 class Ended:
-    """The exit code, and what was raised or returned as error."""
+    """The exit code, and what was raised or returned as error; the result, where there is one."""
 
     code: int
     error: RdlError | None
+    result: Result | None
     promises: Promises
     requests: int
 
@@ -165,15 +167,15 @@ def download(
     )
     made = Options(transfer=options, file=FileOptions(adopt=run.adopt))
     watched = Watched(promises, look, adopt=run.adopt, disk=disk)
-    error = None
+    error = result = None
     try:
         store = SmallStore(watched, disk) if run.small else watched
         process = Process(world, store, made, lambda: 7)
         if process.driver is not None:
             if run.stop_at is not None:
                 process.driver.later(run.stop_at, process.stop)
-            _, error = process.run()
+            result, error = process.run()
     except RdlError as raised:
         error = raised
     code = 0 if error is None else int(exit_code_of(error))
-    return Ended(code, error, promises, len(world.transport.requests))
+    return Ended(code, error, result, promises, len(world.transport.requests))

@@ -178,14 +178,23 @@ def play(name: str, number: int, times: str) -> tuple[int, int]:
 
 
 def check(run: Run, memory: MemoryDisk, before: bytes | None, ended: Ended, code: int) -> None:
-    """A right or no file, an error that names its cause, and a next run that is right."""
+    """A right or no file, an error that names its cause, a result that counts nothing that is
+    lost, and a next run that is right."""
     right = 10 if run.digest < 0 else 0
     assert ended.code in (right, code), repr(ended.error)
     assert memory.read(TARGET) in ([before, *run.contents] if right == 0 else [before])
     assert ended.code != 0 or memory.read(TARGET) == run.contents[-1]
     memory.kill()
     then = Run(run.contents, max(0, run.digest), run.adopt)
-    again = download(memory, then, lambda saved: honest(saved, memory, run))
+    found = [0]
+
+    def look(saved: Saved) -> None:
+        honest(saved, memory, run)
+        found.append(sum(map(len, (*saved.extents.ranges(), *saved.header.adopted))))
+
+    again = download(memory, then, look)
+    if ended.error is not None and ended.result is not None:
+        assert ended.result.bytes_present <= found[-1]
     assert again.code == 0, repr(again.error)
     assert memory.read(TARGET) == run.contents[-1]
     left = {one for one in memory.names(TARGET.parent) if not one.startswith(".rdl-")}

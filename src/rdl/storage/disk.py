@@ -208,7 +208,7 @@ def as_ours(error: OSError, what: str) -> LocalFileError | NoSpaceError:
     """NoSpaceError when space or quota is short, else LocalFileError."""
     why = why_of(error)
     if error.errno in NO_SPACE:
-        return NoSpaceError(what, why, hint="free some space; what is here is kept")
+        return NoSpaceError(what, why, hint="free some space")
     if error.errno == errno.EFBIG:
         return LocalFileError(what, "too large for this file system or limit")
     return LocalFileError(what, why)

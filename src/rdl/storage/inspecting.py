@@ -11,13 +11,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rdl.core.byterange import ByteRange
+from rdl.core.byterange import ByteRange, joined
 from rdl.core.extents import Extents
 from rdl.core.index import Decoded, IndexDamaged, IndexNewer
 from rdl.core.index_json import Header, SessionRecord
-from rdl.errors import BusyError, LocalFileError
+from rdl.errors import BusyError, LocalFileError, RdlError
 from rdl.storage.checking import believable, is_settled, session_of
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import Disk, FileStat, opened_folder, told
 from rdl.storage.index_file import Place, check_ours, load
 from rdl.storage.names import Names
 
@@ -83,6 +83,19 @@ def read_partial(disk: Disk, folder: int, names: Names) -> Partial | None:
     finally:
         if file >= 0:
             disk.close(file)
+
+
+def bytes_kept(disk: Disk, path: Path) -> int:
+    """How many bytes of a download the next run will find; what cannot be read counts as lost."""
+    try:
+        with told(str(path)), opened_folder(disk, path.parent) as folder:
+            partial = read_partial(disk, folder, Names.of(path))
+    except RdlError:
+        return 0
+    if partial is None or partial.part is None:
+        return 0
+    runs = sorted((*partial.present, *partial.header.adopted), key=lambda run: run.start)
+    return sum(map(len, joined(runs)))
 
 
 def _read(disk: Disk, folder: int, file: int, names: Names) -> Partial | None:
