@@ -16,7 +16,15 @@ from typing import TypeVar
 
 from rdl.core.chunks import Chunks
 from rdl.core.text import safe_text
-from rdl.errors import Interrupted, LocalFileError, NoSpaceError, OutOfTime, TargetExists, why_of
+from rdl.errors import (
+    Interrupted,
+    LocalFileError,
+    NoSpaceError,
+    OutOfTime,
+    RdlError,
+    TargetExists,
+    why_of,
+)
 from rdl.options import ChunkCache
 from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
@@ -69,7 +77,7 @@ class Seeds:
 
     def leave_cache(self, error: Exception) -> None:
         """Nothing more is looked for there."""
-        self._warn(f"the cache is left out: {error}")
+        self._warn(f"the cache is left out: {_with_hint(error)}")
         if self.cache is not None:
             self.cache.__exit__()
         self.cache, self.recalls = None, False
@@ -131,7 +139,12 @@ def keep(
         with Packs(cache.folder, cache.most) as packs, LocalFile(path) as file, told(str(path)):
             packs.add(file, chunks, numbers)
     except (LocalFileError, NoSpaceError, TargetExists, Interrupted, OutOfTime) as error:
-        warn(f"what was fetched is not kept in the cache: {error}")
+        warn(f"what was fetched is not kept in the cache: {_with_hint(error)}")
+
+
+def _with_hint(error: Exception) -> str:
+    hint = error.hint if isinstance(error, RdlError) else ""
+    return f"{error}; {hint}" if hint else str(error)
 
 
 def files_of(

@@ -45,7 +45,8 @@ class _Watch:
 
 class Sowing:
     """Of one target, from its seeds and the `cache`. `alive` may raise. `held`: bytes that the part
-    file has, or claims; `found`: what was found last, if its digests prove it."""
+    file has, or claims; `found`: what was found last, if its digests prove it. `cache` is None
+    from when it was left out."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class Sowing:
         *,
         cache: ChunkCache | None = None,
     ) -> None:
-        self._target, self._seeds, self._cache = target, seeds, cache
+        self._target, self._seeds, self.cache = target, seeds, cache
         self.found: Found | None = None
         self._alive, self._tell, self.held = alive, tell, 0
 
@@ -64,10 +65,11 @@ class Sowing:
         """Put it into the part file, of which this is claimed to be `here`, and say what of the
         rest is wished for. Raises RdlError."""
         self.held = sum(map(len, here))
-        with Seeds(self._paths(), self._warn, self._cache) as seeds:
+        with Seeds(self._paths(), self._warn, self.cache) as seeds:
             watch = _Watch(self._alive, Headway(str(self._target.path), self._tell, stage="seeds"))
             found = self._found(recipe, part, here, seeds, watch)
             self.found = found if found.checked else None
+            self.cache = self.cache if seeds.cache is not None else None
             repeats = repeats_in(found.chunks, found.places) if found.checked else Repeats()
             delta = None
             if wishes is not None:

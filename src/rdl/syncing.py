@@ -120,7 +120,6 @@ class Syncing:
         *,
         cache: ChunkCache | None = None,
     ) -> None:
-        self._cache = cache
         self._url, self._options = as_given(target.url, target.options, whole=True)
         self._session, self._path, self._tell = session, target.path, tell
         self._begun = time.monotonic()
@@ -292,8 +291,9 @@ class Syncing:
         sow = Sow(put, wishes.over) if wishes is not None else Sow(put)
         self._sowing.found = None  # that of another manifest says nothing of this one
         result = self._session.get(target, self._tell, sow=sow)
-        if self._cache is not None and (found := self._sowing.found) is not None:
-            keep(self._cache, self._path, found.chunks, self._came(found), self._warn)
+        cache, found = self._sowing.cache, self._sowing.found
+        if cache is not None and found is not None:
+            keep(cache, self._path, found.chunks, self._came(found), self._warn)
         return result
 
     def _came(self, found: Found) -> Iterator[int]:

@@ -53,7 +53,7 @@ def test_none_yet(rdl: Rdl, own: Path) -> None:
 def test_row_57_used_locked_capacity_and_clear(rdl: Rdl, own: Path) -> None:
     fill(own)
     text = rdl("cache").out
-    assert "1 packs" in text
+    assert "chunks: 1 pack\n" in text
     assert "8.0 KiB" in text
     with Packs(own) as packs:
         assert packs.pin(packs.packs()[0])
@@ -95,6 +95,20 @@ def test_that_of_a_server(rdl: Rdl, tmp_path: Path) -> None:
     assert not (cache / ("a" * 40)).exists()
     assert rdl("cache", "clear", "--cache", str(cache)).code == 0
     assert {one.name for one in cache.iterdir()} == {"notes", "c" * 40}, "others name files so too"
+
+
+@pytest.mark.parametrize("words", [(), ("clear",), ("--json",)])
+def test_a_folder_of_other_files_is_no_cache(
+    rdl: Rdl, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "notes").write_bytes(b"the user's")
+    answer = rdl("cache", *words, "--cache", str(tmp_path))
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.err == f"rdl: {tmp_path}: holds other files, and is no cache\n"
+
+
+def test_an_empty_folder_holds_nothing(rdl: Rdl, tmp_path: Path) -> None:
+    assert "chunks: 0 packs\n" in rdl("cache", "--cache", str(tmp_path)).out
 
 
 def test_a_folder_that_is_not_there(rdl: Rdl, tmp_path: Path) -> None:

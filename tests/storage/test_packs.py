@@ -406,3 +406,20 @@ def test_locks_that_are_not_to_be_had(
                 disk.is_pinned(file, 7)
     finally:
         os.close(file)
+
+
+def test_a_folder_of_other_files_is_not_made_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_bytes(b"the user's")
+    with (
+        pytest.raises(LocalFileError, match="holds other files") as caught,
+        Packs(tmp_path, 1 << 20),
+    ):
+        pass
+    assert "folder of its own" in caught.value.hint
+    assert [one.name for one in tmp_path.iterdir()] == ["notes"]
+
+
+def test_an_empty_folder_is_and_stays_one_beside_other_files(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Packs(tmp_path, 1 << 20):
+            (tmp_path / "notes").write_bytes(b"the user's")

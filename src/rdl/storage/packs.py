@@ -23,7 +23,8 @@ from msgspec import Struct
 from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
 from rdl.core.text import safe_text
-from rdl.storage.disk import read_all, told, write_all
+from rdl.errors import LocalFileError
+from rdl.storage.disk import opened_folder, read_all, told, write_all
 from rdl.storage.local_file import LocalFile
 from rdl.storage.platform import PosixDisk
 from rdl.storage.private import private_folder
@@ -73,6 +74,7 @@ class Packs:
         try:
             with told(safe_text(str(self.folder))):
                 if self._most is not None:
+                    self._refuse_another()
                     private_folder(self.folder)
                 self._handle = self._disk.open_folder(self.folder)
                 self._open_control()
@@ -87,6 +89,10 @@ class Packs:
             if handle >= 0:
                 self._disk.close(handle)
         self._handle = self._control = -1
+
+    def is_another(self) -> bool:
+        """Whether the folder is for something else: there are files in it, and no mark of ours."""
+        return _is_another(self._disk, self._handle)
 
     def packs(self) -> list[Pack]:
         """What was used last comes last."""
@@ -149,6 +155,13 @@ class Packs:
         packs = self.packs()
         locked = sum(one.size for one in packs if self._is_used(one))
         return Holdings(len(packs), sum(one.size for one in packs), locked, self._capacity())
+
+    def _refuse_another(self) -> None:
+        """Raises LocalFileError, OSError."""
+        with suppress(FileNotFoundError), opened_folder(self._disk, self.folder) as handle:
+            if _is_another(self._disk, handle):
+                shown, why = safe_text(str(self.folder)), "holds other files, and is no cache"
+                raise LocalFileError(shown, why, hint="name a folder of its own; it will be made")
 
     def _is_used(self, pack: Pack) -> bool:
         return self._control >= 0 and self._disk.is_pinned(self._control, _number(pack.name))
@@ -278,6 +291,12 @@ def default_folder() -> Path:
     if not os.path.isabs(folder):  # the specification says to ignore it then
         folder = os.path.join(os.path.expanduser("~"), ".cache")
     return Path(folder) / "rdl" / "chunks"
+
+
+def _is_another(disk: PosixDisk, folder: int) -> bool:
+    names = {*disk.entries(folder)}
+    ours = CONTROL in names or any(map(_NAME.fullmatch, names))
+    return bool(names) and not ours
 
 
 def _once(chunks: Chunks, numbers: Iterable[int]) -> Iterator[int]:

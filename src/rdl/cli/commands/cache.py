@@ -13,6 +13,7 @@ from rdl.cli.display.json_lines import SCHEMA, encode
 from rdl.cli.frame import framed
 from rdl.cli.options import text_value
 from rdl.core.text import format_size, safe_text
+from rdl.errors import LocalFileError
 from rdl.storage.disk import told
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ def _one(console: Console, folder: Path, *, clear: bool, json: bool) -> None:
 
     with Packs(folder) as packs:
         chunks, files = packs.holdings(), holdings(folder)
+        if packs.is_another() and not files.entries:
+            raise LocalFileError(safe_text(str(folder), 200), "holds other files, and is no cache")
         kind = "files" if files.entries and not chunks.entries else "chunks"
         if clear:
             count, size = let_go(folder) if kind == "files" else packs.clear()
             shown = safe_text(str(folder), 200)
-            said = f"{shown}: {format_size(size)} freed, {count} {_NAMES[kind]}"
+            said = f"{shown}: {format_size(size)} freed, {_counted(count, kind)}"
             console.messages.line(f"rdl: {said}")
             chunks, files = packs.holdings(), holdings(folder)
     held = files if kind == "files" else chunks
@@ -62,8 +65,12 @@ def _one(console: Console, folder: Path, *, clear: bool, json: bool) -> None:
             console.output.line(line)
 
 
-_NAMES = {"files": "files", "chunks": "packs"}
+_NAMES = {"files": "file", "chunks": "pack"}
 """Of what a cache holds: files of `rdl serve --upstream`, chunks of `rdl sync`."""
+
+
+def _counted(count: int, kind: str) -> str:
+    return f"{count} {_NAMES[kind]}{'s' * (count != 1)}"
 
 
 def cache_object(folder: Path, kind: str, held: Holdings) -> dict[str, Any]:
@@ -84,7 +91,7 @@ def _lines(folder: Path, kind: str, held: Holdings) -> list[str]:
     capacity = "-" if held.capacity is None else format_size(held.capacity)
     rows = [
         ("cache", safe_text(str(folder), 2000)),
-        ("holds", f"{kind}: {held.entries} {_NAMES[kind]}"),
+        ("holds", f"{kind}: {_counted(held.entries, kind)}"),
         ("used", format_size(held.used)),
         ("locked", format_size(held.locked)),
         ("capacity", capacity),
