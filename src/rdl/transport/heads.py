@@ -23,6 +23,13 @@ MAX_FIELDS = 200
 MAX_INTERIM = 16
 _READ = 80 * 1024
 """A small file comes together with its head: one step of the engine less."""
+TLS_ALERT = b"\x15\x03"
+SPEAKS_TLS = "the server speaks TLS here: https:// in place of http://"
+_TOLD_SO = re.compile(
+    rb"plain HTTP request was sent to HTTPS port"  # nginx
+    rb"|speaking plain HTTP to an SSL-enabled server"  # Apache
+    rb"|sent an HTTP request to an HTTPS server"  # those written in Go
+)
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
@@ -95,6 +102,8 @@ class HeadReader:
             raise ProtocolError(self._label, "the response head is too large")
         begun = self._received > 0
         data = receive(self._sock, self._deadline, self._label, timeout, begun=begun)
+        if not begun and data.startswith(TLS_ALERT):
+            raise ProtocolError(self._label, "the answer is not HTTP", hint=SPEAKS_TLS)
         self._received += len(data)
         self._wire.receive_data(data)
 
@@ -128,6 +137,11 @@ def check_limits(label: str, size: int, event: h11.Response) -> None:
     """Raises ProtocolError for a head that is too large."""
     if size > MAX_HEAD or len(event.headers) > MAX_FIELDS:
         raise ProtocolError(label, "the response head is too large")
+
+
+def wants_tls(event: h11.Response, wire: h11.Connection) -> bool:
+    """Whether it says that it does, in as much of the body as came with the head."""
+    return event.status_code == 400 and bool(_TOLD_SO.search(wire.trailing_data[0]))
 
 
 def make_head(event: h11.Response, method: str, url: str, label: str) -> ResponseHead:

@@ -17,12 +17,12 @@ import h11
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rdl.errors import NetworkError, UsageError
+from rdl.errors import HTTPStatusError, NetworkError, UsageError
 from rdl.options import NetworkOptions
 from rdl.transport.base import ResponseHead
 from rdl.transport.bodies import Body, make_body
 from rdl.transport.dial import Goal, addresses, dial, is_public, public_by_name
-from rdl.transport.heads import MAX_HEAD, HeadReader, Stale, make_head, send
+from rdl.transport.heads import MAX_HEAD, SPEAKS_TLS, HeadReader, Stale, make_head, send, wants_tls
 from rdl.transport.policy import Field
 from rdl.transport.pool import Connection, Key, Pool
 from rdl.transport.proxies import Proxy, ProxyChoice, open_tunnel
@@ -161,6 +161,9 @@ class Asking:
         connection, sending = self._connection, self._sending
         try:
             event = self._head.read()
+            if sending.url.scheme == "http" and wants_tls(event, self._wire):
+                why = "the server wants TLS"
+                raise HTTPStatusError("HTTP 400", why, status=400, hint=SPEAKS_TLS)
             head = make_head(event, sending.method, str(sending.url), connection.label)
             body = make_body(head, connection, self._pool, self._wire)
         except BaseException:

@@ -6,6 +6,7 @@ At least TLS 1.2, HTTP/1.1 only, and an end of data without close_notify is an e
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import ssl
@@ -17,6 +18,9 @@ import certifi
 
 from rdl.errors import LocalFileError, NetworkError, TLSError
 from rdl.options import NetworkOptions
+
+_PLAIN = re.compile(rb"1\.[01] [0-9]{3}|TYPE html", re.IGNORECASE)
+"""After five bytes: HTTP/1.1 400, or as HTTP/0.9 <!DOCTYPE html>."""
 
 
 def make_context(options: NetworkOptions) -> ssl.SSLContext:
@@ -64,9 +68,22 @@ def handshake(
             hint="--cacert FILE names who to trust; --insecure trusts anybody",
         ) from error
     except (OSError, ValueError) as error:
+        failed = NetworkError(host, f"TLS handshake failed ({explain(error)})")
+        if isinstance(error, ssl.SSLError) and _speaks_http(secure):
+            failed.hint = "the server speaks plain HTTP here: http:// in place of https://"
+            failed.permanent = True
         secure.close()
-        raise NetworkError(host, f"TLS handshake failed ({explain(error)})") from error
+        raise failed from error
     return secure
+
+
+def _speaks_http(sock: ssl.SSLSocket) -> bool:
+    """Whether a response came where TLS was to begin; OpenSSL has taken the first bytes of it."""
+    sock.settimeout(0)
+    try:
+        return _PLAIN.match(socket.socket.recv(sock, 32)) is not None
+    except OSError:
+        return False
 
 
 class RecordReader:
