@@ -199,6 +199,12 @@ def test_a_directory_is_not_made_for_a_plan_or_an_error(rdl: Rdl) -> None:
     Path("file").write_text("")
     answer = rdl("get", U, "-d", "file/deep")
     assert (answer.code, answer.err) == (3, "rdl: file/deep: Not a directory\n")
+    answer = rdl("get", U, "-d", "file")
+    assert answer.code == 3
+    assert answer.err.splitlines() == [
+        "rdl: file: a file stands where a directory is wanted",
+        "rdl: hint: -o FILE names a file",
+    ]
 
 
 def test_the_same_target_through_a_symlink(rdl: Rdl) -> None:

@@ -125,6 +125,8 @@ WRONG = [
     (["http://ok/f.iso.part.index", U], "collides with the files beside"),
     ([], "get: no URL given"),
     (["-i", "gone.txt"], "-i gone.txt: No such file"),
+    (["-i", "http://h/list"], "-i http://h/list: a file of this machine is wanted, and no URL"),
+    (["--locked", "http://h/lock"], "--locked http://h/lock: a file of this machine is wanted"),
     (["--verify", "always", U], "is not one of"),
     (["--resume", "f", "-o", "g"], "contradict each other"),
     # members
@@ -225,6 +227,22 @@ def test_spellings_of_other_programs_have_a_hint(rdl: Rdl, arguments: list[str],
     assert f"hint: {hint}" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["help"], "rdl --help, or rdl COMMAND --help"),
+        (["help", "get"], "rdl --help, or rdl COMMAND --help"),
+        (["version"], "rdl --version"),
+        (["resume", "f"], "rdl get --resume FILE"),
+        (["verfy"], "did you mean verify?"),
+    ],
+)
+def test_commands_of_other_programs_have_a_hint(rdl: Rdl, arguments: list[str], hint: str) -> None:
+    answer = rdl(*arguments)
+    assert_refused(answer, "no such command")
+    assert f"hint: {hint}" in answer.err
+
+
 def test_no_arguments_and_missing_values(rdl: Rdl) -> None:
     assert_refused(rdl(), "no command and no URL")
     assert_refused(rdl("get", U, "-x"), "-x: requires an argument")
@@ -243,6 +261,7 @@ def test_no_arguments_and_missing_values(rdl: Rdl) -> None:
         ["h.example/f?token=canary"],
         ["--proxy", "ftp://u:canary@h", U],
         ["ftp://u:canary@h/f"],
+        ["-i", "http://u:canary@h/list"],
         ["--mirror", "http://u:canary@h/f", U],
         ["--mirror", "ftp://u:canary@h/f", U],
         ["--mirror", "http://h/?token=canary#sha256=0", U],

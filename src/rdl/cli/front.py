@@ -41,6 +41,12 @@ _WITHOUT_PROGRESS = tuple(
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 """Also of a scheme that get then refuses: no command is called so."""
+_ELSEWHERE = {
+    "help": "rdl --help, or rdl COMMAND --help",
+    "version": "rdl --version",
+    "resume": "rdl get --resume FILE, or the same command again",
+}
+"""What other programs call what rdl says otherwise."""
 _TO_STDOUT = re.compile(r"(?:^| )(?:-[a-zA-Z]*o ?|--output[= ])(?:-|/dev/stdout)(?: |$)")
 
 
@@ -141,7 +147,7 @@ def _usage(error: click.ClickException) -> UsageError:
     elif found := re.match(r"No such command '(.*?)'(?:\. (Did you mean .*))?", why, re.DOTALL):
         hint = re.sub(r"[()'\"]", "", found[2] or "").replace("Did", "did")
         what, why = redact_url(found[1]), "no such command"
-        hint = hint or url_hint(found[1]) or "rdl --help lists them"
+        hint = _ELSEWHERE.get(what) or hint or url_hint(found[1]) or "rdl --help lists them"
     elif why.startswith("Missing command"):
         what, why, hint = (
             "nothing to do",

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from rdl.cli.environment import without_environment
 from rdl.cli.options import get_parameters
 from rdl.cli.values import named, parse_header, parse_mirror
-from rdl.core.text import safe_text
+from rdl.core.text import is_url, redact_url, safe_text
 from rdl.errors import Interrupted, UsageError, why_of
 from rdl.options import (
     NETWORK_FILES,
@@ -205,7 +205,12 @@ def read_small(name: str, limit: int, what: str) -> bytes:
         with open(name, "rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
-        raise UsageError(safe_text(what), why_of(error)) from None
+        why = why_of(error)
+        if is_url(name):
+            shown = redact_url(name)
+            what, why = what.replace(name, shown), "a file of this machine is wanted, and no URL"
+            raise UsageError(safe_text(what), why, hint=f"rdl get {safe_text(shown)}") from None
+        raise UsageError(safe_text(what), why) from None
     if len(data) > limit:
         raise UsageError(safe_text(what), f"larger than {limit >> 20} MiB")
     return data

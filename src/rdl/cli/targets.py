@@ -333,4 +333,7 @@ def make_directories(given: Mapping[str, Any], entries: Iterable[Entry]) -> None
         try:
             os.makedirs(name, exist_ok=True)
         except OSError as error:
-            raise LocalFileError(safe_text(name), why_of(error)) from None
+            why, hint = why_of(error), ""
+            if isinstance(error, FileExistsError):
+                why, hint = "a file stands where a directory is wanted", "-o FILE names a file"
+            raise LocalFileError(safe_text(name), why, hint=hint) from None
