@@ -13,6 +13,7 @@ import click
 from rdl import __version__
 from rdl.cli.commands.completion import SHELLS, script
 from rdl.cli.front import group
+from rdl.cli.sections import OWN, records
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {
@@ -185,9 +186,10 @@ def page(name: str, command: click.Command, tree: click.Group) -> str:
         ),
         *_section("DESCRIPTION", [_escaped((command.help or "").partition("\b")[0])]),
     ]
-    options = [one.get_help_record(context) for one in command.get_params(context)]
-    records = [record for record in options if record is not None and record[1]]
-    lines += _section("OPTIONS", _terms(records))
+    lines += [".SH OPTIONS"]
+    for heading, options in records(command.get_params(context), context):
+        lines += [] if heading == OWN else [f".SS {heading}"]
+        lines += _terms(options)
     if command is tree:
         pages = [
             (f"rdl-{one}(1)", tree.commands[one].get_short_help_str(200))

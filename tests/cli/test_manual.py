@@ -3,12 +3,16 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 
+import click
 import pytest
 
 from manual.pages import ROOT, SAMPLE_LIST, everything
 from rdl.cli.input_list import parse_list
 from rdl.cli.main import main
+from rdl.cli.options import get_parameters
+from rdl.cli.sections import HEADINGS, sections
 
 MADE = everything()
 
@@ -74,3 +78,25 @@ def test_the_help_of_get_ends_with_where_more_is_told(capsys):
     last = capsys.readouterr().out.splitlines()[-2:]
     assert all(f"T{level} " in " ".join(last) for level in range(5))
     assert "man rdl-get" in last[1]
+
+
+def listed(params: Sequence[click.Parameter]) -> list[str]:
+    return [heading for heading, some in sections(params) if some]
+
+
+def test_every_option_of_get_has_a_heading() -> None:
+    visible = [one for one in get_parameters() if not getattr(one, "hidden", False)]
+    names = " ".join(HEADINGS.values()).split()
+    assert {one.name for one in visible} | {"help"} == {*names, "urls"}
+    assert listed(visible[1:]) == [*HEADINGS]
+
+
+def test_few_options_need_no_headings(capsys):
+    assert main(["status", "--help"]) == 0
+    assert capsys.readouterr().out.count(":\n") == 1
+
+
+def test_own_options_come_first_and_help_last(capsys):
+    assert main(["verify", "--help"]) == 0
+    headings = [one for one in capsys.readouterr().out.splitlines() if re.fullmatch(r"\w.*:", one)]
+    assert (headings[0], headings[-1]) == ("Options:", "Messages and results:")

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from rdl.cli.console import Console
+from rdl.cli.sections import SectionedCommand
 from rdl.cli.values import is_from
 
 
@@ -35,6 +36,6 @@ def framed(
     def run(**given: Any) -> int:
         return act(click.get_current_context().find_object(Console) or Console(), given)
 
-    return click.Command(
+    return SectionedCommand(
         name, params=params, callback=run, help=help, short_help=short_help, epilog=epilog
     )
