@@ -192,6 +192,7 @@ def pictures() -> dict[str, str]:
             if screen.share > 0.4:
                 break
         flight = screen.picture()
+        screen.show(["^C"])  # on a terminal it goes with the bar, beside which it stands
         running.close()
         screen.type(f"rdl status {NAME}")
         found = replace(status(folder / NAME), path=NAME)

@@ -46,6 +46,11 @@ def test_they_show_a_bar_and_a_block_map(drawn: dict[str, str]) -> None:
     assert [set(text) for text in maps] == [set("▕█▒░·▏")] * 2
 
 
+def test_it_is_shown_what_interrupts(drawn: dict[str, str]) -> None:
+    lines = [line[0][0] for line in screen(drawn["session.svg"])]
+    assert lines[lines.index("^C") + 1].startswith("rdl: interrupted: ")
+
+
 def test_they_ask_nobody_for_anything(drawn: dict[str, str]) -> None:
     for svg in drawn.values():
         assert not re.search(r"href|@import|url\((?!#)|<script", svg)
