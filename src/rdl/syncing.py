@@ -147,7 +147,9 @@ class Syncing:
             status = error.status if isinstance(error, HTTPStatusError) else None
             if manifest is not None or status not in (None, *ABSENT):
                 raise
-            return self._plain(f"no manifest helps ({error}); all of it is fetched")
+            return self._plain(
+                f"no manifest helps ({error}); where it has changed, all of it is fetched"
+            )
         with index:
             index.decides = index.decides or decides
             self._check_size(index.recipe.total)

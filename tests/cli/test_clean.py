@@ -61,7 +61,10 @@ def test_yes_removes_partials_and_nothing_else(rdl: Rdl, folder: Path) -> None:
     assert int(lines[0].split()[-2]) >= MiB
     assert names(folder) == KEPT
     answer = rdl("clean", ".", "--yes")
-    assert (answer.code, answer.err) == (0, "rdl: .: nothing to remove\n")
+    assert (answer.code, answer.err) == (
+        0,
+        "rdl: .: nothing to remove, but 1 FILE.part.bad (--bad)\n",
+    )
 
 
 def test_copies_that_a_killed_repair_left_go_unless_they_are_in_use(

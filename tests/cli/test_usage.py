@@ -294,3 +294,39 @@ def test_a_hostile_value_is_shown_harmlessly(rdl: Rdl) -> None:
 def test_too_many_arguments_are_counted(rdl: Rdl, arguments: list[str], line: str) -> None:
     answer = rdl(*arguments)
     assert (answer.code, answer.out, answer.err) == (2, "", line)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["clean", "--yes"],
+        ["manifest", "make"],
+        ["verify"],
+        ["verify", "--sha256", HEX],
+        ["serve"],
+    ],
+)
+def test_a_url_where_a_path_is_wanted(rdl: Rdl, words: list[str]) -> None:
+    answer = rdl(*words, "http://u:canary@h/f")
+    assert_refused(answer, "http://h/f: a file of this machine is wanted, and no URL")
+    assert "canary" not in answer.err
+
+
+def test_a_list_stands_where_urls_do(rdl: Rdl) -> None:
+    assert_refused(rdl("-i", "gone.txt", "-q"), "-i gone.txt: No such file")
+    assert_refused(rdl("-q", "--locked=gone"), "--locked gone: No such file")
+
+
+def test_a_file_where_a_url_is_wanted(rdl: Rdl, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("")
+    for words in (["list.txt"], ["get", "list.txt"], ["cat", "list.txt"]):
+        answer = rdl(*words)
+        assert answer.code == 2
+        assert "hint: rdl get -i list.txt reads it as a list; file:///PATH" in answer.err
+
+
+def test_a_name_after_the_url_has_a_hint(rdl: Rdl) -> None:
+    answer = rdl("get", U, "new.iso")
+    assert_refused(answer, "new.iso: not a URL")
+    assert "hint: -o new.iso names the output" in answer.err

@@ -47,6 +47,7 @@ _ELSEWHERE = {
     "resume": "rdl get --resume FILE, or the same command again",
 }
 """What other programs call what rdl says otherwise."""
+_LIST = re.compile(r"-i|--(?:input-file|locked|resume)(?:=|$)")
 _TO_STDOUT = re.compile(r"(?:^| )(?:-[a-zA-Z]*o ?|--output[= ])(?:-|/dev/stdout)(?: |$)")
 
 
@@ -88,9 +89,9 @@ def _run(arguments: list[str], console: Console) -> int:
 
 
 def _is_get(arguments: list[str]) -> bool:
-    """`rdl URL`, also with options before the URL."""
+    """`rdl URL`, also with options before the URL; a list is in the place of URLs."""
     own = arguments[0] in ("--help", "-h", "--version")
-    urls = any(_URL.match(argument) for argument in arguments)
+    urls = any(_URL.match(argument) or _LIST.match(argument) for argument in arguments)
     return bool(_URL.match(arguments[0])) or (arguments[0].startswith("-") and urls and not own)
 
 

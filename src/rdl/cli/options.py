@@ -22,10 +22,10 @@ _SECONDS = v.Value("S", v.parse_number)
 
 def text_value(name: str) -> v.Value:
     """The click type of text that says something."""
-    return v.Value(name, _no_nul)
+    return v.Value(name, parse_text)
 
 
-def _no_nul(text: str) -> str:
+def parse_text(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError("empty" if not text else "holds a NUL character")
     return text

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from rdl.cli.environment import without_environment
 from rdl.cli.options import get_parameters
-from rdl.cli.values import named, parse_header, parse_mirror
+from rdl.cli.values import NO_URL, named, parse_header, parse_mirror
 from rdl.core.text import is_url, redact_url, safe_text
 from rdl.errors import Interrupted, UsageError, why_of
 from rdl.options import (
@@ -208,8 +208,8 @@ def read_small(name: str, limit: int, what: str) -> bytes:
         why = why_of(error)
         if is_url(name):
             shown = redact_url(name)
-            what, why = what.replace(name, shown), "a file of this machine is wanted, and no URL"
-            raise UsageError(safe_text(what), why, hint=f"rdl get {safe_text(shown)}") from None
+            what, hint = what.replace(name, shown), f"rdl get {safe_text(shown)}"
+            raise UsageError(safe_text(what), NO_URL, hint=hint) from None
         raise UsageError(safe_text(what), why) from None
     if len(data) > limit:
         raise UsageError(safe_text(what), f"larger than {limit >> 20} MiB")

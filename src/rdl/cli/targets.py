@@ -41,7 +41,11 @@ class Download(Struct, frozen=True):
 
 def entries_from(given: Mapping[str, Any]) -> list[Entry]:
     """The URLs of the command line, then those of the list."""
-    entries = [Entry(url) for url in given["urls"]]
+    urls = given["urls"]
+    if len(urls) == 2 and is_url(urls[0]) and not is_url(urls[1]) and "/" not in urls[1]:
+        shown = safe_text(urls[1])
+        raise UsageError(shown, "not a URL", hint=f"-o {shown} names the output")
+    entries = [Entry(url) for url in urls]
     name = given["input_file"]
     if name is not None:
         option = "" if "list" in given else "-i "  # `rdl lock LIST` has no option for it

@@ -6,6 +6,7 @@ names the option. A value that may hold a secret is not repeated in an error.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from rdl.core.digest import digests_in_fragment
 from rdl.core.file_url import is_file_url, path_of
-from rdl.core.text import redact_text, redact_url, safe_text
+from rdl.core.text import is_url, redact_text, redact_url, safe_text
 from rdl.errors import UsageError
 from rdl.options import RangeSpec
 
@@ -213,8 +214,19 @@ class Address(Struct, frozen=True):
     password: str | None = None
 
 
+NO_URL = "a file of this machine is wanted, and no URL"
+
+
+def refuse_url(text: str, command: str, hint: str = "") -> None:
+    """Where a path is wanted: raises UsageError, which shows no secret of the URL."""
+    if is_url(text):
+        raise UsageError(f"{command} {safe_text(redact_url(text), 200)}", NO_URL, hint=hint)
+
+
 def url_hint(text: str) -> str:
     """What makes a URL of what looks like one, or ''."""
+    if os.path.isfile(text):
+        return f"rdl get -i {safe_text(text, 200)} reads it as a list; file:///PATH is a local file"
     if re.search(r"\s", text):
         return "quote the URL, and write a space as %20"
     if re.match(r"(?:localhost|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:/|$)", text):

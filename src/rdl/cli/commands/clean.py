@@ -31,7 +31,9 @@ def clean(console: Console, given: dict[str, Any]) -> int:
     for error in refused:
         _say(console, f"{error}; it stays")
     if not found:
-        _say(console, f"{path}: nothing to remove")
+        bads = 0 if bad else len(leftovers(path, bad=True)[0])
+        rest = f", but {bads} FILE.part.bad (--bad)" if bads else ""
+        _say(console, f"{path}: nothing to remove{rest}")
         return ExitCode.OK
     if not yes and not _is_confirmed(console, found):
         _say(console, "nothing was removed")

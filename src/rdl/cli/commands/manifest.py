@@ -20,6 +20,7 @@ from rdl.cli.layers import Layers
 from rdl.cli.manifests import load, manifest_lines, manifest_object
 from rdl.cli.options import get_parameters, text_value
 from rdl.cli.repairs import REACHING
+from rdl.cli.values import refuse_url
 from rdl.cli.verdicts import Manner, Verdicts
 from rdl.core.text import format_size
 from rdl.errors import UsageError
@@ -42,6 +43,7 @@ def manifest(console: Console, given: dict[str, Any]) -> int:
     layers = Layers(console, given)
     warn_of_unknown(console.messages, layers.given)
     if action == "make":
+        refuse_url(name, "manifest make")
         _make(console, layers.given, name)
     else:
         _show(console, layers, name)

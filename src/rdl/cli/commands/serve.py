@@ -21,7 +21,16 @@ from rdl.cli.layers import Layers
 from rdl.cli.options import get_parameters, text_value
 from rdl.cli.repairs import REACHING, refuse_where_nothing_is_fetched
 from rdl.cli.settings import read_small
-from rdl.cli.values import HOST, Value, parse_base, parse_count, parse_number, parse_size, parse_url
+from rdl.cli.values import (
+    HOST,
+    Value,
+    parse_base,
+    parse_count,
+    parse_number,
+    parse_size,
+    parse_url,
+    refuse_url,
+)
 from rdl.core.file_url import is_file_url
 from rdl.core.text import redact_url, safe_text
 from rdl.errors import Interrupted, NetworkError, UsageError
@@ -60,7 +69,9 @@ def serve(console: Console, given: dict[str, Any]) -> int:
 
     layers = Layers(console, given)
     given = layers.given
-    folder, token = given["path"] or ".", _token(given["token"])
+    folder = given["path"] or "."
+    refuse_url(folder, "serve", "--upstream URL --cache DIR fetches from there")
+    token = _token(given["token"])
     warn_of_unknown(console.messages, given)
     host, port = given["bind"]
     address, names = _resolved(host, port, token)

@@ -17,7 +17,8 @@ from rdl.cli.display.picture import ASCII, Marks, marks_for
 from rdl.cli.display.standing import status_lines, status_object, table
 from rdl.cli.display.summary import remote_text
 from rdl.cli.frame import framed
-from rdl.cli.options import text_value
+from rdl.cli.options import parse_text
+from rdl.cli.values import Value, refuse_url
 from rdl.core.text import safe_text
 from rdl.errors import BusyError, ExitCode
 
@@ -26,7 +27,12 @@ WIDEST = 200
 
 def path_argument(command: str, metavar: str) -> click.Argument:
     """One path on the command line, as `path`, None where there is none."""
-    return lone("path", command, metavar, text_value(metavar.strip("[]")))
+
+    def parse(text: str) -> str:
+        refuse_url(text, command)
+        return parse_text(text)
+
+    return lone("path", command, metavar, Value(metavar.strip("[]"), parse))
 
 
 def show(console: Console, given: dict[str, Any]) -> int:

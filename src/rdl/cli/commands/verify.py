@@ -25,7 +25,7 @@ from rdl.cli.repairs import (
     repair_options,
     worth_it,
 )
-from rdl.cli.values import Value, parse_range
+from rdl.cli.values import Value, parse_range, refuse_url
 from rdl.cli.verdicts import Manner, Verdicts, as_result
 from rdl.core.events import Warned
 from rdl.core.text import is_url
@@ -41,6 +41,8 @@ def verify(console: Console, given: dict[str, Any]) -> int:
     layers = Layers(console, given)
     given = layers.given
     warn_of_unknown(console.messages, given)
+    for name in given["arguments"][:1]:
+        refuse_url(name, "verify", "rdl get URL --checksum DIGEST fetches and checks")
     if given["manifest"] is None:
         found = checks_from(given)
     else:
