@@ -7,9 +7,13 @@ import signal
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rdl.cli import executing
+from rdl.cli.executing import Program
+from rdl.errors import Interrupted
 from tests.scenarios.coded import KiB, MiB, Origin
 from tests.support.deltas import mixed
 from tests.support.folders import Folder
@@ -78,6 +82,40 @@ def test_row_38_ctrl_c_ends_the_program(folder: Folder, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert until(lambda: not child.exists())
+
+
+@pytest.mark.parametrize(
+    ("second", "end"), [(signal.SIGINT, "sleep 60"), (signal.SIGTERM, "kill -9 $$")]
+)
+def test_a_second_signal_leaves_no_program(
+    folder: Folder, tmp_path: Path, second: signal.Signals, end: str
+) -> None:
+    """One that is asked to end and takes its time: until a second Ctrl-C, or until it has ended."""
+    words = "get", f"{folder.url}/f", "--limit-rate", "100K", "--exec"
+    trap = f"trap 'echo asked; {end}' TERM; echo $$; sleep 60 & wait"
+    with subprocess.Popen(
+        [*RDL, *words, trap], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        child = Path("/proc", process.stdout.readline().decode().strip())
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"asked\n"
+        process.send_signal(second)
+        assert process.wait(20) == 130
+        assert until(lambda: not child.exists())
+
+
+def test_a_signal_while_it_is_started_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def starting(*words: Any, **files: Any) -> subprocess.Popen[bytes]:
+        program.interrupt("SIGTERM")
+        return start(*words, **files)
+
+    start = executing.start
+    monkeypatch.setattr(executing, "start", starting)
+    with pytest.raises(Interrupted), Program("sleep 60", "u") as program:
+        program.write(memoryview(b"a"))
+    assert program._process is not None
+    assert program._process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(

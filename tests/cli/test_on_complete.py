@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from rdl.cli import completing
+from rdl.cli import completing, shell
 from rdl.cli.completing import Completing
 from rdl.cli.report import Report
 from rdl.core.events import Result
@@ -145,3 +146,34 @@ def test_ctrl_c_ends_it_and_begins_no_other(folder: Folder, tmp_path: Path) -> N
         assert until(lambda: not child.exists())
         assert pids.read_text().count("\n") == 1
     assert rdl(tmp_path, *words, "rm pids").returncode == 3, "there is one to remove"
+
+
+def test_a_second_ctrl_c_leaves_no_command(folder: Folder, tmp_path: Path) -> None:
+    command = "trap 'echo asked; sleep 60' TERM; echo $$; sleep 60 & wait"
+    words = "get", f"{folder.url}/a", "-q", "--on-complete", command
+    with subprocess.Popen([*RDL, *words], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        group = int(process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == b"asked\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert until(lambda: not alive(group))
+
+
+def test_what_runs_when_rdl_ends_is_ended() -> None:
+    one = shell.start("sleep 60", {}, stdin=subprocess.DEVNULL)
+    shell._end_all()
+    assert one.wait(20) == -signal.SIGKILL
+    shell.stop(one)
+    assert one not in shell._running
+
+
+def alive(group: int) -> bool:
+    """Whether there is any process of it that is no zombie."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its, *_ = path.read_text().rpartition(")")[2].split()
+            if int(its) == group and state != "Z":
+                return True
+    return False

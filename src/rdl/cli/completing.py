@@ -7,7 +7,6 @@ downloads, and a file whose command fails has failed.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections import deque
@@ -18,8 +17,8 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from rdl.cli.executing import ended_well, stop
 from rdl.cli.report import Report
+from rdl.cli.shell import ended_well, start, stop
 from rdl.cli.signals import Interruptible
 from rdl.core.events import Fact, Result, failed
 from rdl.engine.turns import awaited
@@ -93,14 +92,8 @@ class Completing:
     def _wait(self, command: str, result: Result) -> None:
         if self._signal is not None:
             raise Interrupted(self._signal)
-        process = subprocess.Popen(
-            command,
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            env={**os.environ, **facts(result, self._urls.get(result.path, result.url))},
-            start_new_session=True,
-        )
+        told = facts(result, self._urls.get(result.path, result.url))
+        process = start(command, told, stdin=subprocess.DEVNULL, stdout=2)
         try:
             while self._signal is None:
                 try:

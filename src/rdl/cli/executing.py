@@ -7,17 +7,14 @@ program takes a part for the whole.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from contextlib import suppress
 from typing import Self
 
-from rdl.errors import ProgramError
+from rdl.cli.shell import ended_well, start, stop
+from rdl.errors import Interrupted
 
 WHAT = "--exec"
-PATIENCE = 5.0
-"""Seconds between asking it to end and ending it."""
 
 
 class Enough(Exception):
@@ -33,6 +30,16 @@ class Program:
         self._command, self._url = command, url
         self._process: subprocess.Popen[bytes] | None = None
         self._written = 0
+        self._starting = False
+        self._signal: str | None = None
+
+    def interrupt(self, signal: str) -> None:
+        """Called by a handler in the thread that writes, where it raises Interrupted: once, so
+        that nothing gets between the program and its end; and not in the midst of starting it."""
+        if self._signal is None:
+            self._signal = signal
+            if not self._starting:
+                raise Interrupted(signal)
 
     def write(self, chunk: memoryview) -> None:
         """All of it. Where it does not read on: Enough, or ProgramError when it failed."""
@@ -57,45 +64,21 @@ class Program:
         finally:
             if self._process is not None:
                 stop(self._process)
+                _shut(self._process)
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._process = subprocess.Popen(
-                self._command,
-                shell=True,
-                stdin=subprocess.PIPE,
-                env={**os.environ, "RDL_URL": self._url},
-                start_new_session=True,
-                bufsize=0,
-            )
+            self._starting = True
+            facts = {"RDL_URL": self._url}
+            self._process = start(self._command, facts, stdin=subprocess.PIPE)
+            self._starting = False
+            if self._signal is not None:
+                raise Interrupted(self._signal)
         return self._process
 
     def _wait(self) -> None:
         """Until it has ended. ProgramError where it did not end well."""
         ended_well(WHAT, self._started().wait())
-
-
-def ended_well(what: str, code: int) -> None:
-    """Raises ProgramError where the command of the option `what` did not."""
-    if code:
-        raise ProgramError(what, f"ended by signal {-code}" if code < 0 else f"exit code {code}")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """With all that it has started, unless it has ended by itself."""
-    if process.poll() is None:
-        _signal(process, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
-    if process.poll() is None:
-        _signal(process, signal.SIGKILL)
-        process.wait()
-    _shut(process)
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def _shut(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from rdl.errors import ExitCode, Interrupted
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+at_once: list[Callable[[], None]] = []
+"""What is to be done, in the handler, before rdl ends at once."""
 
 
 class Interruptible(Protocol):
@@ -29,19 +31,24 @@ class Signals:
         self._before: dict[int, Any] = {}
         self._count = 0
 
-    def watch(self, session: Interruptible | None, restore: Callable[[], None]) -> None:
-        """From now on signals interrupt `session`; `restore` puts the terminal right before
-        an end at once."""
-        self._session, self._restore = session, restore
+    def watch(
+        self, session: Interruptible | None, restore: Callable[[], None] | None = None
+    ) -> None:
+        """From now on signals interrupt `session`; `restore`, or the one before, puts the terminal
+        right before an end at once."""
+        self._session, self._restore = session, restore or self._restore
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if self._session is None:
-            raise Interrupted(name)
         self._count += name == "SIGINT"
         if self._count > 1:
-            self._restore()
+            for one in self._before:
+                signal.signal(one, signal.SIG_IGN)
+            for end in (*at_once, self._restore):
+                end()
             os._exit(ExitCode.INTERRUPTED)
+        if self._session is None:
+            raise Interrupted(name)
         self._session.interrupt(name)
 
     def __enter__(self) -> Signals:

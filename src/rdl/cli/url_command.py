@@ -6,12 +6,11 @@ speak on stderr. What it prints may be secret, and is not repeated.
 
 from __future__ import annotations
 
-import atexit
 import os
 import subprocess
 import time
-from contextlib import suppress
 
+from rdl.cli.shell import end, ending, start
 from rdl.errors import AuthError
 
 SECONDS = 60.0
@@ -25,33 +24,18 @@ class UrlCommand:
 
     def __init__(self, command: str) -> None:
         self._command = command
-        self._running: set[subprocess.Popen[bytes]] = set()
-        atexit.register(self._stop)
 
     def __call__(self, given: str) -> str:
-        process = subprocess.Popen(
-            self._command,
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "RDL_URL": given},
-            start_new_session=True,
-            bufsize=0,
-        )
-        self._running.add(process)
+        facts = {"RDL_URL": given}
+        process = start(self._command, facts, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         with process:
             try:
                 printed = _printed(process)
             finally:
-                _end(process)
-                self._running.discard(process)
+                end(process)
         if process.returncode:
-            raise AuthError(WHAT, _ending(process.returncode))
+            raise AuthError(WHAT, ending(process.returncode))
         return _only_line(printed)
-
-    def _stop(self) -> None:
-        for process in tuple(self._running):
-            _end(process)
 
 
 def _printed(process: subprocess.Popen[bytes]) -> bytes:
@@ -71,17 +55,6 @@ def _printed(process: subprocess.Popen[bytes]) -> bytes:
             raise AuthError(WHAT, f"no URL after {SECONDS:g} s")
         if not more:
             time.sleep(LOOK_SECONDS)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """With all that it has started."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, 9)
-    process.wait()
-
-
-def _ending(code: int) -> str:
-    return f"ended by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _only_line(printed: bytes) -> str:

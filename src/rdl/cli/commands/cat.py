@@ -117,6 +117,7 @@ def pour(
     progress, quiet = _progress(console, given, free=free)
     style = Style(given["verbose"], quiet, tries=download.options.transfer.retry)
     display = display_for(progress, console.messages, style)
+    console.signals.watch(None, display.abandon)
     try:
         with (
             locating(download.url, download.options.network.user),

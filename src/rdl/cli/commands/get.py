@@ -116,6 +116,7 @@ def _to_program(console: Console, layers: Layers) -> int:
         from rdl.cli.executing import WHAT, Enough, Program
 
         with Program(given["program"], download.url) as program:
+            console.signals.watch(program)
             try:
                 ranges = (wanted,) if wanted else ()
                 whole_or_ranges(download, ranges, program.write)(session, tell)
