@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 import rdl
 from rdl.batch import running, working
+from rdl.batch.flag import _flag, _watching, hoist, lower
 from rdl.batch.running import Batch, Far
 from rdl.batch.shards import Shard, packed
 from rdl.batch.working import Report, Reports, decoded, encoded, fetch, interrupt
@@ -19,6 +22,7 @@ from rdl.core.events import Fact, Progress, Result, Warned
 from rdl.errors import NetworkError, UsageError
 from rdl.options import FileOptions, NetworkOptions, Options, SessionOptions
 from tests.support.folders import Folder
+from tests.support.waiting import until
 
 COUNT = 20
 
@@ -164,10 +168,92 @@ def test_what_is_lost_again_and_again_has_failed(targets: list[rdl.Target]) -> N
 
 
 def test_an_executor_that_is_over(targets: list[rdl.Target]) -> None:
-    executor = ThreadPoolExecutor(1)
+    executor, done = ThreadPoolExecutor(1), list[Result]()
     executor.shutdown()
     with pytest.raises(NetworkError, match=r"^executor: cannot schedule"):
-        rdl.get_all(targets, executor)
+        rdl.get_all(targets, executor, done=done.append)
+    assert [(one.path, one.exit_code) for one in done] == [(str(one.path), 4) for one in targets]
+
+
+def test_workers_that_are_given_up_and_what_came_until_then(targets: list[rdl.Target]) -> None:
+    class Gone(Within):
+        def ready(self) -> bool:
+            if self.shards:
+                raise NetworkError("scheduler", "lost")
+            return True
+
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            self.shards += args
+            self.channel(fetch(*args))
+            return Future[Any]()
+
+    done = list[Result]()
+    with pytest.raises(NetworkError, match="lost"):
+        rdl.get_all(targets, Gone(), done=done.append)
+    assert sorted(one.path for one in done) == sorted(str(one.path) for one in targets)
+    assert {(one.exit_code, one.reason) for one in done} == {(0, "complete"), (4, "network")}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_of_a_pool_that_would_all_wait_for_it(
+    count: int, targets: list[rdl.Target], tmp_path: Path
+) -> None:
+    """The last of them is refused, so that the others' shards are fetched."""
+    if count > 1:
+        (tmp_path / "more").mkdir()
+    begun = threading.Barrier(count)
+    with ThreadPoolExecutor(count) as pool:
+
+        def call(folder: Path) -> list[Result]:
+            begun.wait(20)
+            own = [rdl.Target(one.url, folder / one.path.name) for one in targets]
+            return rdl.get_all(own, pool)
+
+        futures = [pool.submit(call, tmp_path / name) for name in ("", "more")[:count]]
+        refused = [one.exception(20) for one in futures]
+        assert [str(one).startswith("executor: its own workers") for one in refused].count(True)
+        assert refused.count(None) == count - 1
+        assert {one.exit_code for one in rdl.get_all(targets[:1], pool)} == {0}, "and after that"
+
+
+_pools: list[Executor] = []
+
+
+def over_the_copy() -> None:
+    rdl.get_all([], _pools[0])
+
+
+def test_a_copy_of_a_pool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        monkeypatch.setattr(f"{__name__}._pools", [pool])
+        with pytest.raises(UsageError, match="it is a copy"):
+            pool.submit(over_the_copy).result(20)
+        calls: Any = vars(pool)["_call_queue"]
+        with monkeypatch.context() as other:
+            other.setattr(calls, "_opid", 0)
+            with pytest.raises(UsageError, match="it is a copy"):
+                over_the_copy()
+
+
+def test_an_interrupt_reaches_processes_of_this_machine(
+    targets: list[rdl.Target], folder: Folder
+) -> None:
+    with ProcessPoolExecutor(2) as pool, ThreadPoolExecutor(1) as beside:
+        batch = Batch(pool, SessionOptions(limit_rate=400))
+        beside.submit(lambda: until(lambda: folder.log) and batch.interrupt("SIGTERM"))
+        assert {one.exit_code for one in batch.get_all(targets)} == {143}
+        assert not pool._pending_work_items, "none goes on"
+    assert not os.path.lexists(_flag(batch.name))
+
+
+def test_a_flag_is_seen_while_a_shard_runs() -> None:
+    with _watching("rdl-flagged"):
+        assert not os.path.lexists(_flag("rdl-flagged"))
+        hoist("rdl-flagged", "SIGHUP")
+        try:
+            assert until(lambda: working._interrupted.pop("rdl-flagged", "") == "SIGHUP")
+        finally:
+            lower("rdl-flagged")
 
 
 def test_workers_that_come_and_go(targets: list[rdl.Target], tmp_path: Path) -> None:

@@ -11,19 +11,23 @@ import os
 import pickle
 import queue
 import secrets
+import threading
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from rdl.api import Done, Session, Target
+from rdl.batch.flag import fetch_in_sight, hoist, lower
 from rdl.batch.shards import Shard, divided, packed, share_of, sharing
-from rdl.batch.working import SAME, Report, decoded, fetch, interrupt
+from rdl.batch.working import SAME, Report, decoded, interrupt
 from rdl.core.events import Result, Teller, ended
 from rdl.core.text import safe_text
 from rdl.errors import Interrupted, NetworkError, RdlError, UsageError
@@ -36,6 +40,8 @@ PATIENCE = 10.0
 TRIES = 4
 """Workers that a shard may lose before its files have failed."""
 Call = Callable[[Shard], list[Report]]
+_waits = WeakKeyDictionary[Executor, dict[threading.Thread, "_Run"]]()
+_lock = threading.Lock()
 
 
 class Far(Executor):
@@ -75,6 +81,9 @@ class Batch:
         if not isinstance(executor, Executor):
             why = f"it is to be a concurrent.futures.Executor, not {executor!r}"
             raise UsageError("executor", why)
+        calls = getattr(executor, "_call_queue", None)
+        if getattr(calls, "_opid", os.getpid()) != os.getpid():
+            raise UsageError("executor", "it is a copy, by fork, of one of another process")
         if workers is not None and workers < 1:
             raise UsageError("workers", "at least one is needed")
         self.executor, self.options = executor, options or SessionOptions()
@@ -87,19 +96,26 @@ class Batch:
     ) -> list[Result]:
         """As Session.get_all; `tell` and `done` are called from the thread that called. Raises
         UsageError where the targets cannot be fetched elsewhere, NetworkError where the workers
-        cannot be had; what has come until then is kept, and the same call continues."""
+        cannot be had: what has come until then is kept, what has not is `done` with that error,
+        and the same call continues."""
         wanted = list(targets)
         _check(wanted)
         run = _Run(self, wanted, tell, done)
-        try:
-            return run.to_the_end()
-        except BaseException:
-            run.abandon(self.signal or "SIGINT")
-            raise
+        with _waiting(run, self.executor):
+            try:
+                return run.to_the_end()
+            except BaseException as error:
+                run.abandon(self.signal or "SIGINT")
+                run.settle()
+                if isinstance(error, RdlError):
+                    run.give_up(error)
+                raise
+            finally:
+                lower(self.name)
 
     def interrupt(self, signal: str) -> None:
-        """As Session.interrupt. Other processes hear of it only where the executor is Far: what
-        does not end within PATIENCE seconds counts as interrupted, and goes on."""
+        """As Session.interrupt. Workers on other machines hear of it only where the executor is
+        Far: what does not end within PATIENCE seconds counts as interrupted, and goes on."""
         self.signal = signal
 
 
@@ -107,6 +123,32 @@ def _workers_of(executor: Executor) -> int:
     """How many it has, as it says; else as many as there are processors here."""
     said = (getattr(executor, name, None) for name in ("num_workers", "_max_workers"))
     return max(1, next((one for one in said if isinstance(one, int)), os.cpu_count() or 1))
+
+
+@contextmanager
+def _waiting(run: _Run, executor: Executor) -> Iterator[None]:
+    """While this thread waits for that."""
+    with _lock:
+        _waits.setdefault(executor, {})[threading.current_thread()] = run
+    try:
+        yield
+    finally:
+        with _lock:
+            _waits[executor].pop(threading.current_thread(), None)
+
+
+def _check_turn(executor: Executor) -> None:
+    """Raises UsageError where all threads of a pool wait for each other, and this is one of them;
+    the others go on then."""
+    pool, own = getattr(executor, "_threads", ()), threading.current_thread()
+    if own not in pool:
+        return
+    with _lock:
+        stuck = [one for one, run in _waits[executor].items() if one in pool and run.stuck]
+        if own in stuck and len(stuck) >= _workers_of(executor):
+            del _waits[executor][own]
+            why = "its own workers call this, and none is left to do it"
+            raise UsageError("executor", why, hint="another executor, or one with more workers")
 
 
 class _Line(Struct):
@@ -147,6 +189,12 @@ class _Run:
         self._room = min(batch.workers, sum(len(group.shards) for group in groups))
         self._most = self._room
 
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing that was handed out has begun."""
+        flying = list(self._flying)
+        return bool(flying) and not any(one.running() or one.done() for one in flying)
+
     def to_the_end(self) -> list[Result]:
         """Raises RdlError where the workers cannot be had."""
         while self._flying or any(line.waiting for line in self._lines):
@@ -157,16 +205,28 @@ class _Run:
                 break
             if self._far is None or self._deadline is not None or self._far.ready():
                 self._hand_out()
+            _check_turn(self._batch.executor)
             if not self._flying:
                 time.sleep(LOOK_SECONDS)
             for future in wait(self._flying, LOOK_SECONDS, FIRST_COMPLETED).done:
                 self._take(future)
-            while not self._heard.empty():
-                self._told(self._heard.get())
-        for number in range(len(self._targets)):
-            if number not in self._results:
-                self._fail(number, Interrupted(self._batch.signal or "SIGINT"))
+            self._listen()
+        self._fail_the_rest(Interrupted(self._batch.signal or "SIGINT"))
         return [self._results[number] for number in range(len(self._targets))]
+
+    def settle(self) -> None:
+        """Wait for what was abandoned to save its state, where the workers are not Far."""
+        self._deadline = time.monotonic()
+        if self._far is None:
+            wait(self._flying, PATIENCE)
+
+    def give_up(self, error: RdlError) -> None:
+        """What has no result by now has this one."""
+        for future in wait(self._flying, 0).done:
+            with suppress(RdlError):
+                self._take(future)
+        self._listen()
+        self._fail_the_rest(error)
 
     def abandon(self, signal: str) -> None:
         """Nothing more is handed out, and what runs is to save its state and end."""
@@ -176,6 +236,7 @@ class _Run:
         if self._far is not None:
             self._far.interrupt(self._batch.name, signal)
         else:
+            hoist(self._batch.name, signal)
             for future in [one for one in self._flying if one.cancel()]:
                 del self._flying[future]
 
@@ -193,7 +254,7 @@ class _Run:
 
     def _submit(self, flight: _Flight) -> bool:
         shard = self._shard(flight.numbers, flight.line.abreast)
-        call = fetch if self._far is None else self._far.call
+        call = fetch_in_sight if self._far is None else self._far.call
         try:
             future = self._batch.executor.submit(call, shard)
         except Exception as error:
@@ -246,6 +307,15 @@ class _Run:
                 self._ended(number, one)
             elif self._tell is not None:
                 self._tell(one)
+
+    def _listen(self) -> None:
+        while not self._heard.empty():
+            self._told(self._heard.get())
+
+    def _fail_the_rest(self, error: RdlError) -> None:
+        for number in range(len(self._targets)):
+            if number not in self._results:
+                self._fail(number, error)
 
     def _fail(self, number: int, error: RdlError) -> None:
         target = self._targets[number]

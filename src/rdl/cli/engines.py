@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rdl.errors import UsageError
+from rdl.core.events import Result, ended
+from rdl.errors import NetworkError, RdlError, UsageError
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
+    from rdl.api import Done, Session, Target, Teller
     from rdl.batch.running import Batch
+    from rdl.cli.completing import Completing
 
 _LOGS = ("distributed", "distributed.client", "tornado", "tornado.application")
 
 
+class Unreachable:
+    """In place of a session: all files fail with the same error."""
+
+    def __init__(self, error: RdlError) -> None:
+        self._error = error
+
+    def get_all(self, targets: Iterable[Target], tell: Teller, done: Done) -> None:
+        from rdl.sources import shown_url
+
+        for one in targets:
+            done(ended(shown_url(one.url), str(one.path), self._error))
+
+    def interrupt(self, signal: str) -> None:
+        """It has ended."""
+
+
 @contextmanager
-def open_workers(given: Mapping[str, Any], options: SessionOptions) -> Iterator[Batch]:
-    """In place of a session. Raises UsageError, NetworkError."""
+def open_workers(
+    given: Mapping[str, Any], options: SessionOptions
+) -> Iterator[Batch | Unreachable]:
+    """In place of a session. Raises UsageError, and NetworkError where nobody reads results."""
     try:
         import dask
 
@@ -29,5 +50,32 @@ def open_workers(given: Mapping[str, Any], options: SessionOptions) -> Iterator[
         raise UsageError("--engine dask", f"not installed: {error}", hint=hint) from error
     from rdl.batch.running import Batch
 
-    with Cluster(given["scheduler"], timeout=given["connect_timeout"]) as cluster:
-        yield Batch(cluster, options)
+    try:
+        cluster = Cluster(given["scheduler"], timeout=given["connect_timeout"])
+    except NetworkError as error:
+        if not given["json"] and given["progress"] != "json":
+            raise
+        lost = error
+    else:
+        with cluster:
+            yield Batch(cluster, options)
+        return
+    yield Unreachable(lost)
+
+
+def fetch_all(
+    session: Session | Batch | Unreachable, targets: Sequence[Target], heard: Completing
+) -> None:
+    """A failure that all files have been told of is not raised."""
+    told = 0
+
+    def done(result: Result) -> None:
+        nonlocal told
+        told += 1
+        heard.done(result)
+
+    try:
+        session.get_all(targets, heard.tell, done)
+    except RdlError:
+        if told < len(targets):
+            raise

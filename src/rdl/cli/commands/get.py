@@ -11,7 +11,7 @@ from rdl.cli.commands.cat import cat_member, discard, pour, to_stdout, whole_or_
 from rdl.cli.console import Console
 from rdl.cli.display.choose import display_for
 from rdl.cli.display.plain import Style
-from rdl.cli.engines import open_workers
+from rdl.cli.engines import fetch_all, open_workers
 from rdl.cli.environment import warn_of_unknown
 from rdl.cli.frame import framed
 from rdl.cli.input_list import Entry
@@ -76,7 +76,7 @@ def get(console: Console, given: dict[str, Any]) -> int:
                 console.signals.watch(heard, display.abandon)
                 for result in here:
                     heard.done(result)
-                session.get_all(targets, heard.tell, heard.done)
+                fetch_all(session, targets, heard)
             console.signals.watch(None, display.abandon)
         report.end()
     finally:
