@@ -77,6 +77,7 @@ class Within(Inline, Far):
         super().__init__()
         self.looks, self.breaks = 0, breaks
         self.interrupted: list[str] = []
+        self.forgotten: list[str] = []
 
     def call(self, shard: Shard) -> list[Report]:
         return fetch(shard, self.channel)
@@ -97,6 +98,9 @@ class Within(Inline, Far):
     def interrupt(self, batch: str, signal: str) -> None:
         self.interrupted.append(signal)
         interrupt(batch, signal)
+
+    def forget(self, batch: str) -> None:
+        self.forgotten.append(batch)
 
 
 def in_place(folder: Path) -> None:
@@ -259,6 +263,7 @@ def test_a_flag_is_seen_while_a_shard_runs() -> None:
 def test_workers_that_come_and_go(targets: list[rdl.Target], tmp_path: Path) -> None:
     executor = Within(breaks=True)
     results = rdl.get_all(targets, executor)
+    assert executor.forgotten == [executor.shards[0].batch]
     assert {one.exit_code for one in results} == {0}
     in_place(tmp_path)
 

@@ -206,6 +206,16 @@ def test_a_result_that_is_lost_on_its_way_is_a_lost_shard(
     assert (result.exit_code, len(lost)) == (0, 1)
 
 
+def test_what_was_reported_of_a_batch_leaves_the_scheduler(local: LocalCluster) -> None:
+    with Client(local, set_as_default=False) as client, Cluster(local.scheduler_address) as cluster:
+        client.log_event("rdl-8", "[]")
+        assert "rdl-8" in client.get_events()
+        cluster.forget("rdl-8")
+        assert "rdl-8" not in client.get_events()
+        cluster._client.close(2)
+        cluster.forget("rdl-8")
+
+
 def test_what_is_no_scheduler() -> None:
     with pytest.raises(NetworkError, match=r"^scheduler tcp://127\.0\.0\.1:1: cannot be reached"):
         Cluster("tcp://127.0.0.1:1", timeout=0.2)

@@ -38,6 +38,9 @@ class Leaving(Far):
     def interrupt(self, batch: str, signal: str) -> None:
         """Nothing runs."""
 
+    def forget(self, batch: str) -> None:
+        """It was told nothing."""
+
     def ready(self) -> bool:
         if self._calls:
             raise self.why("scheduler", "lost")

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from distributed import Client, get_worker
+from distributed import Client, Scheduler, get_worker
 from distributed import Future as Outcome
 
 from rdl.batch.running import Far
@@ -37,6 +37,11 @@ def fetch_and_report(shard: Shard) -> list[Report]:
     """What a worker calls."""
     log = partial(get_worker().log_event, shard.batch)
     return fetch(shard, lambda reports: log(json.dumps(reports)))  # a name may be no UTF-8
+
+
+def forget_topic(topic: str, dask_scheduler: Scheduler) -> None:
+    """What the scheduler calls. It keeps the last thousand events of each topic else."""
+    dask_scheduler._broker._topics.pop(topic, None)
 
 
 class Cluster(Far):
@@ -62,7 +67,7 @@ class Cluster(Far):
         except TimeoutError:
             self._client.close()
             raise NetworkError(self._shown, "it has no workers") from None
-        self.width = len(self._client.nthreads())
+        self.width = len(self._client.nthreads(callback_timeout=timeout))
         self._looked = self._good = time.monotonic()
         self._is_good = True
 
@@ -103,6 +108,12 @@ class Cluster(Far):
                 client.run(interrupt, batch, signal, on_error="ignore")
 
         threading.Thread(target=ask, args=(self._client,), daemon=True).start()
+
+    def forget(self, batch: str) -> None:
+        self._heard = None
+        call, seconds = self._client._run_on_scheduler, LOOK_SECONDS
+        with suppress(Exception):  # it is gone, or has a place of its own for them
+            self._client.sync(call, forget_topic, batch, callback_timeout=seconds)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the scheduler, which goes on."""

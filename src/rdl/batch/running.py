@@ -67,6 +67,10 @@ class Far(Executor):
     def interrupt(self, batch: str, signal: str) -> None:
         """Ask all workers to end what they do of the batch; does not wait."""
 
+    @abstractmethod
+    def forget(self, batch: str) -> None:
+        """It is over: what was reported is kept nowhere, where that can be had. Never raises."""
+
 
 class Batch:
     """As a Session for lists, over the workers of an executor, which stays the caller's.
@@ -111,7 +115,7 @@ class Batch:
                     run.give_up(error)
                 raise
             finally:
-                lower(self.name)
+                run.forget()
 
     def interrupt(self, signal: str) -> None:
         """As Session.interrupt. Workers on other machines hear of it only where the executor is
@@ -239,6 +243,13 @@ class _Run:
             hoist(self._batch.name, signal)
             for future in [one for one in self._flying if one.cancel()]:
                 del self._flying[future]
+
+    def forget(self) -> None:
+        """Nothing is left of how it was told of."""
+        if self._far is not None:
+            self._far.forget(self._batch.name)
+        else:
+            lower(self._batch.name)
 
     def _hand_out(self) -> None:
         """To as many as have room; first of the group of which the fewest run."""
