@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -221,6 +222,15 @@ def test_what_is_no_scheduler() -> None:
         Cluster("tcp://127.0.0.1:1", timeout=0.2)
     with pytest.raises(UsageError, match="unknown address scheme"):
         Cluster("smoke://x")
+
+
+def test_who_accepts_and_says_nothing_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask, "LOOK_SECONDS", 0.1)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(NetworkError, match="cannot be reached: timed out after"):
+            Cluster(f"tcp://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1)
 
 
 def test_a_worker_reports_under_the_name_of_the_batch(

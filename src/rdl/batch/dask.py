@@ -44,6 +44,22 @@ def forget_topic(topic: str, dask_scheduler: Scheduler) -> None:
     dask_scheduler._broker._topics.pop(topic, None)
 
 
+class Connected(Client):
+    """A client that gives up a scheduler which accepts connections and says nothing more: it would
+    wait for ever. Raises OSError."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        Client.__init__(self, address, timeout=timeout, set_as_default=False)
+
+    def start(self, **kwargs: Any) -> None:
+        try:
+            Client.start(self, callback_timeout=kwargs["timeout"] + LOOK_SECONDS, **kwargs)
+        except TimeoutError:
+            with suppress(TimeoutError):
+                Client.close(self, CLOSE_SECONDS)
+            raise
+
+
 class Cluster(Far):
     """The workers of the scheduler at `address`; a context manager. Raises NetworkError where it
     cannot be reached within `timeout` seconds, or has no worker by then; UsageError where that is
@@ -121,7 +137,7 @@ class Cluster(Far):
             self._client.close(CLOSE_SECONDS)
 
     def _connect(self, timeout: float) -> None:
-        self._client = Client(self._address, timeout=timeout, set_as_default=False)
+        self._client: Client = Connected(self._address, timeout)
 
     def _look(self) -> bool:
         """Whether there is a scheduler with a worker. Where the client has given up, a new one."""
