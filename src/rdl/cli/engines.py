@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rdl.core.events import Result, ended
+from rdl.core.events import Result, Teller, ended
 from rdl.errors import NetworkError, RdlError, UsageError
 from rdl.options import SessionOptions
 
 if TYPE_CHECKING:
-    from rdl.api import Done, Session, Target, Teller
+    from rdl.api import Done, Session, Target
     from rdl.batch.running import Batch
     from rdl.cli.completing import Completing
 
