@@ -16,8 +16,9 @@ from rdl.core.wishlist import Receiver
 from rdl.errors import NetworkError
 from rdl.manifests import make_manifest
 from rdl.options import Options, TransferOptions
+from rdl.server import granting
 from rdl.server.folder import Folder
-from rdl.server.granting import Granting
+from rdl.server.granting import Granted, Granting
 from rdl.server.upstream import Upstream
 from tests.server.conftest import Running, Start
 from tests.server.filling import Filling, filling
@@ -410,6 +411,25 @@ def test_a_cache_makes_the_list_of_what_it_has(
         with wishing(between, chunks, [1], "Connection: close") as one:
             assert one.all() == {1: part(chunks, 1)}
     assert b"Content-Length" in one.head
+
+
+def test_what_is_absent_is_looked_for_a_few_at_a_time(
+    relay: Running, writer: Filling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, available = list[int](), Granted.available
+
+    def seen(self: Granted, offset: int) -> int:
+        turns.append(available(self, offset))
+        return turns[-1]
+
+    monkeypatch.setattr(granting, "RECORDS", 2)
+    monkeypatch.setattr(Granted, "available", seen)
+    writer.fill(0, 1)
+    chunks = list_of(relay.port)
+    with wishing(relay, chunks, range(len(chunks))) as one:
+        assert one.all() == {}
+    assert len(one.receiver.absent) == len(chunks) > 4
+    assert sum(0 < count <= 4 for count in turns) >= len(chunks) // 2 - 1
 
 
 def test_s28_what_a_wishlist_was_sent_gives_back_once(
