@@ -169,6 +169,24 @@ def test_a_little_that_is_here_comes_along(beyond: Beyond) -> None:
     assert beyond.wishes() == [[19, 20]]
 
 
+def test_the_rest_of_an_end_is_not_waited_for(
+    beyond: Beyond, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def readinto(self: Canned, view: memoryview) -> int:
+        assert self.body, "it would wait"
+        view[0], self.body = self.body[0], self.body[1:]
+        return 1
+
+    monkeypatch.setattr(Canned, "readinto", readinto)
+    monkeypatch.setattr(Canned, "ready", lambda self: bool(self.body))
+    with made(beyond) as wishes:
+        lack(wishes, [7, 20])
+        assert read(wishes, *span(7)) == PARTS[7]
+        beyond.last.body = beyond.last.body[:-20]
+        assert read(wishes, *span(20)) == PARTS[20]
+    assert beyond.last.closed
+
+
 @pytest.mark.parametrize("asked", ["bytes=0-99", "bytes=0-", "bytes=99999999-", None])
 def test_what_is_not_wished_for_is_asked_for_as_ever(
     beyond: Beyond, monkeypatch: pytest.MonkeyPatch, asked: str | None

@@ -278,10 +278,14 @@ class Coming:
         receiver.finish()
 
     def close(self) -> None:
-        """When all has come its end is read, where that is here, so that the connection is kept."""
+        """When all has come its end is read, as far as that is here, so that the connection is
+        kept; nobody waits for more of it."""
+        view, receiver = memoryview(bytearray(PORTION)), self._receiver
         with suppress(RdlError):
-            if not self._receiver.left and self.exchange.ready():
-                next(self._chunks, None)
+            while not receiver.left and self.exchange.ready():
+                if not (count := self.exchange.readinto(view)):
+                    break
+                list(receiver.feed(view[:count]))  # nothing, for all chunks have come
         self.exchange.close()
 
 
