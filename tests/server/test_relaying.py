@@ -413,23 +413,34 @@ def test_a_cache_makes_the_list_of_what_it_has(
     assert b"Content-Length" in one.head
 
 
-def test_what_is_absent_is_looked_for_a_few_at_a_time(
-    relay: Running, writer: Filling, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("here_is", ["nothing", "something else"])
+def test_s29_of_what_is_absent_little_is_looked_at_in_a_turn(
+    relay: Running, writer: Filling, here: Path, here_is: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns, available = list[int](), Granted.available
+    """An ABSENT has two bytes, but to find out takes a look, or to hash a whole chunk."""
+    looks, available, chunk = list[int](), Granted.available, Granted._chunk
 
-    def seen(self: Granted, offset: int) -> int:
-        turns.append(available(self, offset))
-        return turns[-1]
+    def turn(self: Granted, offset: int) -> int:
+        looks.append(0)
+        return available(self, offset)
 
-    monkeypatch.setattr(granting, "RECORDS", 2)
-    monkeypatch.setattr(Granted, "available", seen)
-    writer.fill(0, 1)
+    def look(self: Granted, number: int) -> bytes | None:
+        looks[-1] += 1
+        return chunk(self, number)
+
+    monkeypatch.setattr(Granted, "available", turn)
+    monkeypatch.setattr(Granted, "_chunk", look)
+    monkeypatch.setattr(granting, "LOOK", granting.AHEAD // 2)
+    if here_is == "nothing":
+        writer.fill(0, 1)
+    else:
+        monkeypatch.setattr(granting, "AHEAD", 64)
+        (here / "data.bin").write_bytes(DATA[::-1])
     chunks = list_of(relay.port)
     with wishing(relay, chunks, range(len(chunks))) as one:
         assert one.all() == {}
-    assert len(one.receiver.absent) == len(chunks) > 4
-    assert sum(0 < count <= 4 for count in turns) >= len(chunks) // 2 - 1
+    assert len(one.receiver.absent) == sum(looks) == len(chunks) > 4
+    assert max(looks) == (2 if here_is == "nothing" else 1)
 
 
 def test_s28_what_a_wishlist_was_sent_gives_back_once(

@@ -40,9 +40,10 @@ from rdl.server.upstream import Upstream
 HANDS = 2
 """Threads that read wishlists: the longest ones take a second."""
 AHEAD = 256 << 10
-"""Bytes of an answer that are made ready at a time, or one chunk."""
-RECORDS = 1024
-"""So many chunks at a time: that one is not here takes 8 µs to find, and two bytes to say."""
+"""Bytes of an answer that are made ready at a time, or one chunk; an ABSENT counts as what it
+takes to find out: 131072 of them, in 256 KiB, would hold the loop for a second."""
+LOOK = 2 << 10
+"""Bytes that are hashed in the time that it takes to see that a chunk is not here (8 µs)."""
 MOST_WAIT = 30.0
 """Seconds that a chunk is waited for, whatever the client would."""
 RUN = 8 << 20
@@ -126,6 +127,8 @@ class Granted(Listed):
         """Of the answer, what is made ready."""
         self._much = False
         """Half of the file is wished."""
+        self._in_vain = 0
+        """Bytes, of the answer's next part, that were hashed for nothing, or might have been."""
         self._next, self._awaited, self._here = 0, -1, 0
         """Which of the numbers is the next; which is waited for, and up to where that is here."""
         self._due: float | None = None
@@ -199,6 +202,7 @@ class Granted(Listed):
         chunks, file = self._chunks, self._pair.file
         span = chunks.chunk(number)
         if self._open and file.available(span.start) < len(span):
+            self._in_vain += LOOK
             return None
         data = bytearray(len(span))
         with memoryview(data) as view:
@@ -206,16 +210,19 @@ class Granted(Listed):
         if chunks.proves(number, data):
             return bytes(data)
         if self._open:
+            self._in_vain += len(span)
             return None
         raise ChangedError("a file", "it is no longer as the list of its chunks says")
 
     def available(self, offset: int) -> int:
         if offset == self._start + len(self._ready):
-            made, stop = bytearray(), self._next + RECORDS
+            made, self._in_vain = bytearray(), 0
             try:
-                while len(made) < AHEAD and self._next < stop and self._comes():
-                    if not (record := next(self._records, b"")):
-                        break
+                while (
+                    len(made) + self._in_vain < AHEAD
+                    and self._comes()
+                    and (record := next(self._records, b""))
+                ):
                     made += record
             except (RdlError, Reply):
                 if not self._open:
