@@ -124,6 +124,7 @@ class Landing:
             chunks=sown.chunks,
             chunks_published=sown.published,
             repeats=sown.repeats,
+            tiled=sown.tiled,
         )
 
     def spec(self, url: str, remembered: Remembered | None) -> Spec:

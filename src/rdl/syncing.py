@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -17,8 +18,10 @@ from msgspec.structs import replace
 
 from rdl.api import Session, Target
 from rdl.core.byterange import ByteRange
+from rdl.core.chunks import Chunks
 from rdl.core.delta import Sown
 from rdl.core.events import Result, Teller, Warned
+from rdl.core.file_url import is_file_url
 from rdl.core.manifest import SUFFIX, Manifest
 from rdl.core.published import Published
 from rdl.core.representation import Trust
@@ -40,13 +43,14 @@ from rdl.manifest_reading import Index, opened
 from rdl.options import ChunkCache, Digest, HostLimits, Options, Source, TransferOptions
 from rdl.recipes import Found, Listed, Manifested, Recipe
 from rdl.seeds import files_of, keep
-from rdl.sources import as_given
+from rdl.sources import as_given, mirrors_of
 from rdl.sowing import Sowing
 from rdl.storage.disk import told
 from rdl.storage.names import Names
 from rdl.storage.part_file import PartStore
 from rdl.storage.sown_part import SownPart
 from rdl.transport.base import Transport
+from rdl.transport.peering import SECONDS, Peer, PeerTransport
 from rdl.transport.wishing import WishTransport, fine_of
 
 STORE, INDEXES = ".castr", (".rdlm", ".meta4", ".zsync", ".caibx")
@@ -226,8 +230,11 @@ class Syncing:
         return all(said.get(one.algorithm, one.hex) == one.hex for one in given)
 
     def _delta(self, index: Index) -> Result:
-        """By wishes where they are granted, else by ranges."""
+        """Of those who receive it too, else by wishes where they are granted, else by ranges."""
         recipe = index.recipe
+        with ExitStack() as stack:
+            if isinstance(recipe, Manifested) and (peers := self._peers(recipe.chunks, stack)):
+                return self._filled(index, recipe, peers=PeerTransport(peers, recipe.chunks))
         if index.wishes is not None and isinstance(recipe, Manifested) and not self._is_store:
             with (
                 WishTransport(self._url, index.wishes, recipe.chunks) as wishes,
@@ -246,6 +253,22 @@ class Syncing:
                     recipe.ask = None
         return self._filled(index, recipe)
 
+    def _peers(self, coarse: Chunks, stack: ExitStack) -> list[Peer]:
+        """Those of the mirrors that receive the file themselves, and grant what they have."""
+        found = list[Peer]()
+        for url, network in mirrors_of(self._url, self._options):
+            if is_file_url(url) or self._is_store or self._options.source is not None:
+                continue
+            self._alive()
+            soon = replace(
+                network,
+                connect_timeout=min(network.connect_timeout, SECONDS),
+                timeout=min(network.timeout, SECONDS),
+            )
+            peer = Peer(url, beside(url, SUFFIX), stack.enter_context(self._session.reaching(soon)))
+            found += [peer] if peer.receives(coarse) else []
+        return found
+
     def _fine(
         self, servers: Transport, where: str, manifest: Manifest, numbers: Sequence[int]
     ) -> Mapping[int, bytes] | None:
@@ -255,7 +278,13 @@ class Syncing:
         except (NetworkError, PolicyError, ProtocolError):
             return None  # what is wrong shows when it is read
 
-    def _filled(self, index: Index, recipe: Recipe, wishes: WishTransport | None = None) -> Result:
+    def _filled(
+        self,
+        index: Index,
+        recipe: Recipe,
+        wishes: WishTransport | None = None,
+        peers: PeerTransport | None = None,
+    ) -> Result:
         transfer = self._transfer()
         known = {one.algorithm for one in transfer.digests}
         said = tuple(
@@ -270,12 +299,17 @@ class Syncing:
         own = replace(self._options, transfer=transfer)
         if url is not self._url:  # chunks are counted as they are fetched
             own = replace(own, limits=UNLIMITED)
+        if peers is not None:
+            others = tuple(one for one in own.mirrors if one not in peers.urls)
+            own = replace(own, mirrors=others)
         target = Target(url, self._path, own)
 
         def put(part: SownPart, here: tuple[ByteRange, ...]) -> Sown:
             try:
                 sown = self._sowing.put(recipe, part, here, wishes)
-                return replace(sown, published=not index.decides)
+                if peers is not None and sown.chunks is not None:
+                    peers.know(sown.chunks)
+                return replace(sown, published=not index.decides, tiled=peers is not None)
             except ProtocolError as error:  # what is read of it later makes no sense
                 if self._vouched(index):
                     raise
@@ -290,7 +324,8 @@ class Syncing:
                 )
                 raise
 
-        sow = Sow(put, wishes.over) if wishes is not None else Sow(put)
+        reach = wishes or peers
+        sow = Sow(put, reach.over) if reach is not None else Sow(put)
         self._sowing.found = None  # that of another manifest says nothing of this one
         result = self._session.get(target, self._tell, sow=sow)
         cache, found = self._sowing.cache, self._sowing.found

@@ -6,12 +6,20 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
+from rdl.server.connection import Limits
+from rdl.server.folder import Folder
+from rdl.server.granting import Granting
+from tests.cli.test_serve import serving
 from tests.engine.staging import content_of
+from tests.server.conftest import ANY, running
+from tests.server.filling import filling
 from tests.support.links import Links
 from tests.support.mirror import Mirror
 from tests.support.origin import Origin, response
@@ -101,6 +109,32 @@ def test_mirrors(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "verified by sha256 (T4)" in done.stderr
         assert (tmp_path / "downloads" / "image.iso").read_bytes() == CONTENT
+
+
+def test_mirrors_that_receive_the_file_themselves(tmp_path: Path) -> None:
+    get, serve, sync = lines("Mirrors that receive the file themselves")
+    content = content_of(8 * MiB)
+    for name in ("origin", "share", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "origin" / "data.bin").write_bytes(content)
+    with ExitStack() as stack:
+        sites = [Granting(Folder(tmp_path / name)) for name in ("origin", "other")]
+        for site in sites:
+            stack.callback(site.close)
+        origin, other = (stack.enter_context(running(one, Limits(), None, ANY)) for one in sites)
+        words = {"URL": f"{origin.url}/data.bin", "PEER": other.url}
+        done = shell(get, tmp_path, **words)
+        assert done.returncode == 0, done.stderr
+        shutil.copy(tmp_path / "share" / "data.bin.rdlm", tmp_path / "other")
+        writer = stack.enter_context(filling(tmp_path / "other" / "data.bin", content))
+        writer.fill(0, len(content) // 2)
+        served = stack.enter_context(serving(tmp_path, *shlex.split(serve)[2:-2]))
+        assert served.get("/data.bin.rdlm")[0] == 200
+        done = shell(sync, tmp_path, **words)
+        assert done.returncode == 0, done.stderr
+        assert served.get("/data.bin") == (200, content)
+    came = [line for line in other.lines if " POST " in line]
+    assert sum(int(line.split(" ")[4]) for line in came) > MiB
 
 
 def test_local_files(tmp_path: Path) -> None:

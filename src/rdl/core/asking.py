@@ -254,7 +254,7 @@ class Asking(Failing):
         least = self.options.min_split if self.order is None else self.order.least
         level = self.sources.level(self.options.connections)
         hashed = bool(self.digests.checked)
-        return Manner(least, self.order, hashed, level, self.demands, self.now)
+        return Manner(least, self.order, hashed, level, self.demands, self.now, self.tiles)
 
     def _share(self, source: Source) -> Steal | None:
         """A lane is slow while a worker is idle: that one takes what it will bring earlier, or
@@ -307,6 +307,7 @@ class Asking(Failing):
             few = self.arrived or self.spec.chunks is not None  # which prove what was here before
             most = LEAST_PROBE if few else OVERLAP
             ask, overlap = first_ask(self.row, self.options.range, self.adopted, most)
+            ask = ask if self.tiles is None else self.tiles.first(ask, overlap)
         headers = self._conditions(source) if ask.ranged or not self.row else ()
         stop = ENDLESS if ask.stop is None else ask.stop
         lane = self.lanes.add(ask, stop, self.now, overlap, source.number)

@@ -151,11 +151,11 @@ def representation_of(head: ResponseHead, total: int | None, *, whole: bool) -> 
         strong,
         media or None,
         published(head, whole=whole),
-        _takes_wishes(head),
+        takes_wishes(head),
     )
 
 
-def _takes_wishes(head: ResponseHead) -> bool:
+def takes_wishes(head: ResponseHead) -> bool:
     """Whether Accept-Post says so (W3C Linked Data Platform 1.0, section 7.1)."""
     taken = (one for value in head.all("accept-post") for one in value.lower().split(","))
     return any(one.partition(";")[0].strip(" \t") == WISHES_TYPE for one in taken)

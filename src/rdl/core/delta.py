@@ -163,12 +163,13 @@ def repeats_in(chunks: Chunks, found: Places) -> Repeats:
 class Sown(Struct, frozen=True):
     """What was put into a part file before anything is fetched: `kept`, in order; what is to be
     copied within it; and the digests of all of it, if they are known, and whether only a server
-    says so."""
+    says so; whether what is fetched comes in tiles."""
 
     kept: tuple[ByteRange, ...] = ()
     repeats: Repeats = field(default_factory=Repeats)
     chunks: Chunks | None = None
     published: bool = True
+    tiled: bool = False
 
 
 def fewer(runs: tuple[ByteRange, ...], most: int = MAX_RUNS) -> tuple[ByteRange, ...]:

@@ -26,6 +26,7 @@ from rdl.core.row import Row
 from rdl.core.saving import Saving
 from rdl.core.source import Source, Sources
 from rdl.core.spec import Spec
+from rdl.core.tiles import Tiles
 
 ENOUGH_GAIN = 4096
 """A request that brought so many bytes may be made again at once."""
@@ -63,6 +64,8 @@ class Failing:
         self._restarts, self._sought, self._alone = 0, False, 0
         self._joint = JOINT
         self.order = Order(spec.window) if spec.window else None
+        chunks = spec.chunks if spec.tiled else None
+        self.tiles = Tiles(chunks, spec.seed) if chunks is not None and chunks.span else None
         self.demands = Demands(spec.lazy, volatile=spec.volatile) if spec.lazy else None
         saved = spec.remembered
         self._had = spec.pinned is not None and saved is not None and any(saved.present)

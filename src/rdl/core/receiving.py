@@ -11,6 +11,7 @@ from rdl.core.lanes import Lane, Lanes
 from rdl.core.order import Order
 from rdl.core.planner import HASH_WINDOW, Claim, Steal, next_step
 from rdl.core.row import Row
+from rdl.core.tiles import Tiles
 from rdl.options import RangeSpec
 
 
@@ -60,7 +61,7 @@ def begins_anew(body: Partial | Whole, wanted: RangeSpec | None) -> bool:
 
 class Manner(Struct, frozen=True):
     """How a row is filled: nothing is split below `least` bytes, for a reader in `order`, as
-    `demands` say at the time `now`, or `hashed` meanwhile, by `level` connections."""
+    `demands` say at the time `now`, by `tiles`, or `hashed` meanwhile, by `level` connections."""
 
     least: int
     order: Order | None
@@ -68,6 +69,7 @@ class Manner(Struct, frozen=True):
     level: int
     demands: Demands | None = None
     now: float = 0.0
+    tiles: Tiles | None = None
 
 
 def next_fetch(row: Row, lanes: Lanes, manner: Manner) -> Claim | Steal | None:
@@ -81,6 +83,8 @@ def next_fetch(row: Row, lanes: Lanes, manner: Manner) -> Claim | Steal | None:
     if order is not None:
         tile = order.tile(manner.level)
         return next_step(row.missing(), flows, least, order.within(row), tile)
+    if manner.tiles is not None and (gap := manner.tiles.next(row, flows)) is not None:
+        return Claim(gap)
     if manner.hashed:
         near = ByteRange(row.span.start, min(row.span.stop, row.head() + HASH_WINDOW))
         step = next_step(row.missing(), flows, least, near, idle=idle)

@@ -57,6 +57,8 @@ class Spec(Struct, frozen=True):
     """A server says so, and not the user."""
     repeats: Repeats = field(default_factory=Repeats)
     """What is not fetched: the same bytes stand before it in the file, in whole chunks."""
+    tiled: bool = False
+    """Others receive it too, and are asked for what they have: it comes in an order of its own."""
 
     @property
     def adoptable(self) -> tuple[ByteRange, ...]:
