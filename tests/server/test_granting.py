@@ -349,6 +349,45 @@ def test_what_nobody_waits_for_any_more_takes_no_memory(
     assert until(lambda: understood == [b""])
 
 
+def test_s29_lists_of_fine_chunks_have_room(
+    site: Granting, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is of one wishlist, of half a MiB: for as long as that is answered."""
+    port = start(site).port
+    manifest, data = manifest_of(port)
+    span = fine_range(manifest, 0, 1)
+    chunks = refined(manifest, {0: data[span.start : span.stop]})
+    wished = wish(chunks, TRIVIAL, [0])
+    body = encode_wishlist(chunks, len(TRIVIAL), 0, wished, manifest.coarse)
+    monkeypatch.setattr(lists, "MOST_OWN", 24 * len(chunks))
+    first = site.grant(LIST, body, 0)
+    first.notify(lambda: None)
+    assert until(lambda: first.facts)
+    status, why = answered(port, body)
+    assert (status, b"too many lists" in why) == (503, True)
+    assert answered(port, body_for(manifest.coarse, [0]))[0] == 200, "that list is of all"
+    first.close()
+    for _ in range(2):
+        assert until(lambda: answered(port, body)[0] == 200)
+    late = Granted(site._pair(LIST), site.lists, body, site._hands)
+    late.close()
+    late._hold(1 << 40)  # it was being understood, and nobody waits for it any more
+
+
+def test_a_list_that_cannot_be_read(
+    site: Granting, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = start(site).port
+    chunks = list_of(port)
+
+    def fails(manifest: Manifest, body: bytes, read: object) -> Chunks:
+        raise OSError(5, "it fails")
+
+    monkeypatch.setattr(granting, "list_in", fails)
+    status, why = answered(port, body_for(chunks, [0]))
+    assert (status, b"cannot be read now" in why) == (503, True)
+
+
 REFUSED = [
     (b"", 400, b"too short"),
     (b"RDLWISH\x02", 400, b"version 2"),

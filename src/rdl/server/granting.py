@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Timer
+from threading import Lock, Timer
 from urllib.parse import unquote_to_bytes
 
 from rdl.core.byterange import ByteRange
@@ -33,7 +33,7 @@ from rdl.server.folder import Folder
 from rdl.server.listed import Listed, ListReading, Pair
 from rdl.server.lists import MOST_KEPT, Lists, Made
 from rdl.server.partials import PartialReading
-from rdl.server.requests import Reply, nowhere
+from rdl.server.requests import Reply, later, nowhere
 from rdl.server.resource import Over, Reading, Text, View
 from rdl.server.upstream import Upstream
 
@@ -119,6 +119,8 @@ class Granted(Listed):
         super().__init__(pair, lists)
         self._body, self._hands, self._asked = body, hands, False
         self._wait = min(wait, MOST_WAIT)
+        self._held, self._gone, self._closing = 0, False, Lock()
+        """Bytes of its own list; whether it was closed."""
         self._facts: Facts | None = None
         self._error: Reply | None = None
         self._numbers: Sequence[int] = ()
@@ -154,6 +156,10 @@ class Granted(Listed):
         if (alarm := self._alarm) is not None:
             alarm.cancel()
         self._body = b""  # it may still stand in line to be understood
+        with self._closing:
+            self._gone = True
+            self._lists.let_go(self._held)
+            self._held = 0
         super().close()
 
     @property
@@ -169,6 +175,8 @@ class Granted(Listed):
 
         try:
             self._chunks = chunks = list_in(made.manifest, self._body, read)
+            if chunks is not made.manifest.coarse:
+                self._hold(len(chunks) * (8 + chunks.width))
             numbers = parse_wishlist(chunks, self._body)
             if asks_fine(self._body):
                 spans = [fine_range(made.manifest, one, one + 1) for one in numbers]
@@ -180,7 +188,18 @@ class Granted(Listed):
             self._error = Reply(412, f"{error}; its manifest is a new one")
         except ProtocolError as error:
             self._error = Reply(400, str(error))
+        except OSError:
+            self._error = later("the list of its chunks cannot be read now")
+        except Reply as reply:
+            self._error = reply
         self._ring()
+
+    def _hold(self, size: int) -> None:
+        """This list is nobody else's. Raises Reply where there are too many such."""
+        with self._closing:
+            if not self._gone:
+                self._lists.hold(size)
+                self._held = size
 
     def _answer(self, sender: Sender, numbers: Sequence[int]) -> None:
         """Begins with what precedes the first chunk."""

@@ -34,6 +34,8 @@ from rdl.server.version import Version
 
 MOST_KEPT, MOST_LISTS = 1 << 30, 64
 """Bytes of all lists that are kept, and how many, besides those that are in use."""
+MOST_OWN = 128 << 20
+"""Bytes of lists with fine chunks, each of which is of one wishlist: 24 MiB for a million."""
 MOST_WAITING = 16
 """Lists that are to be made; who wants another one is told to come again."""
 STEP = 1 << 20
@@ -84,6 +86,7 @@ class Lists:
         self._most, self._stop, self._lock = most, Stop(), threading.Lock()
         self._lists = OrderedDict[Key, ChunkList]()
         """The one used last stands last."""
+        self._own = 0
         self._maker = ThreadPoolExecutor(1, "list")
 
     def join(self, file: Opened, changed: Callable[[], None]) -> ChunkList:
@@ -110,6 +113,18 @@ class Lists:
         with self._lock:
             found.users.discard(changed)
             self._evict()
+
+    def hold(self, size: int) -> None:
+        """So many bytes are a list of one wishlist; until let_go(). Raises Reply."""
+        with self._lock:
+            if self._own + size > MOST_OWN:
+                raise later("too many lists of fine chunks are in use")
+            self._own += size
+
+    def let_go(self, size: int) -> None:
+        """They are not needed any more."""
+        with self._lock:
+            self._own -= size
 
     def close(self) -> None:
         """What is being made ends. Nobody may use one any more."""
