@@ -186,9 +186,11 @@ class Landing:
             self.warn(f"the index was not usable ({store.damage}); starting again", tell)
         if saved is None or self._options.file.restart:
             return None
-        if not self._continues(saved.header) and not self._options.transfer.digests:
-            self.warn("the partial is of another URL, and will be replaced", tell)
-            return None
+        if not self._continues(saved.header):
+            if not self._options.transfer.digests:
+                self.warn("the partial is of another URL, and will be replaced", tell)
+                return None
+            store.mix()  # its validators are that one's
         if saved.header.representation.trust is Trust.T0 and not self._options.transfer.digests:
             self.warn("nothing tells whether the remote file is the same; starting again", tell)
         if saved.damaged:

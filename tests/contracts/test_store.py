@@ -138,6 +138,33 @@ def test_soft_records_count_in_the_same_boot(bench: Bench) -> None:
     assert tuple(saved.extents) == (extent,)
 
 
+def test_what_is_mixed_names_no_validators_after_a_kill(bench: Bench) -> None:
+    store = begun(bench)
+    durable = put(store, 0, 1000)
+    store.checkpoint()
+    soft = put(store, 2000, 3000)
+    store.mix()
+    after = put(store, 5000, 6000)
+    store.close()
+    store, saved = resumed(bench)
+    store.close()
+    assert tuple(saved.extents) == (durable, soft, after)
+    assert saved.header == replace(HEADER, representation=Representation(SIZE))
+
+
+def test_what_cannot_be_mixed_is_not_recorded(bench: Bench) -> None:
+    store = begun(bench)
+    extent = put(store, 0, 1000)
+    bench.put(b"another's", ".part.index")
+    with pytest.raises(LocalFileError, match="anew"):
+        store.mix()
+    with pytest.raises(LocalFileError, match="failed"):
+        store.record([extent])
+    with pytest.raises(LocalFileError, match="anew"):
+        store.mix()
+    store.close()
+
+
 def test_forgotten_bytes_are_not_believed(bench: Bench) -> None:
     store = begun(bench)
     put(store, 0, 1000)

@@ -16,7 +16,7 @@ from rdl.core.source import MOST_AT_ONCE, Source, Sources
 from rdl.core.transfer import Phase, Spec
 from rdl.errors import ChangedError, DigestMismatch, HTTPStatusError, NetworkError
 from rdl.options import TransferOptions
-from tests.core.playing import SUM, TOTAL, MiB, Play, rng, status, whole
+from tests.core.playing import SUM, TOTAL, MiB, Play, part, rng, status, whole
 
 DATE, LATER = "Mon, 02 Jan 2023 03:04:05 GMT", "Mon, 02 Jan 2023 03:14:05 GMT"
 MIRRORS = ("http://m/f", "http://n/f", "http://o/f", "http://p/f", "http://q/f")
@@ -149,6 +149,36 @@ def test_a_digest_of_the_whole_lets_any_join():
     probe = probed(play)
     answer(play, probe, modified=None)
     assert play.of(m.Receive)
+
+
+@pytest.mark.parametrize(
+    ("more", "mixed"),
+    [({}, False), ({"modified": None}, True), ({"modified": LATER}, True)],
+)
+def test_before_bytes_come_for_which_only_a_digest_speaks_the_index_says_so(more, mixed):
+    play = flowing(connections=2, digests=SUM)
+    probe = probed(play)
+    answer(play, probe, **more)
+    assert not play.ever(m.Mix), "it has only shown what it has"
+    play.same(probe.segment)
+    play.end(probe.segment)
+    fetch = [one for one in play.ever(m.Fetch) if one.source][-1]
+    answer(play, fetch, **more)
+    kinds = [type(one) for one in play.out if isinstance(one, m.Mix | m.Receive)]
+    assert kinds == [m.Mix, m.Receive][1 - mixed :]
+
+
+def test_an_answer_without_a_validator_is_mixed_in_once_where_a_digest_decides():
+    play = Play(digests=SUM, connections=1)
+    play.head(part())
+    play.arrive(1, 0, MiB)
+    for at in (1, 2):
+        play.reset(play.fetch.segment)
+        play.head(part(play.fetch.ask.start, etag=None))
+        if play.of(m.Receive)[0].compare:
+            play.same(play.fetch.segment)
+        play.arrive(play.fetch.segment, at * MiB, at * MiB + MiB)
+    assert len(play.ever(m.Mix)) == 1
 
 
 def test_a_mirror_that_sends_no_parts_is_left():

@@ -62,6 +62,7 @@ class DeltaWorld(World):
             self.mirrors += ["wrong"] * self.fate.choice([0, 1])
         else:
             self.mirrors = [kind for kind in self.mirrors if kind in ("honest", "gone")]
+            self.mirrors += ["liar"] * self.fate.choice([0, 1])
 
     def _version(self) -> Version:
         number = len(getattr(self, "versions", ())) + 1

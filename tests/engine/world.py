@@ -63,7 +63,8 @@ class World:
         """When each of them dies."""
         self.luck = Random(f"mirrors of {seed}")
         self.mirrors: list[str] = []
-        """What each is like: honest, stale (the first version for ever), gone, or wrong."""
+        """What each is like: honest, stale (the first version for ever), gone, wrong, or a liar:
+        wrong, and with a date of its own, so that only a digest lets it join."""
         if self.luck.random() < 0.4:
             kinds = ["honest", "honest", "honest", "stale", "gone"]
             self.mirrors = [self.luck.choice(kinds) for _ in range(self.luck.choice([1, 1, 2, 3]))]
@@ -144,10 +145,11 @@ class World:
         if kind == "gone":
             return Answer(ResponseHead(404, (), content_length=0))
         version = self.versions[0] if kind == "stale" else self.versions[-1]
-        if kind == "wrong" and version.content:
+        if kind in ("wrong", "liar") and version.content:
             data = bytearray(version.content)
             data[len(data) * 2 // 3] ^= 1
-            version = Version(version.number, bytes(data), version.tag)
+            tag = version.tag + (1000 if kind == "liar" else 0)
+            version = Version(version.number, bytes(data), tag)
         fields = tuple((name, text.replace('"m', '"v')) for name, text in request.headers)
         answer = self._answer(replace(request, headers=fields), version)
         headers = tuple(

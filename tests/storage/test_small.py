@@ -130,6 +130,21 @@ def test_what_is_here_becomes_a_part_file(
     assert names(disk, path) == ["a.bin"]
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_what_is_mixed_in_memory_names_no_validators_on_disk(later: bool) -> None:
+    disk, path = MemoryDisk(), Path("/disk/a.bin")
+    store = begun(disk, path)
+    put(store, 0, 1000)
+    if later:
+        store.checkpoint()
+    store.mix()
+    store.close()
+    saved = PartStore(path, disk).open()
+    assert saved is not None
+    assert saved.header.representation == Representation(SIZE)
+    assert len(saved.extents) == 1
+
+
 def test_nothing_came_and_nothing_is_left(disk: Disk, tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     begun(disk, path).close()

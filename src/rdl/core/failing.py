@@ -58,6 +58,8 @@ class Failing:
         self.confirmed = self.plain = self.unconfirmed_end = self._doubted = False
         self._erratic = False
         """Each answer has other validators: what was asked for is told by the digest alone."""
+        self._mixed = False
+        """The index names no validators any more: they do not speak for all that is here."""
         self._exhausted: e.RdlError | None = None
         self.accused: Source | None = None
         """The source whose bytes came again when the digest was wrong."""

@@ -6,7 +6,8 @@ that decides about the whole, or the length and a validator that two copies of a
 
 from __future__ import annotations
 
-from rdl.core.representation import Representation
+from rdl.core.representation import Match, Representation, Trust
+from rdl.core.source import Source
 
 UNKNOWN = "nothing shows that its file is the same; a digest would (--checksum)"
 
@@ -27,3 +28,12 @@ def vouched(known: Representation, offered: Representation) -> bool:
     if offered.strong_etag is not None and offered.etag == known.etag:
         return True
     return known.last_modified is not None and offered.last_modified == known.last_modified
+
+
+def speaks(known: Representation, offered: Representation, source: Source, lead: Source) -> bool:
+    """Whether what the index names speaks for this of `source` too, in a run without a digest."""
+    if known.trust is Trust.T0:
+        return True  # it speaks for nothing
+    if source is lead:
+        return known.compare(offered) is Match.SAME
+    return not source.found and vouched(known, offered)

@@ -87,6 +87,10 @@ class Begin(Struct, frozen=True):
     """Of the mirror that has it, redacted; empty: as given."""
 
 
+class Mix(Struct, frozen=True):
+    """The representation that was begun does not speak for what comes now: only a digest does."""
+
+
 class Reserve(Struct, frozen=True):
     """Make `size` bytes of room."""
 
@@ -205,6 +209,7 @@ Command = (
     | Trim
     | Drop
     | Begin
+    | Mix
     | Reserve
     | Forget
     | Checkpoint

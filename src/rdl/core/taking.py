@@ -14,7 +14,7 @@ from rdl.core.asking import Asking
 from rdl.core.byterange import ByteRange
 from rdl.core.delta import fewer
 from rdl.core.identity import Dislikes
-from rdl.core.joining import UNKNOWN
+from rdl.core.joining import UNKNOWN, speaks
 from rdl.core.lanes import Lane
 from rdl.core.published import Published, quarrel
 from rdl.core.receiving import keep_adopted, portion, range_ignored
@@ -57,7 +57,7 @@ class Taking(Asking):
         self.row = Row(representation, span, self.options.block_size)
         self._lead(source, representation)
         self.begin_blocks()
-        self.existing = None
+        self.existing, self._mixed = None, False
         self.digests.restart()
         self.saving.restart()
         if self.order is not None:
@@ -209,6 +209,11 @@ class Taking(Asking):
         lane.began = wanted.start
         if self.order is not None:
             lane.stop = min(lane.stop, max(self.order.limit, lane.upto))
+        known = self.row.representation
+        named = self._mixed or speaks(known, body.representation, source, self.sources.lead)
+        if wanted and not named:
+            self._mixed = True
+            self.emit(m.Mix())
         wanted = ByteRange(lane.upto, lane.stop)
         hold = lane.stop < lane.end
         self.emit(m.Receive(lane.segment, wanted, before - compare, compare, hold))

@@ -219,6 +219,9 @@ class Driver:
         )
         self._edges.store.begin(header)
 
+    def _do_mix(self, command: m.Mix) -> None:
+        self._edges.store.mix()
+
     def _do_reserve(self, command: m.Reserve) -> None:
         self._edges.store.reserve(command.size)
 
@@ -345,6 +348,7 @@ _PERFORM: dict[type[m.Command], Callable[[Driver, Any], None]] = {
     m.Trim: Driver._do_trim,
     m.Drop: Driver._do_drop,
     m.Begin: Driver._do_begin,
+    m.Mix: Driver._do_mix,
     m.Reserve: Driver._do_reserve,
     m.Forget: Driver._do_forget,
     m.Checkpoint: Driver._do_checkpoint,

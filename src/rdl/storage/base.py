@@ -74,6 +74,11 @@ class Store(Protocol):
         """Append soft records: believed after a kill, not after a power cut."""
         ...
 
+    def mix(self) -> None:
+        """From here on bytes are recorded for which the header's validators do not speak: only a
+        run that ends with a digest may continue what is here."""
+        ...
+
     def checkpoint(self) -> None:
         """Sync the data, then make every extent recorded before this call durable."""
         ...

@@ -121,7 +121,9 @@ class IndexFile:
         """Replace the index by a fresh one in which `known` is durable already; `known`
         must be synced. Raises LocalFileError, NoSpaceError."""
         self._place, self._header, self._session = place, header, session
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._syncing = threading.Lock()
+        """What is being synced stays open. Taken before the other one."""
         self._file, self._loose, self._room = -1, 0, 0
         self._broken = False
         self._held: list[Extent | ByteRange] | None = None
@@ -174,9 +176,7 @@ class IndexFile:
             self._loose = 0  # a next try is as far away
             failed: Exception | None = None
             try:
-                decoded = decode(_content(self._place.disk, self._file, self._end))
-                if decoded.consumed == self._end and self.is_in_place():
-                    self._begin(decoded.durable, decoded.soft)
+                self._begin_anew()
             except (OSError, LocalFileError, NoSpaceError) as error:
                 failed = error
             with told(self._place.name):
@@ -187,11 +187,29 @@ class IndexFile:
                     raise failed
                 raise LocalFileError(self._place.name, "was replaced under us") from failed
 
+    def mix(self) -> None:
+        """Name no validators any more. Where that fails nothing more is appended."""
+        with self._syncing, self._lock, told(self._place.name):
+            self._header, broken, self._broken = self._header.mixed(), self._broken, True
+            if broken or not self._begin_anew():
+                raise LocalFileError(self._place.name, "it cannot be written anew")
+            self._broken = False
+
+    def _begin_anew(self) -> bool:
+        """With what it says; False where that cannot be read, or the name is another's. Raises
+        OSError, IndexDamaged."""
+        decoded = decode(_content(self._place.disk, self._file, self._end))
+        readable = decoded.consumed == self._end and self.is_in_place()
+        if readable:
+            self._begin(decoded.durable, decoded.soft)
+        return readable
+
     def is_in_place(self) -> bool:
         """Whether the name still leads to this file: else another writer has taken over."""
         disk = self._place.disk
-        named = disk.stat(self._place.folder, self._place.name)
-        return disk.fstat(self._file).same_file(named)
+        with self._lock:
+            named = disk.stat(self._place.folder, self._place.name)
+            return disk.fstat(self._file).same_file(named)
 
     def allocate_for(self, size: int) -> None:
         """Reserve room for the records of so many bytes; raises OSError."""
@@ -253,7 +271,7 @@ class IndexFile:
     def sync(self) -> None:
         """Make the records durable."""
         try:
-            with told(self._place.name):
+            with self._syncing, told(self._place.name):
                 self._place.disk.sync(self._file)
         except LocalFileError:
             self._broken = True

@@ -162,6 +162,10 @@ class PartStore:
         """Append that these bytes are not present."""
         self._need_index().append(part for part in ranges if part)
 
+    def mix(self) -> None:
+        """From here on the validators in the index do not speak for all that is recorded."""
+        self._need_index().mix()
+
     def checkpoint(self) -> None:
         """Sync the data, then make every extent recorded before this call durable. After a
         failure nothing can be synced or published any more."""
@@ -368,22 +372,18 @@ class PartStore:
         with told(f"cannot remove {self._part}"):
             named = self._disk.stat(self._folder, self.names.part)
             empty = self._file >= 0 and self._disk.fstat(self._file).size == 0
-            if empty:  # while it is locked: an index that comes later is another's
-                self._remove_stale_index()
+            stale = self._index is None
+            if empty and stale:  # while it is locked: an index that comes later is another's
+                remove_stale(self._index_place())
             if self._file >= 0 and not self._gone:
                 if self._disk.fstat(self._file).same_file(named):
                     self._disk.unlink(self._folder, self.names.part)
                 self._gone = True
             self._disk.sync_folder(self._folder)
-            if not empty:  # never data without an index
-                self._remove_stale_index()
+            if stale and not empty:  # never data without an index
+                remove_stale(self._index_place())
         if self._index is not None:
             self._remove_index(self._index)
-
-    def _remove_stale_index(self) -> None:
-        """What an earlier run left; the lock makes it ours."""
-        if self._index is None:
-            remove_stale(self._index_place())
 
     def _remove_index(self, index: IndexFile) -> None:
         """The part file's name is gone for good by now: never data without an index."""

@@ -90,6 +90,13 @@ class SmallStore:
                 return
         self._store.record(extents)
 
+    def mix(self) -> None:
+        with self._lock:
+            if self._body is not None and self._header is not None:
+                self._header = self._header.mixed()
+                return
+        self._store.mix()
+
     def forget(self, ranges: Sequence[ByteRange]) -> None:
         self._to_disk()
         self._store.forget(ranges)

@@ -17,6 +17,9 @@ class Volatile:
     def record(self, extents: Sequence[Extent]) -> None:
         """Nothing outlives the process."""
 
+    def mix(self) -> None:
+        """Nothing outlives the process."""
+
     def checkpoint(self) -> None:
         """Nothing outlives the process."""
 
