@@ -18,6 +18,7 @@ from rdl.core import manifest as rdlm
 from rdl.core.caibx import INDEX, parse_caibx
 from rdl.core.chunks import Chunks
 from rdl.core.digest import disagreement, pinned
+from rdl.core.file_url import decides
 from rdl.core.metalink import parse_metalink
 from rdl.core.names import last_segment
 from rdl.core.text import is_url, redact_url, safe_text
@@ -139,7 +140,7 @@ def _opened(
         return _index(Whole(data), shown, url, decides=True)
     carrier = _remote(session, url, address, options) if is_url(address) else Local(Path(address))
     try:
-        index = _index(carrier, shown, url, decides=not is_url(address))
+        index = _index(carrier, shown, url, decides=decides(address))
         if isinstance(carrier, Remote) and origin_of(address) == origin_of(url) and carrier.wishes:
             index.wishes = address
         return index

@@ -20,6 +20,7 @@ from rdl.core.byterange import ByteRange
 from rdl.core.digest import agreeing, disagreement, parse_digest
 from rdl.core.events import Fact, Teller
 from rdl.core.manifest import ALGORITHM, Manifest
+from rdl.core.representation import Trust
 from rdl.engine.turns import awaited
 from rdl.engine.verifying import Headway, Stop, hash_chunks, hash_range
 from rdl.errors import (
@@ -41,7 +42,7 @@ MOST_SHOWN = 4
 class Check(Struct, frozen=True):
     """A file, or a range of it, and the digests that must all hold (of different algorithms); or
     the `manifest` that the whole file is compared with. `within`: the folder that the name must
-    not lead out of; `lack`: why there is no digest."""
+    not lead out of; `lack`: why there is no digest; `published`: a server says what is right."""
 
     path: Path
     digests: tuple[Digest, ...] = ()
@@ -49,6 +50,12 @@ class Check(Struct, frozen=True):
     within: Path | None = None
     lack: str = ""
     manifest: Manifest | None = None
+    published: bool = False
+
+    @property
+    def trust(self) -> Trust:
+        """How sure one is where they hold."""
+        return Trust.T3 if self.published else Trust.T4
 
     @property
     def expected(self) -> dict[str, str]:
@@ -61,8 +68,9 @@ class Check(Struct, frozen=True):
 class Verification(Struct, frozen=True):
     """What came of one check. `range`: the bytes that were meant, None for the whole file;
     `digests`: algorithm to hex as found; `expected`: as asked for; `verified_by`: the
-    algorithms that agreed; `wrong`: where it is not as the manifest says. `reason`: verified, or
-    the error's. `error` and `hint` are text for people, empty on success."""
+    algorithms that agreed; `trust`: T4, or T3 where a server said them; `wrong`: where it is not as
+    the manifest says. `reason`: verified, or the error's. `error` and `hint` are text for people,
+    empty on success."""
 
     path: str
     exit_code: int = 0
@@ -74,6 +82,7 @@ class Verification(Struct, frozen=True):
     digests: dict[str, str] = field(default_factory=dict)
     expected: dict[str, str] = field(default_factory=dict)
     verified_by: tuple[str, ...] = ()
+    trust: str = Trust.T4.value
     wrong: tuple[ByteRange, ...] = ()
     error: str = ""
     hint: str = ""
@@ -193,7 +202,8 @@ def _outcome(check: Check, headway: Headway, stop: Stop) -> Outcome:
         stop.check()
         result, error = _checked(check, expected, headway, stop)
     except Exception as raised:
-        result, error = Verification(str(check.path), expected=expected), as_error(raised)
+        error = as_error(raised)
+        result = Verification(str(check.path), expected=expected, trust=check.trust.value)
     result = replace(result, seconds=time.monotonic() - began)
     return (_failed(result, error), error) if error is not None else (result, None)
 
@@ -229,6 +239,7 @@ def _checked(check: Check, expected: dict[str, str], headway: Headway, stop: Sto
         digests=found,
         expected=expected,
         verified_by=agreed,
+        trust=check.trust.value,
         wrong=wrong,
     )
     if len(agreed) == len(expected) and not wrong:

@@ -186,9 +186,17 @@ def test_one_at_a_url(rdl: Rdl, made: Manifest, origin: Holding) -> None:
     assert rdl("manifest", "show", origin.url).out == local
     told = parse(rdl("manifest", "show", f"{origin.url}?token=canary", "--json").out)
     assert told["path"] == f"{origin.url}?token=***"
-    assert rdl("verify", "f", "--manifest", origin.url).code == 0
+    pin = f"#sha256={hashlib.sha256(Path('f.rdlm').read_bytes()).hexdigest()}"
     local_url = Path("f.rdlm").resolve().as_uri()
-    assert rdl("verify", "f", "--manifest", local_url).code == 0
+    for place, trust in (
+        (origin.url, "T3"),
+        (origin.url + pin, "T4"),
+        (local_url, "T4"),
+        ("f.rdlm", "T4"),
+    ):
+        verdict = rdl("verify", "f", "--manifest", place, "--json")
+        assert (verdict.code, parse(verdict.out)["trust"]) == (0, trust)
+        assert f"({trust})" in verdict.err
 
 
 def test_of_a_long_one_little_is_fetched(rdl: Rdl, tmp_path: Path) -> None:

@@ -240,6 +240,7 @@ def test_the_verdict_as_json(rdl: Rdl) -> None:
         "digests": found,
         "expected": found,
         "verified_by": ["sha256"],
+        "trust": "T4",
         "wrong": [],
         "error": "",
         "hint": "",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdl.core.file_url import is_file_url, path_of
+from rdl.core.file_url import decides, is_file_url, path_of
 from rdl.errors import UsageError
 
 
@@ -59,3 +59,16 @@ def test_paths(url: str, path: bytes) -> None:
 def test_refused(url: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         path_of(url)
+
+
+@pytest.mark.parametrize(
+    ("place", "users"),
+    [
+        ("a/f.rdlm", True),
+        ("file:///a/f.rdlm", True),
+        ("http://h/f.rdlm", False),
+        (f"http://h/f.rdlm#sha256={'0' * 64}", True),
+    ],
+)
+def test_what_is_here_or_pinned_is_the_users_word(place: str, users: bool) -> None:
+    assert decides(place) == users

@@ -129,6 +129,8 @@ def test_a_manifest_on_this_disk_with_its_digest(folder: Folder, here: Path) -> 
     (here / "new").write_bytes(old)
     (here / "m").write_bytes(manifest_of(new))
     digest = hashlib.sha256((here / "m").read_bytes()).hexdigest()
+    result = sync(f"{folder.url}/new", here / "by", manifest=(here / "m").as_uri())
+    assert (result.trust, result.verified_by) == ("T4", ("sha256",))
     wrong = f"{here / 'm'}#sha256={'0' * 64}"
     with pytest.raises(DigestMismatch, match="manifest"):
         sync(f"{folder.url}/new", here / "new", manifest=wrong)

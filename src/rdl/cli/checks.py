@@ -57,11 +57,11 @@ def file_of_manifest(given: Mapping[str, Any]) -> Path:
     return Path(names[0])
 
 
-def by_manifest(path: Path, manifest: Manifest) -> Checks:
-    """The file against its manifest."""
+def by_manifest(path: Path, manifest: Manifest, *, decides: bool) -> Checks:
+    """The file against its manifest, which `decides`, or is what a server says."""
     from rdl.verification import Check
 
-    return Checks([Check(path, manifest=manifest)])
+    return Checks([Check(path, manifest=manifest, published=not decides)])
 
 
 def _specs(given: Mapping[str, Any], names: Sequence[str]) -> list[str]:

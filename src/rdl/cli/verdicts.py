@@ -116,7 +116,7 @@ def as_result(verdict: Verification) -> Result:
         bytes_downloaded=verdict.bytes_hashed,
         seconds=verdict.seconds,
         verified_by=tuple(name + part for name in verdict.verified_by),
-        trust="T4",
+        trust=verdict.trust,
         error=verdict.error,
         hint=verdict.hint,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-from rdl.core.text import redact_url, safe_text
+from rdl.core.digest import pinned
+from rdl.core.text import is_url, redact_url, safe_text
 from rdl.errors import UsageError
 
 _FILE_URL = re.compile(r"file://(?P<host>[^/]*)(?P<path>[^?#]*)(?P<query>[^#]*)", re.IGNORECASE)
@@ -17,6 +18,13 @@ _FILE_URL = re.compile(r"file://(?P<host>[^/]*)(?P<path>[^?#]*)(?P<query>[^#]*)"
 def is_file_url(text: str) -> bool:
     """Whether it means to be one."""
     return text[:5].lower() == "file:"
+
+
+def decides(place: str) -> bool:
+    """Whether what is at this path or URL is the user's word: a file of theirs, or with a digest
+    after it (`#sha256=HEX`); else it is what a server says."""
+    address, digests = pinned(place)
+    return bool(digests) or not is_url(address) or is_file_url(address)
 
 
 def path_of(url: str) -> bytes:

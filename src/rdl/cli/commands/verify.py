@@ -28,6 +28,7 @@ from rdl.cli.repairs import (
 from rdl.cli.values import Value, parse_range, refuse_url
 from rdl.cli.verdicts import Manner, Verdicts, as_result
 from rdl.core.events import Warned
+from rdl.core.file_url import decides
 from rdl.core.text import is_url
 
 _SHARED = ("checksum", "sha256", "quiet", "verbose", "progress", "json")
@@ -48,7 +49,7 @@ def verify(console: Console, given: dict[str, Any]) -> int:
     else:
         file = file_of_manifest(given)
         manifest, _ = load(layers, console.messages, given["manifest"])
-        found = by_manifest(file, manifest)
+        found = by_manifest(file, manifest, decides=decides(given["manifest"]))
     mend = repair_options(layers, found.checks) if given["repair"] is not None else None
     from rdl.verification import Verifier
 
