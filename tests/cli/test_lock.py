@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.lock import Locked, decode_lock, encode_lock
 from rdl.core.names import name_fault
 from rdl.errors import UsageError
@@ -181,7 +182,7 @@ GOOD = {"path": "f", "sha256": HEX, "size": 0, "url": "http://h/f"}
         ({"sha256": HEX.upper()}, "sha256"),
         ({"sha256": ""}, "sha256"),
         ({"size": -1}, "size"),
-        ({"size": 2**63}, "size"),
+        ({"size": 2**63 - 1}, "size"),
         ({"size": "1"}, "int"),
         ({"url": None}, "str"),
         ({"url": "file:///etc/passwd"}, "not an http or https URL"),
@@ -231,7 +232,7 @@ LOCKED = st.builds(
     Locked,
     st.lists(NAMES, min_size=1, max_size=3).map("/".join),
     st.binary(max_size=5).map(lambda data: sha256(data).hexdigest()),
-    st.integers(0, 2**63 - 1),
+    st.integers(0, MAX_TOTAL),
     st.text(),
 )
 

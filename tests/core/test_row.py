@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl.core.byterange import ByteRange
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.representation import Representation
 from rdl.core.row import ENDLESS, Remembered, Row, span_of
 from rdl.options import RangeSpec
@@ -111,6 +112,13 @@ def test_a_row_for_something_else_is_not_continued(remembered, spec):
 def test_the_same_part_asked_in_another_way_is_continued():
     assert Row.remembered(saved(span=ByteRange(50, 100)), RangeSpec(suffix=50), None) is not None
     assert Row.remembered(saved(), RangeSpec(suffix=100), None) is not None
+
+
+@pytest.mark.parametrize("total", [2**62 - 1, 2**62, 2**62 + 1, MAX_TOTAL])
+def test_the_largest_files_can_be_complete(total):
+    row = Row(Representation(total), ByteRange(0, total), None)
+    row.add([ByteRange(0, total)])
+    assert (row.size, row.complete, row.part) == (total, True, None)
 
 
 def test_only_a_real_part_is_written_into_the_index():

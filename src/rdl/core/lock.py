@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.names import name_fault
 from rdl.core.text import safe_text
 from rdl.errors import UsageError
@@ -70,6 +71,6 @@ def _checked(raw: msgspec.Raw, where: str) -> Locked:
         raise UsageError(where, f"path: {fault}")
     if not _HEX.fullmatch(one.sha256):
         raise UsageError(where, "sha256: not 64 lower-case hex digits")
-    if not 0 <= one.size < 1 << 63:
+    if not 0 <= one.size <= MAX_TOTAL:
         raise UsageError(where, "size: out of range")
     return one

@@ -13,13 +13,14 @@ from msgspec import Struct
 
 from rdl.core.blockmap import BlockMap, block_size_for
 from rdl.core.byterange import ByteRange
+from rdl.core.fields import MAX_TOTAL
 from rdl.core.representation import Representation
 from rdl.options import RangeSpec
 
 OVERLAP = 64 << 10
 """So many bytes before a gap are asked for again and compared when a run is continued."""
-ENDLESS = 2**62
-"""Stands for the end of a body whose length nobody said."""
+ENDLESS = MAX_TOTAL + 1
+"""Stands for the end of a body whose length nobody said; no file is so long."""
 
 
 class Remembered(Struct, frozen=True):
