@@ -136,7 +136,8 @@ def keep(
     """Put chunks of a file into the cache; `warn` hears where that fails, or is ended: the file is
     complete without it."""
     try:
-        with Packs(cache.folder, cache.most) as packs, LocalFile(path) as file, told(str(path)):
+        where = told(safe_text(str(cache.folder), 200))
+        with Packs(cache.folder, cache.most) as packs, LocalFile(path) as file, where:
             packs.add(file, chunks, numbers)
     except (LocalFileError, NoSpaceError, TargetExists, Interrupted, OutOfTime) as error:
         warn(f"what was fetched is not kept in the cache: {_with_hint(error)}")

@@ -24,6 +24,7 @@ from rdl.options import ChunkCache
 from rdl.recipes import Found, Recipe, Watch
 from rdl.seeds import Seeds
 from rdl.sources import shown_url
+from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile
 from rdl.storage.sown_part import SownPart
 from rdl.transport.wishing import WishTransport
@@ -129,7 +130,8 @@ class Sowing:
             self.held += len(one.range)
             return True
 
-        return seeds.using(one.seed, work, instead=False)
+        with told(str(part.path.with_name(part.names.part))):
+            return seeds.using(one.seed, work, instead=False)
 
     def _paths(self) -> list[Path]:
         """FILE as it is, unless it is to be forgotten, and the seeds."""

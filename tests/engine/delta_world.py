@@ -20,6 +20,7 @@ from rdl.core.representation import Representation
 from rdl.engine.seeding import Wanted, in_place
 from rdl.errors import LocalFileError, TargetExists
 from rdl.options import Digest
+from rdl.storage.disk import as_ours
 from rdl.storage.local_file import LocalFile
 from rdl.storage.sown_part import SownPart
 from tests.engine.simulated import URL
@@ -193,6 +194,8 @@ class Sower:
         try:
             with LocalFile(path, disk=self._world.disk) as seed:
                 part.copy(seed, one.at, one.range)
+        except OSError as error:
+            raise as_ours(error, "part file") from error
         except (LocalFileError, TargetExists) as error:
             self._world.say(f"a seed is left out: {error}")
             return False

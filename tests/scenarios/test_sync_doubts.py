@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import socket
 import struct
 import sys
@@ -22,16 +24,20 @@ from rdl.errors import (
     ChangedError,
     DigestMismatch,
     Interrupted,
+    LocalFileError,
     NoSpaceError,
     OutOfTime,
     PolicyError,
     ProtocolError,
+    RdlError,
     UsageError,
 )
 from rdl.options import Digest, FileOptions, Options, TransferOptions
 from rdl.repairing import repair_by
 from rdl.seeds import MOST_SAID, Seeds, files_of
+from rdl.storage import local_file
 from rdl.storage.local_file import LocalFile
+from rdl.storage.platform import PosixDisk
 from rdl.storage.sown_part import SownPart
 from rdl.syncing import sync, sync_with
 from tests.scenarios.coded import KiB, MiB
@@ -222,18 +228,24 @@ def test_folders_of_seeds_are_looked_through_while_time_is_left(tmp_path: Path) 
     assert files_of([tmp_path], print, lambda: None) == []
 
 
-def test_a_full_disk_is_not_the_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> int:
-        raise NoSpaceError("seed", "No space left on device")
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, NoSpaceError), (errno.EIO, LocalFileError)]
+)
+def test_a_disk_that_fails_is_not_the_seeds(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[RdlError]
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
 
-    (tmp_path / "seed").write_bytes(b"1234")
-    monkeypatch.setattr(LocalFile, "copy_to", full)
-    part = SownPart(tmp_path / "new")
-    part.open()
-    with LocalFile(tmp_path / "seed") as seed, pytest.raises(NoSpaceError) as caught:
-        part.copy(seed, 0, ByteRange(0, 4))
-    part.close()
-    assert caught.value.what == str(tmp_path / "new.part")
+    put(folder.root, "new", NEW)
+    (here / "seed").write_bytes(OLD)
+    monkeypatch.setattr(PosixDisk, "copy", fail)
+    monkeypatch.setattr(local_file, "write_all", fail)
+    facts = list[Fact]()
+    with pytest.raises(kind) as caught:
+        sync(f"{folder.url}/new", here / "new", seeds=[here / "seed"], tell=facts.append)
+    assert caught.value.what == str(here / "new.part")
+    assert "left out" not in warnings(facts)
 
 
 @pytest.mark.parametrize("same_length", [True, False])

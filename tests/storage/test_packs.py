@@ -230,7 +230,7 @@ def test_a_pack_whose_copy_finds_no_space(tmp_path: Path) -> None:
     with (
         Packs(tmp_path / "cache", 1 << 20) as packs,
         LocalFile(path, disk=Full()) as file,
-        pytest.raises(RdlError, match="space"),
+        pytest.raises(OSError, match="space"),
     ):
         packs.add(file, chunks, range(2))
     assert [one.name for one in (tmp_path / "cache").iterdir()] == ["packs.lock"]

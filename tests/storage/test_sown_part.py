@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from random import Random
 
@@ -74,6 +75,33 @@ def test_a_seed_that_is_shorter_now(disk: MemoryDisk, part: SownPart) -> None:
         part.copy(seed, 15_000, rng(0, 9000))
     part.close()
     assert part_of(disk) == DATA[15_000:], "the claim is too large, and will be looked at"
+
+
+@pytest.mark.parametrize(
+    ("operation", "where", "kind"),
+    [("pread", "seed", LocalFileError), ("pwrite", "f.part", OSError)],
+)
+def test_it_is_told_which_of_the_two_fails(
+    disk: MemoryDisk, part: SownPart, operation: str, where: str, kind: type[Exception]
+) -> None:
+    part.sow(header((0, 9000)))
+
+    def fault(*what: str) -> OSError | None:
+        return OSError(errno.EIO, "broken") if what == (operation, where) else None
+
+    with LocalFile(SEED, disk=disk) as seed:
+        disk.fault = fault
+        with pytest.raises(kind, match="broken"):
+            part.copy(seed, 0, rng(0, 9000))
+
+
+def test_a_copy_that_fails_in_one_way_is_made_in_another(disk: MemoryDisk, part: SownPart) -> None:
+    part.sow(header((0, 9000)))
+    failing = iter([OSError(errno.EIO, "broken")])
+    with LocalFile(SEED, disk=disk) as seed:
+        disk.fault = lambda operation, where: next(failing, None) if operation == "pread" else None
+        part.copy(seed, 0, rng(0, 9000))
+    assert part_of(disk) == DATA[:9000]
 
 
 def test_a_run_that_is_killed_leaves_claims_and_no_extents(

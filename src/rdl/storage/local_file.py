@@ -17,10 +17,12 @@ from rdl.core.text import safe_text
 from rdl.errors import LocalFileError, PolicyError, ProtocolError, TargetExists
 from rdl.options import RangeSpec
 from rdl.storage.checking import session_of
-from rdl.storage.disk import Disk, FileStat, told
+from rdl.storage.disk import NO_SPACE, Disk, FileStat, told, write_all
 from rdl.storage.index_file import Place, load
 from rdl.storage.inspecting import INDEX, PART, believed, gaps
 from rdl.storage.platform import PosixDisk
+
+STEP = 1 << 20
 
 
 class FileChanged(TargetExists):
@@ -87,9 +89,17 @@ class LocalFile:
 
     def copy_to(self, target: int, offset: int, size: int, place: int) -> int:
         """Copy some of `size` bytes at `offset` to `place` in the open file `target`, or share
-        them; how much. FileChanged where the file ends too early."""
-        with told(self.shown):
+        them; how much. FileChanged where the file ends too early; OSError where the target
+        fails."""
+        try:
             count = self._disk.copy(self._file, target, offset - self._start, size, place)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise
+            # it does not say which of the two fails
+            view = memoryview(bytearray(min(size, STEP)))
+            count = self.read_into(offset, view)
+            write_all(self._disk, target, view[:count], place)
         if count == 0:
             raise self._changed()
         return count

@@ -128,7 +128,7 @@ class Packs:
 
     def add(self, file: LocalFile, chunks: Chunks, numbers: Iterable[int]) -> None:
         """Keep these chunks of a file, each once, as far as there is room for them. Raises also
-        LocalFileError and NoSpaceError, and leaves then what it had kept."""
+        LocalFileError, where the file cannot be read, and leaves then what it had kept."""
         assert self._most is not None
         largest = min(PACK, self._most // SHARE)
         group, size, left = list[int](), 0, self._most

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from rdl.core.byterange import ByteRange
 from rdl.core.extents import Extents
 from rdl.core.index_json import Header
-from rdl.errors import NoSpaceError
 from rdl.storage.base import Finish
 from rdl.storage.local_file import LocalFile
 from rdl.storage.part_file import PartStore
@@ -51,15 +50,13 @@ class SownPart(PartStore):
         check: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Put bytes that stand at `offset` of a seed at `range`. Nobody has looked at them. `check`
-        hears how many were copied, now and then, and may raise."""
+        hears how many were copied, now and then, and may raise. What is wrong with the seed is
+        raised as its reading does, and as OSError what is wrong here."""
         place, done, size = self._place_of(range.start), 0, len(range)
         while done < size:
             step, over = min(STEP, size - done), (place + done) % PAGE
             if over and (offset - place) % PAGE == 0:  # whole pages can be shared
                 step = min(step, PAGE - over)
-            try:
-                count = seed.copy_to(self._file, offset + done, step, place + done)
-            except NoSpaceError as error:  # it is not the seed that has none
-                raise NoSpaceError(self._part, error.why, hint=error.hint) from error
+            count = seed.copy_to(self._file, offset + done, step, place + done)
             check(count)
             done += count
