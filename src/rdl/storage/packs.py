@@ -13,6 +13,7 @@ import struct
 import time
 import zlib
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,8 @@ class Packs:
         self.folder, self._most, self._disk = folder, most, disk or PosixDisk()
         self._handle = self._control = -1
         self._pinned = set[str]()
+        self._old, self._free, self._unseen = deque[Pack](), 0, 0
+        """When the folder was looked at: the packs, and the room; and what was put there since."""
 
     def __enter__(self) -> Self:
         try:
@@ -132,6 +135,7 @@ class Packs:
         assert self._most is not None
         largest = min(PACK, self._most // SHARE)
         group, size, left = list[int](), 0, self._most
+        self._look()
         for number in _once(chunks, numbers):
             length = len(chunks.chunk(number))
             if group and size + length > largest:
@@ -143,6 +147,8 @@ class Packs:
             size += length
         if group:
             self._write(file, chunks, group)
+        self._look()  # another process may have put something there too
+        self._make_room(0)
 
     def clear(self) -> tuple[int, int]:
         """Let all go that nobody uses: how many, and how many bytes."""
@@ -235,7 +241,7 @@ class Packs:
         if not self._make_room(whole):
             return 0
         self._put(file, runs, table + foot)
-        self._make_room(0)  # another process may have put something there too
+        self._free, self._unseen = self._free - whole, self._unseen + whole
         return whole
 
     def _put(self, file: LocalFile, runs: list[ByteRange], rest: bytes) -> None:
@@ -265,15 +271,21 @@ class Packs:
         finally:
             disk.close(made)
 
+    def _look(self) -> None:
+        """How much room there is now, and what may go."""
+        assert self._most is not None
+        self._old, self._unseen = deque(self.packs()), 0
+        self._free = self._most - self._sweep() - sum(one.size for one in self._old)
+
     def _make_room(self, size: int) -> bool:
         """Let the oldest go until there is room for so many bytes. Whether there is."""
         assert self._most is not None
-        packs, surplus = self.packs(), size + self._sweep() - self._most
-        surplus += sum(one.size for one in packs)
-        for one in packs:
-            if surplus > 0 and self.drop(one):
-                surplus -= one.size
-        return surplus <= 0
+        if self._unseen + size > self._most // SHARE:
+            self._look()
+        while size > self._free and self._old:
+            one = self._old.popleft()
+            self._free += one.size if self.drop(one) else 0
+        return size <= self._free
 
     def _sweep(self) -> int:
         """Remove what killed runs left; bytes of what running ones write."""
