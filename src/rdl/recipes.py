@@ -4,7 +4,6 @@ stand in local files. What is not found is fetched.
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,12 @@ from rdl.core.caibx import Caibx
 from rdl.core.chunks import Chunks, Lookup
 from rdl.core.delta import IN_PLACE, Place, Places, gap_for
 from rdl.core.manifest import Manifest, Sizes
-from rdl.core.reads import Carrier, filled, watched
+from rdl.core.reads import Carrier, watched
 from rdl.core.zsync import Zsync
 from rdl.engine.hashing import Readable
 from rdl.engine.seeding import Search, Spans, Wanted, in_place
-from rdl.seeds import Seeds
+from rdl.seeds import Seeds, Watch, recall
 from rdl.storage.local_file import LocalFile
-from rdl.storage.packs import Packs
 
 ABREAST = 8
 FIRST = 16 << 10
@@ -74,16 +72,6 @@ class Found(Struct, frozen=True):
                 yield number
 
 
-class Watch(Protocol):
-    """Hears how much is read, and how much of it that will be; may raise."""
-
-    def expect(self, size: int) -> None:
-        """So many more bytes."""
-        ...
-
-    def __call__(self, count: int) -> None: ...
-
-
 class Recipe(Protocol):
     """How a file of `total` bytes is made; `sha256` of it, or another digest, by its algorithm."""
 
@@ -127,7 +115,7 @@ class _Local(Struct, frozen=True):
         in_place(self.part, wanted, self.here, self.check)
         search = cutter and Search(wanted, cutter, self.check)
         rests = _through(self.seeds, search, within) if search else []
-        _recall(self.seeds, wanted, self.check)
+        recall(self.seeds, wanted, self.check)
         return rests
 
 
@@ -183,7 +171,23 @@ class Manifested:
             if number in fine and any(one in finer.found for one in range(at, after)):
                 useful[number] = fine[number]
             at = after
-        return self._moved(finer, fine, useful)
+        return self._moved(finer, fine, useful, self._again(wanted, useful))
+
+    def _again(self, wanted: Wanted, useful: Mapping[int, bytes]) -> dict[int, int]:
+        """Coarse chunks that are missing too, and are like the one of which fine ones are useful:
+        they are made of the same."""
+        chunks, counts, again = wanted.chunks, self._manifest.counts, dict[int, int]()
+        known, room = Lookup(chunks, len(useful)), MOST_FINE
+        for number in useful:
+            known.add(number)
+            room -= counts[number]
+        for number in wanted.missing() if useful else ():
+            first = known.first(chunks.digest(number))
+            if first in (None, number) or counts[first] != counts[number]:
+                continue
+            if len(chunks.chunk(first)) == len(chunks.chunk(number)) and counts[first] <= room:
+                again[number], room = first, room - counts[first]
+        return again
 
     def _pays(self, wanted: Wanted, finer: Wanted, numbers: Sequence[int]) -> bool:
         """Whether the fine chunks of these coarse ones have found more than what says them."""
@@ -191,17 +195,27 @@ class Manifested:
         return finer.held() - wanted.held() > said
 
     def _moved(
-        self, wanted: Wanted, before: Mapping[int, bytes], after: Mapping[int, bytes]
+        self,
+        wanted: Wanted,
+        before: Mapping[int, bytes],
+        after: Mapping[int, bytes],
+        again: Mapping[int, int] | None = None,
     ) -> Wanted:
-        """What has the fine chunks of some coarse ones, with those of others instead; what was
-        found of chunks that both have stays."""
+        """What has the fine chunks of some coarse ones, with those of others instead, and of those
+        that come `again`; what was found of chunks that both have stays."""
+        again = again or {}
+        after = {**after, **{number: after[first] for number, first in again.items()}}
         chunks = rdlm.refined(self._manifest, after)
-        found, counts = Places(len(chunks)), self._manifest.counts
+        found, begun = Places(len(chunks)), dict.fromkeys(again.values(), 0)
         at = to = 0
-        for number, count in enumerate(counts):
+        for number, count in enumerate(self._manifest.counts):
             was, will = (count if number in fine else 1 for fine in (before, after))
-            for one in range(was if was == will else 0):
-                if (place := wanted.found.get(at + one)) is not None:
+            if number in begun:
+                begun[number] = at
+            start = begun[again[number]] if number in again else at
+            for one in range(will if was == will or number in again else 0):
+                place = wanted.found.get(start + one)
+                if place is not None and (start == at or place.seed != IN_PLACE):
                     found[to + one] = place
             at, to = at + was, to + will
         return Wanted(chunks, found)
@@ -287,7 +301,7 @@ class Tiled:
 
         for number in range(len(seeds)):
             seeds.using(number, partial(look, number=number), None)
-        _recall(seeds, wanted, check)
+        recall(seeds, wanted, check)
         return Found(self._chunks, wanted.found)
 
 
@@ -321,55 +335,6 @@ class Rolled:
         for number in range(len(seeds)):
             seeds.using(number, partial(look, number=number), None)
         return Found(Chunks("", 0, stops, b""), found, checked=False)
-
-
-def _recall(seeds: Seeds, wanted: Wanted, check: Watch) -> None:
-    """Look what of it is in the cache, if there is one."""
-    if seeds.cache is not None:
-        try:
-            _recalled(seeds, seeds.cache, wanted, check)
-        except OSError as error:
-            seeds.leave_cache(error)
-
-
-def _recalled(seeds: Seeds, cache: Packs, wanted: Wanted, check: Watch) -> None:
-    """A pack of which a chunk is not right goes, unused."""
-    chunks = wanted.chunks
-    for pack in cache.packs():
-        table = cache.table(pack)
-        if table is None:
-            cache.drop(pack)
-            continue
-        if table.algorithm != chunks.algorithm or table.width < chunks.width:
-            continue
-        seeds.recalls = True
-        digests = ((one, table.digest(one)[: chunks.width]) for one in range(len(table)))
-        hits = [hit for hit in digests if wanted.lacks(hit[1], len(table.chunk(hit[0])))]
-        if not hits or not cache.pin(pack):
-            continue
-        number = seeds.number_of(pack.name)
-        spans = [table.chunk(one) for one, _ in hits]
-        check.expect(sum(map(len, spans)))
-        look = partial(_digests, spans=spans, algorithm=chunks.algorithm, check=check)
-        found = [one[: chunks.width] for one in seeds.using(number, look, list[bytes]())]
-        if found != [digest for _, digest in hits]:
-            cache.drop(pack)
-            continue
-        for digest, span in zip(found, spans, strict=True):
-            wanted.at(digest, len(span), Place(number, span.start))
-
-
-def _digests(
-    seed: LocalFile, spans: Sequence[ByteRange], algorithm: str, check: Watch
-) -> list[bytes]:
-    """Of what stands there."""
-    view = memoryview(bytearray(max(map(len, spans))))
-    found = list[bytes]()
-    for span in spans:
-        count = filled(seed.read_into, span.start, view[: len(span)])
-        found.append(hashlib.new(algorithm, view[:count]).digest())
-        check(count)
-    return found
 
 
 def _through(seeds: Seeds, search: Search, within: Sequence[Spans] | None = None) -> list[Spans]:

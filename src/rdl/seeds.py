@@ -6,16 +6,22 @@ chunk cache is another one, which is not looked through: it says what it has.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from rdl.core.byterange import ByteRange
 from rdl.core.chunks import Chunks
+from rdl.core.delta import Place
+from rdl.core.reads import filled
 from rdl.core.text import safe_text
+from rdl.engine.seeding import Wanted
 from rdl.errors import (
     Interrupted,
     LocalFileError,
@@ -35,6 +41,16 @@ MOST_FILES = 100_000
 MOST_SAID = 10
 """So many that are left out are named."""
 T = TypeVar("T")
+
+
+class Watch(Protocol):
+    """Hears how much is read, and how much of it that will be; may raise."""
+
+    def expect(self, size: int) -> None:
+        """So many more bytes."""
+        ...
+
+    def __call__(self, count: int) -> None: ...
 
 
 class Seeds:
@@ -146,6 +162,55 @@ def keep(
 def _with_hint(error: Exception) -> str:
     hint = error.hint if isinstance(error, RdlError) else ""
     return f"{error}; {hint}" if hint else str(error)
+
+
+def recall(seeds: Seeds, wanted: Wanted, check: Watch) -> None:
+    """Look what of it is in the cache, if there is one."""
+    if seeds.cache is not None:
+        try:
+            _recalled(seeds, seeds.cache, wanted, check)
+        except OSError as error:
+            seeds.leave_cache(error)
+
+
+def _recalled(seeds: Seeds, cache: Packs, wanted: Wanted, check: Watch) -> None:
+    """A pack of which a chunk is not right goes, unused."""
+    chunks = wanted.chunks
+    for pack in cache.packs():
+        table = cache.table(pack)
+        if table is None:
+            cache.drop(pack)
+            continue
+        if table.algorithm != chunks.algorithm or table.width < chunks.width:
+            continue
+        seeds.recalls = True
+        digests = ((one, table.digest(one)[: chunks.width]) for one in range(len(table)))
+        hits = [hit for hit in digests if wanted.lacks(hit[1], len(table.chunk(hit[0])))]
+        if not hits or not cache.pin(pack):
+            continue
+        number = seeds.number_of(pack.name)
+        spans = [table.chunk(one) for one, _ in hits]
+        check.expect(sum(map(len, spans)))
+        look = partial(_digests, spans=spans, algorithm=chunks.algorithm, check=check)
+        found = [one[: chunks.width] for one in seeds.using(number, look, list[bytes]())]
+        if found != [digest for _, digest in hits]:
+            cache.drop(pack)
+            continue
+        for digest, span in zip(found, spans, strict=True):
+            wanted.at(digest, len(span), Place(number, span.start))
+
+
+def _digests(
+    seed: LocalFile, spans: Sequence[ByteRange], algorithm: str, check: Watch
+) -> list[bytes]:
+    """Of what stands there."""
+    view = memoryview(bytearray(max(map(len, spans))))
+    found = list[bytes]()
+    for span in spans:
+        count = filled(seed.read_into, span.start, view[: len(span)])
+        found.append(hashlib.new(algorithm, view[:count]).digest())
+        check(count)
+    return found
 
 
 def files_of(

@@ -21,8 +21,8 @@ from rdl.core.wishlist import MOST_REFINED
 from rdl.engine.verifying import Headway
 from rdl.errors import UsageError
 from rdl.options import ChunkCache
-from rdl.recipes import Found, Recipe, Watch
-from rdl.seeds import Seeds
+from rdl.recipes import Found, Recipe
+from rdl.seeds import Seeds, Watch
 from rdl.sources import shown_url
 from rdl.storage.disk import told
 from rdl.storage.local_file import LocalFile

@@ -226,6 +226,21 @@ def test_row_52_what_repeats_is_fetched_once(folder: Folder, here: Path) -> None
     assert result.bytes_downloaded < len(data) - len(unit)
 
 
+def test_row_52_what_repeats_and_is_looked_at_finely_is_fetched_once(
+    folder: Folder, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta, "MOST_GAP", KiB)  # however long this machine takes to answer
+    unit, between = mixed(200 * KiB, 3), mixed(500 * KiB, 4)
+    old = bytearray(unit)
+    old[:: 10 * KiB] = bytes(len(old[:: 10 * KiB]))  # each coarse chunk is another one
+    data = unit + between + unit + mixed(300 * KiB, 5) + unit
+    put(folder.root, "again", data)
+    (here / "seed").write_bytes(old + between + mixed(300 * KiB, 5))
+    result = sync(f"{folder.url}/again", here / "again", seeds=[here / "seed"])
+    assert (here / "again").read_bytes() == data
+    assert result.bytes_downloaded < 64 * KiB
+
+
 def sent_of_manifest(folder: Folder) -> int:
     return sum(asked.sent for asked in folder.log if ".rdlm" in asked.line)
 
