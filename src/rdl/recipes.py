@@ -18,7 +18,7 @@ from rdl.chunkers.rolling import Sought, blocks_in_place
 from rdl.core import manifest as rdlm
 from rdl.core.byterange import ByteRange
 from rdl.core.caibx import Caibx
-from rdl.core.chunks import Chunks, Lookup
+from rdl.core.chunks import Alive, Chunks, Lookup, paced, unwatched
 from rdl.core.delta import IN_PLACE, Place, Places, gap_for
 from rdl.core.manifest import Manifest, Sizes
 from rdl.core.reads import Carrier, watched
@@ -132,6 +132,7 @@ class Manifested:
         first = (first + carrier.read_at(len(first), rest))[: head.length_of_coarse]
         self._manifest = rdlm.parse_coarse(head, first)
         self.total, self.digests = self._manifest.total, {"sha256": self._manifest.sha256}
+        self._alive: Alive = unwatched
         self.ask: Callable[[Manifest, Sequence[int]], Mapping[int, bytes] | None] | None = None
         """Asks in one request for what it has of these coarse chunks; None where that fails."""
 
@@ -145,7 +146,9 @@ class Manifested:
         return self._manifest.coarse
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
-        cutting, wanted = self._manifest.cutting, Wanted(self._manifest.coarse)
+        self._alive = partial(check, 0)
+        cutting = self._manifest.cutting
+        wanted = Wanted(self._manifest.coarse, alive=self._alive)
         local = _Local(part, here, seeds, check)
         rests = local.look(wanted, cutting.chunker, cutting.coarse)
         if any(rests) or here or seeds.recalls:  # else no fine chunk can be found
@@ -166,7 +169,7 @@ class Manifested:
         finer = self._moved(wanted, {}, fine)
         local.look(finer, cutting.chunker, cutting.fine, rests)
         at, useful = 0, dict[int, bytes]()
-        for number in range(len(wanted.chunks)):
+        for number in paced(range(len(wanted.chunks)), self._alive):
             after = at + (self._manifest.counts[number] if number in fine else 1)
             if number in fine and any(one in finer.found for one in range(at, after)):
                 useful[number] = fine[number]
@@ -205,10 +208,10 @@ class Manifested:
         that come `again`; what was found of chunks that both have stays."""
         again = again or {}
         after = {**after, **{number: after[first] for number, first in again.items()}}
-        chunks = rdlm.refined(self._manifest, after)
+        chunks = rdlm.refined(self._manifest, after, self._alive)
         found, begun = Places(len(chunks)), dict.fromkeys(again.values(), 0)
         at = to = 0
-        for number, count in enumerate(self._manifest.counts):
+        for number, count in enumerate(paced(self._manifest.counts, self._alive)):
             was, will = (count if number in fine else 1 for fine in (before, after))
             if number in begun:
                 begun[number] = at
@@ -218,13 +221,13 @@ class Manifested:
                 if place is not None and (start == at or place.seed != IN_PLACE):
                     found[to + one] = place
             at, to = at + was, to + will
-        return Wanted(chunks, found)
+        return Wanted(chunks, found, self._alive)
 
     def _once(self, wanted: Wanted) -> array[int]:
         """What was not found, once of each digest, and not more than can be looked for."""
         missing, room = array("Q", wanted.missing()), MOST_FINE
         known, once = Lookup(wanted.chunks, len(missing)), array("Q")
-        for number in missing:
+        for number in paced(missing, self._alive):
             if known.add(number) == number:
                 if (room := room - self._manifest.counts[number]) < 0:
                     break
@@ -242,7 +245,7 @@ class Manifested:
     def _near(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         group: list[int] = []
         gap, start, end = gap_for(self.round_trip), 0, 0
-        for number in numbers:
+        for number in paced(numbers, self._alive):
             range = rdlm.fine_range(self._manifest, number, number + 1)
             if group and (range.start - end > gap or range.stop - start > AT_ONCE):
                 yield group
@@ -275,7 +278,7 @@ class Listed:
         self.digests: dict[str, str] = {}
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
-        index, wanted = self.index, Wanted(self.index.chunks)
+        index, wanted = self.index, Wanted(self.index.chunks, alive=partial(check, 0))
         sizes = Sizes(index.least, index.average, index.most)
         _Local(part, here, seeds, check).look(wanted, "buzhash", sizes)
         return Found(index.chunks, wanted.found)
@@ -292,7 +295,7 @@ class Tiled:
         self.digests, self.round_trip = digests, round_trip
 
     def find(self, part: Readable, here: Sequence[ByteRange], seeds: Seeds, check: Watch) -> Found:
-        wanted = Wanted(self._chunks)
+        wanted = Wanted(self._chunks, alive=partial(check, 0))
         check.expect(seeds.size + sum(map(len, here)))
         in_place(part, wanted, here, check)
 
@@ -319,14 +322,14 @@ class Rolled:
         if size < LEAST_BLOCK and (here or len(seeds)):
             raise CannotCut("zsync index", f"blocks of {size} bytes are not looked for")
         stops = array("Q", (min(end, self.total) for end in range(size, self.total + size, size)))
-        found = Places(len(stops))
-
+        found, alive = Places(len(stops)), partial(check, 0)
         check.expect(seeds.size + sum(map(len, here)))
         if here:
             for block in blocks_in_place(index, watched(part.read_into, check), here):
                 found[block] = Place(IN_PLACE, block * size)
         if len(seeds):
-            sought = Sought(index, (block for block in range(len(stops)) if block not in found))
+            blocks = paced(range(len(stops)), alive)
+            sought = Sought(index, (one for one in blocks if one not in found), alive)
 
         def look(seed: LocalFile, number: int) -> None:
             for block, at in sought.within(watched(seed.read_into, check), seed.size):

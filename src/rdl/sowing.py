@@ -71,13 +71,15 @@ class Sowing:
             found = self._found(recipe, part, here, seeds, watch)
             self.found = found if found.checked else None
             self.cache = self.cache if seeds.cache is not None else None
-            repeats = repeats_in(found.chunks, found.places) if found.checked else Repeats()
+            repeats = Repeats()
+            if found.checked:
+                repeats = repeats_in(found.chunks, found.places, self._alive)
             delta = None
             if wishes is not None:
                 delta = self._wished(recipe, found, repeats, wishes)
             if delta is None:
                 gap = gap_for(recipe.round_trip)
-                delta = planned(found.chunks, found.places, repeats, gap)
+                delta = planned(found.chunks, found.places, repeats, gap, alive=self._alive)
             chunks = found.chunks if found.checked else None
             if not delta.copies:
                 return Sown((), delta.repeats, chunks)
@@ -99,7 +101,8 @@ class Sowing:
         chunks, transfer = found.chunks, self._target.options.transfer
         if len(chunks) > MOST_REFINED:
             return None
-        delta = planned(chunks, found.places, repeats, 0, 0)  # a wish costs its bytes alone
+        # a wish costs its bytes alone
+        delta = planned(chunks, found.places, repeats, 0, 0, alive=self._alive)
         line = Line(recipe.round_trip, transfer.connections or transfer.ceiling)
         runs = wished([*joined(map(chunks.chunk, delta.lacking(chunks)))], line)
         return delta if wishes.lack(chunks, runs) else None

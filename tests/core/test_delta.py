@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rdl.core.blocks import Blocks, Repeats
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks
+from rdl.core.chunks import Chunks, paced
 from rdl.core.delta import (
     IN_PLACE,
     LEAST_GAP,
@@ -185,3 +185,21 @@ def test_the_chunks_of_a_span_that_goes_beyond_them():
     assert not chunks.numbers(rng(30, 99))
     assert not chunks.numbers(rng(5, 5))
     assert not chunks_of().numbers(rng(0, 5))
+
+
+def test_what_takes_long_can_be_ended():
+    class Over(Exception):
+        """It is to end."""
+
+    def alive():
+        raise Over
+
+    chunks = chunks_of(("a", 900), ("b", 900))
+    places = Places(2)
+    for work in (
+        lambda: repeats_in(chunks, places, alive),
+        lambda: planned(chunks, places, Repeats(), 1, alive=alive),
+        lambda: list(paced(range(3), alive)),
+    ):
+        with pytest.raises(Over):
+            work()

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from array import array
 
+import pytest
+
+from rdl.chunkers.rolling import Sought
 from rdl.core.chunks import Chunks
 from rdl.core.delta import MOST_GAP, Place, gap_for
+from rdl.core.zsync import Zsync
 from rdl.engine.seeding import Wanted
+from rdl.errors import Interrupted
 
 
 class Counting(dict[int, Place]):
@@ -27,6 +32,17 @@ def test_a_file_of_zeros_takes_no_square_of_its_chunks() -> None:
     assert all(wanted.at(digest, 10, Place(0, number)) for number in range(count))
     assert len(found) == count
     assert found.asked <= 2 * count
+
+
+def test_it_ends_before_a_long_index_is_prepared() -> None:
+    def alive() -> None:
+        raise Interrupted("SIGINT")
+
+    chunks = Chunks("sha256", 16, array("Q", [10]), b"16 bytes of them")
+    with pytest.raises(Interrupted):
+        Wanted(chunks, alive=alive)
+    with pytest.raises(Interrupted):
+        Sought(Zsync(10, 512, None, (), 1, 4, 16, bytes(20)), alive=alive)
 
 
 def test_a_round_trip_that_nobody_has_measured() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdl.chunkers.md4 import Bytes, Words, md4
+from rdl.core.chunks import Alive, unwatched
 from rdl.core.zsync import Zsync
 
 Numbers: TypeAlias = NDArray[np.int64]
@@ -32,7 +33,9 @@ class Groups:
     """What is looked for. Blocks count in *groups* of as many in succession as the index wants
     (group n begins with block n); all sums of a group together, weak ones, are its *key*."""
 
-    def __init__(self, index: Zsync, wanted: Iterable[int] | None) -> None:
+    def __init__(
+        self, index: Zsync, wanted: Iterable[int] | None, alive: Alive = unwatched
+    ) -> None:
         self._index = index
         self._many = min(index.seq_matches, index.count)
         self.span = self._many * index.block
@@ -45,13 +48,17 @@ class Groups:
             return
         rows = _rows(index)
         parts = self._members(_weak(rows, index.rsum_bytes))
+        alive()
         self._keys, self._key_of = np.unique(_joined(parts), return_inverse=True)
+        alive()
         self._bits = min(max(index.count.bit_length() + _SPARSE_BITS, _LEAST_BITS), _MOST_BITS)
         table = np.zeros(1 << self._bits, np.bool_)
         table[self._folded(parts)] = True
         self._table = np.packbits(table, bitorder="little")
         self._sums = _rows_of(self._key_of, self._members(rows[:, index.rsum_bytes :]))
+        alive()
         self._order = np.argsort(self._sums, kind="stable")
+        alive()
         self._done = np.zeros(len(self._order) + 1, np.bool_)
         """Of groups with the same sums the first in order: all of them were found."""
         self._alive = np.zeros(len(self._key_of), np.bool_)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from rdl.chunkers import needed
 from rdl.core.byterange import ByteRange
+from rdl.core.chunks import Alive, unwatched
 from rdl.core.reads import Read, filled
 from rdl.core.zsync import Zsync
 
@@ -34,12 +35,14 @@ def blocks_in_place(index: Zsync, read: Read, here: Iterable[ByteRange]) -> Iter
 
 class Sought:
     """The wanted blocks (None: every one), to be found in one seed after another. Raises
-    UsageError where numpy is missing."""
+    UsageError where numpy is missing, and what `alive` raises."""
 
-    def __init__(self, index: Zsync, wanted: Iterable[int] | None = None) -> None:
+    def __init__(
+        self, index: Zsync, wanted: Iterable[int] | None = None, alive: Alive = unwatched
+    ) -> None:
         with needed(WHAT):
             from rdl.chunkers.groups import Groups
-        self._index, self._groups = index, Groups(index, wanted)
+        self._index, self._groups = index, Groups(index, wanted, alive)
 
     def within(self, read: Read, size: int) -> Iterator[tuple[int, int]]:
         """Each block that this seed of `size` bytes has, and none before it: its number and where

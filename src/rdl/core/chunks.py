@@ -7,11 +7,30 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
 from rdl.options import BlockDigests
+
+PACE = 1 << 14
+Alive = Callable[[], None]
+"""Called now and then; raises where the work is to end."""
+T = TypeVar("T")
+
+
+def unwatched() -> None:
+    """Nobody wants it to end."""
+
+
+def paced(things: Iterable[T], alive: Alive) -> Iterator[T]:
+    """These, of which there may be millions."""
+    for number, one in enumerate(things):
+        if number % PACE == 0:
+            alive()
+        yield one
 
 
 class Chunks(Struct, frozen=True):

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from rdl.core.blocks import Repeats
 from rdl.core.byterange import ByteRange, joined
-from rdl.core.chunks import Chunks, Lookup
+from rdl.core.chunks import Alive, Chunks, Lookup, paced, unwatched
 from rdl.core.index_json import MAX_RUNS
 
 REQUEST_BYTES = 512
@@ -87,15 +87,21 @@ def gap_for(round_trip: float) -> int:
 
 
 def planned(
-    chunks: Chunks, found: Places, repeats: Repeats, gap: int, request: int = REQUEST_BYTES
+    chunks: Chunks,
+    found: Places,
+    repeats: Repeats,
+    gap: int,
+    request: int = REQUEST_BYTES,
+    *,
+    alive: Alive = unwatched,
 ) -> Delta:
     """The plan for a file of these chunks, of which those in `found` are on this disk. `request`:
-    what each run costs that is fetched."""
+    what each run costs that is fetched. What `alive` raises."""
     copies, later = list[Copy](), Repeats()
     fetched = runs = 0
     after = 0  # where the last run that is fetched ended, and what there was before it
     before = 0, 0
-    for one in _spans(chunks, found, repeats):
+    for one in _spans(chunks, found, repeats, alive):
         if isinstance(one, Copy):
             copies.append(one)
         elif isinstance(one, tuple):
@@ -115,14 +121,14 @@ def planned(
 
 
 def _spans(
-    chunks: Chunks, found: Places, repeats: Repeats
+    chunks: Chunks, found: Places, repeats: Repeats, alive: Alive
 ) -> Iterator[Copy | tuple[int, int] | ByteRange]:
     """The whole file in order: what is copied, what is copied later, what is missing; each as long
     as it can be."""
     run: Copy | ByteRange | None = None
     owed = iter(repeats)
     repeat = next(owed, None)
-    for number in range(len(chunks)):
+    for number in paced(range(len(chunks)), alive):
         chunk, place = chunks.chunk(number), found.get(number)
         if repeat is not None and repeat[1] == number:
             if run is not None:
@@ -146,13 +152,13 @@ def _follows(run: Copy, place: Place) -> bool:
     return run.seed == place.seed and run.at + len(run.range) == place.at
 
 
-def repeats_in(chunks: Chunks, found: Places) -> Repeats:
+def repeats_in(chunks: Chunks, found: Places, alive: Alive = unwatched) -> Repeats:
     """Of chunks that stand several times in the file, those that are nowhere yet, but for the first
-    of each, and stand after one that is to come or is in place."""
-    places = ((number, found.get(number)) for number in range(len(chunks)))
+    of each, and stand after one that is to come or is in place. What `alive` raises."""
+    places = ((number, found.get(number)) for number in paced(range(len(chunks)), alive))
     ours = array("I", (one for one, place in places if place is None or place.seed == IN_PLACE))
     known, repeats = Lookup(chunks, len(ours)), Repeats()
-    for number in ours:
+    for number in paced(ours, alive):
         first = known.add(number)
         same = first != number and len(chunks.chunk(first)) == len(chunks.chunk(number))
         if same and number not in found:

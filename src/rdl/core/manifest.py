@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Chunks
+from rdl.core.chunks import Alive, Chunks, paced, unwatched
 from rdl.core.text import safe_text
 from rdl.errors import ProtocolError
 
@@ -214,12 +214,12 @@ def parse_fine(manifest: Manifest, first: int, last: int, data: bytes | bytearra
     return Chunks(ALGORITHM, coarse.width, stops, b"".join(digests), start)
 
 
-def refined(manifest: Manifest, fine: Mapping[int, bytes]) -> Chunks:
+def refined(manifest: Manifest, fine: Mapping[int, bytes], alive: Alive = unwatched) -> Chunks:
     """The coarse chunks, but where these are, of which `fine` has the bytes of fine_range(): there
-    their fine ones. Raises ProtocolError."""
+    their fine ones. Raises ProtocolError, and what `alive` raises."""
     coarse, done = manifest.coarse, 0
     stops, digests, width = array("Q"), bytearray(), coarse.width
-    for number in sorted(fine):
+    for number in paced(sorted(fine), alive):
         under = parse_fine(manifest, number, number + 1, fine[number])
         stops += coarse.stops[done:number] + under.stops
         digests += coarse.digests[done * width : number * width] + under.digests

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rdl.chunkers.base import Chunker
 from rdl.core.byterange import ByteRange
-from rdl.core.chunks import Alike, Chunks, Lookup
+from rdl.core.chunks import Alike, Alive, Chunks, Lookup, paced, unwatched
 from rdl.core.delta import IN_PLACE, Place, Places
 from rdl.core.reads import Read, filled, watched
 from rdl.engine.hashing import Readable
@@ -43,10 +43,13 @@ class Spans:
 
 
 class Wanted:
-    """Chunks of the new file, by their digests; and where they were `found`, or are already."""
+    """Chunks of the new file, by their digests; and where they were `found`, or are already.
+    `alive` may raise in all that takes long."""
 
-    def __init__(self, chunks: Chunks, found: Places | None = None) -> None:
-        self.chunks, self.found = chunks, found or Places(len(chunks))
+    def __init__(
+        self, chunks: Chunks, found: Places | None = None, alive: Alive = unwatched
+    ) -> None:
+        self.chunks, self.found, self._alive = chunks, found or Places(len(chunks)), alive
         self._numbers = Lookup(chunks, sum(1 for _ in self.missing()))
         self._alike = Alike(len(chunks))
         for number in self.missing():
@@ -75,7 +78,8 @@ class Wanted:
 
     def missing(self) -> Iterator[int]:
         """The numbers of those that were not found, in order."""
-        return (number for number in range(len(self.chunks)) if number not in self.found)
+        numbers = paced(range(len(self.chunks)), self._alive)
+        return (number for number in numbers if number not in self.found)
 
 
 def in_place(
