@@ -326,7 +326,15 @@ def test_a_file_where_a_url_is_wanted(rdl: Rdl, tmp_path: Path) -> None:
         assert "hint: rdl get -i list.txt reads it as a list; file:///PATH" in answer.err
 
 
+def test_an_option_of_get_elsewhere_has_a_hint(rdl: Rdl) -> None:
+    answer = rdl("cat", U, "-o", "f")
+    assert_refused(answer, "-o: no such option")
+    assert "hint: it is one of rdl get" in answer.err
+    assert "hint" not in rdl("status", "--qqqqq").err
+
+
 def test_a_name_after_the_url_has_a_hint(rdl: Rdl) -> None:
+    assert_refused(rdl("get", U, "4"), "4: not an http, https or file URL")
     answer = rdl("get", U, "new.iso")
     assert_refused(answer, "new.iso: not a URL")
     assert "hint: -o new.iso names the output" in answer.err

@@ -28,6 +28,7 @@ from rdl.cli.commands import (
 )
 from rdl.cli.console import Console
 from rdl.cli.main import BROKEN_PIPE, print_version
+from rdl.cli.options import get_parameters
 from rdl.cli.values import named, url_hint
 from rdl.core.text import redact_text, redact_url, safe_text
 from rdl.errors import ExitCode, Interrupted, LocalFileError, RdlError, UsageError, why_of
@@ -131,6 +132,10 @@ def _near(typed: str, options: Sequence[str]) -> list[str]:
     return sorted(names[name] for name in get_close_matches(typed.lstrip("-"), names))
 
 
+def _of_get() -> list[click.Parameter]:
+    return [one for one in get_parameters() if not getattr(one, "hidden", False)]
+
+
 def _usage(error: click.ClickException) -> UsageError:
     hint = ""
     what, why = "usage", error.format_message()
@@ -138,6 +143,8 @@ def _usage(error: click.ClickException) -> UsageError:
         what, why = error.option_name, "no such option"
         near = _near(error.option_name, error.possibilities or ())
         hint = f"did you mean {' or '.join(near)}?" if near else ""
+        if not near and any(what in one.opts for one in _of_get()):
+            hint = "it is one of rdl get"
     elif isinstance(error, click.MissingParameter) and error.param and error.ctx:
         what, why = f"{error.ctx.info_name}", f"no {error.param.name} given"
         hint = f"rdl {what} --help tells more"

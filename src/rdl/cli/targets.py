@@ -6,6 +6,7 @@ Everything is checked before anything is fetched; only `make_directories` change
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -42,7 +43,7 @@ class Download(Struct, frozen=True):
 def entries_from(given: Mapping[str, Any]) -> list[Entry]:
     """The URLs of the command line, then those of the list."""
     urls = given["urls"]
-    if len(urls) == 2 and is_url(urls[0]) and not is_url(urls[1]) and "/" not in urls[1]:
+    if len(urls) == 2 and is_url(urls[0]) and re.fullmatch(r"[^/]*[^/\d][^/]*", urls[1]):
         shown = safe_text(urls[1])
         raise UsageError(shown, "not a URL", hint=f"-o {shown} names the output")
     entries = [Entry(url) for url in urls]
