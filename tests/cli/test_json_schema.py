@@ -155,8 +155,8 @@ def checks(folder: Path) -> Iterator[Ended]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RDL_RETRY", "3")
         yield run("config", "show", "--json")
-    with Packs(folder, 1 << 20):
-        yield run("cache", "--cache", folder, "--json")
+    with Packs(folder / "cache", 1 << 20):
+        yield run("cache", "--cache", folder / "cache", "--json")
     (folder / "empty").mkdir()
     yield run("cache", "--cache", folder / "empty", "--json")
 
