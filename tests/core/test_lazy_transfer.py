@@ -278,6 +278,9 @@ def test_of_memory_each_reader_has_its_share():
     assert demands.step(row, [], 1, 0.0) == Claim(rng(MiB, 3 * MiB))
     demands.want(Want(2, rng(50 * MiB, 51 * MiB), 59 * MiB), 0.0)
     assert demands.step(row, [], 1, 0.0) == Claim(rng(MiB, 2 * MiB))
+    demands.want(Want(2, rng(50 * MiB, 53 * MiB), 59 * MiB), 0.0)
+    row.add([rng(51 * MiB, 53 * MiB)])
+    assert demands.step(row, [], 1, 0.0) is None, "what is wanted takes all of it"
     alone = Demands(LazyOptions(keep=4 * MiB))
     alone.want(Want(1, rng(0, MiB), 9 * MiB), 0.0)
     assert alone.step(row, [], 1, 0.0) == Claim(rng(MiB, 9 * MiB))

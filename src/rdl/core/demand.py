@@ -161,10 +161,12 @@ class Demands:
 
     def _ahead_of(self, want: Want) -> int:
         """Of memory each reader has its share: what is fetched ahead for one shall not put out what
-        another waits for."""
+        another waits for, nor be put out by that, to be fetched again and again."""
         if want.range is None or not self._volatile:
             return want.ahead
-        return min(want.ahead, want.range.stop + self.options.keep // (2 * len(self._wants)))
+        keep, wanted = self.options.keep, sum(len(one) for one in self.waiting(None))
+        room = max(0, min(keep // 2, keep - wanted))
+        return min(want.ahead, want.range.stop + room // len(self._wants))
 
     def _come_to(
         self, row: Row, flows: Sequence[Flow], range: ByteRange, level: int
