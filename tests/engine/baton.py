@@ -137,8 +137,13 @@ class Instead:
         """A Waiter."""
         return _Waiter(self.stage, *args, **others)
 
+    def subscription(self, *args: Any) -> remote_file.Subscription:
+        """A Subscription."""
+        return _Subscription(self.stage, *args)
+
     def take_the_place(self, patch: Any) -> None:
         """Of what they use else. `patch(module, name, value)` undoes itself."""
+        patch(remote_file, "Subscription", self.subscription)
         for module in (flights, remote_file):
             patch(module, "Waiter", self.waiter)
         patch(flights, "time", self.time)
@@ -168,3 +173,13 @@ class _Waiter(ground.Waiter):
             self._sleeper = None
         rung, self._rung = self._rung, False
         return rung
+
+
+class _Subscription(remote_file.Subscription):
+    def __init__(self, stage: Stage, *args: Any) -> None:
+        stage.waiters += 1
+        self._number = stage.waiters
+        super().__init__(*args)
+
+    def __hash__(self) -> int:
+        return self._number

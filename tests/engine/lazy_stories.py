@@ -23,7 +23,7 @@ from rdl.engine import flights, remote_file
 from rdl.engine.driver import Driver
 from rdl.engine.edges import Edges, Place
 from rdl.engine.permits import Permits
-from rdl.engine.remote_file import RemoteFile
+from rdl.engine.remote_file import RemoteFile, Subscription
 from rdl.engine.throttle import Throttle
 from rdl.errors import ChangedError, NetworkError, PolicyError, RdlError
 from rdl.options import LazyOptions, Options, TransferOptions
@@ -122,7 +122,8 @@ class LazyStory:
         world.kill_in = random.randrange(1, 300) if fate in ("kill", "power") else None
         if fate == "full":
             world.fail_in = (random.randrange(1, 200), OSError(28, "no space"))
-        stage, self.seen = Stage(world), []
+        self._stage, self.seen = Stage(world), []
+        stage = self._stage
         try:
             with self._instead(stage):
                 files = self._files(stage)
@@ -282,8 +283,24 @@ class LazyStory:
     def _follow(self, file: RemoteFile) -> None:
         file.follow().wait(self.world.random.choice([0.0, 1.0]))
 
+    def _subscribe(self, file: RemoteFile) -> None:
+        """One who never waits for bytes: it looks when it is rung, and only then."""
+        stage, actor, random = self._stage, self._stage.current, self.world.random
+        assert actor is not None
+        subscription = file.subscribe(lambda: stage.wake(actor, random.choice([0.0, 0.0, 0.3])))
+        try:
+            for _ in range(random.randrange(1, 4)):
+                at, size = self._about(file), random.choice([0, 1, 5000, 200_000])
+                subscription.want(at, at + size, at + size + random.choice([0, 50_000]))
+                while _lacks(subscription, at, at + size):
+                    if subscription.error is not None:
+                        raise subscription.error
+                    stage.sleep()
+        finally:
+            subscription.close()
+
     _acts = [_in_order] * 4 + [_here_and_there] * 6 + [_far] * 3
-    _acts += [_huge, _size, _complete, _save, _invalidate, _follow]
+    _acts += [_huge, _size, _complete, _save, _invalidate, _follow, _subscribe, _subscribe]
 
     # What stands on the disk
 
@@ -314,6 +331,14 @@ class LazyStory:
             ]
         torn = fate == "power" and not found.settled  # it is looked at again before it is believed
         assert alike or torn, f"the index claims {found.present}, and is wrong"
+
+
+def _lacks(subscription: Subscription, start: int, stop: int) -> bool:
+    """Whether something of what it wants is not here, or not known."""
+    size = subscription.size
+    if size is None:
+        return start == stop or subscription.ready(start) < stop
+    return subscription.ready(start) < min(stop, size)
 
 
 def run(seed: int) -> LazyStory:

@@ -7,14 +7,17 @@ from msgspec.structs import replace
 
 from rdl import lazy_files
 from rdl.core.byterange import ByteRange
+from rdl.core.events import Result
 from rdl.core.representation import Representation
 from rdl.engine.flights import Flight
-from rdl.errors import RdlError
+from rdl.engine.remote_file import Subscription
+from rdl.errors import NetworkError, RdlError
 from rdl.storage.kept import CELL, KeptStore
 from tests.engine.baton import Stage
 from tests.engine.lazy_stories import LazyStory
 from tests.engine.simulated import URL
 from tests.engine.world import TARGET, Version
+from tests.support.waiting import until
 
 
 class Ground:
@@ -27,6 +30,16 @@ class Ground:
 
     def evict(self, size, wanted):
         return self.store.evict(size, wanted)
+
+    def launch(self, flight, known):
+        flight.known(Representation(5, '"a"'), 5)
+        return Result(self.url, "")
+
+    def landed(self, flight, result, error):
+        pass
+
+    def close(self):
+        pass
 
 
 def test_what_is_let_go_is_not_here_from_that_moment_on():
@@ -105,3 +118,65 @@ def test_who_opens_what_another_just_leaves_does_not_find_it_busy():
 
     play(come_and_go, come_and_go, come_and_go)
     assert read == [10] * 60
+
+
+@pytest.mark.parametrize("stop", [0, 900_000])
+def test_who_wants_what_has_just_come_takes_no_name_away(stop):
+    """It had looked before; by the time that it asks, the run is over and the file published."""
+    found = []
+
+    def read(stage, files, way):
+        file = files.open(way, None)
+        file.complete()
+        subscription = file.subscribe(lambda: None)
+        subscription.want(0, stop, stop)
+        for _ in range(100):
+            found.append(stage.world.disk.read(TARGET))
+            stage.sleep(0.01)
+        subscription.close()
+        file.close()
+
+    world = play(read)
+    assert set(found) == {world.versions[-1].content}
+
+
+def test_what_is_taken_back_before_it_was_looked_at_comes_again():
+    """Who never waits does not ask twice."""
+
+    def read(stage, files, way):
+        file = files.open(way, None)
+        subscription = file.subscribe(lambda: None)
+        subscription.want(0, 1000)
+        file.complete()
+        file.invalidate(0, 1000)
+        stage.current.until = stage.world.now + 100
+        while subscription.ready(0) < 1000:
+            stage.sleep(0.1)
+        subscription.close()
+        file.close()
+
+    play(read)
+
+
+def test_who_asks_while_a_run_fails_does_not_hear_of_it():
+    """What he asks the next run will bring."""
+    flight = Flight(Ground())
+    subscription = Subscription(flight, lambda: None)
+    lock = flight._lock
+
+    class Fails:
+        """The lock, for which it was the first to stand in line."""
+
+        def __enter__(self):
+            flight._lock = lock
+            flight._land(Result("", ""), NetworkError("server", "it is gone"))
+            lock.acquire()
+
+        def __exit__(self, *error):
+            lock.release()
+
+    flight._lock = Fails()
+    subscription.want(0, 0)
+    assert until(lambda: subscription.size == 5)
+    assert subscription.error is None
+    flight.close()

@@ -12,7 +12,7 @@ import pytest
 import rdl
 from rdl.engine.remote_file import RemoteFile, Subscription
 from rdl.errors import ChangedError, HTTPStatusError
-from rdl.options import Options, TransferOptions
+from rdl.options import LazyOptions, Options, TransferOptions
 from tests.scenarios.coded import BLOCK, Origin, coded
 
 HASTY = Options(transfer=TransferOptions(retry=0))
@@ -97,6 +97,21 @@ def test_one_is_told_what_another_fetches(file: RemoteFile) -> None:
     first.close()
     assert wanted(second, bells[1], 10, 20) == coded(0, 24)[10:20]
     second.close()
+
+
+def test_what_is_wanted_is_not_let_go_though_it_was_here_before(origin: Origin) -> None:
+    """Nobody would ask for it again."""
+    lazy = LazyOptions(block=BLOCK, least=BLOCK, keep=4 * BLOCK)
+    with rdl.Session() as session, session.open(origin.url, lazy=lazy, options=HASTY) as file:
+        bells = Bell(), Bell()
+        slow, other = (file.subscribe(bell) for bell in bells)
+        assert wanted(other, bells[1], 0, BLOCK) == coded(0, BLOCK)
+        slow.want(0, BLOCK)
+        for at in range(BLOCK, origin.size, BLOCK):
+            assert wanted(other, bells[1], at, at + BLOCK) == coded(at, at + BLOCK)
+        assert slow.ready(0) == BLOCK, "the next one was let go"
+        slow.close()
+        other.close()
 
 
 def test_a_failure_is_told_and_the_next_want_tries_anew(file: RemoteFile, origin: Origin) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from itertools import count
 
 from rdl import errors as e
 from rdl.core import messages as m
@@ -26,6 +27,7 @@ CLOSE_SECONDS = 5.0
 STEP = 16 << 20
 """Of a long read so much is waited for at a time."""
 CLOSED = "the file is closed"
+FINAL = e.ChangedError, e.DigestMismatch
 
 
 class Flight:
@@ -45,7 +47,7 @@ class Flight:
         self._run: Run | None = None
         self._poison: e.RdlError | None = None
         self._reading: set[Waiter] = set()
-        self._numbers = 0
+        self._numbers = count(1)
         self._process = os.getpid()
         self.expected_size: int | None = None
         self.result: Result | None = None
@@ -55,9 +57,7 @@ class Flight:
 
     def number(self) -> int:
         """For a new reader."""
-        with self._lock:
-            self._numbers += 1
-            return self._numbers
+        return next(self._numbers)
 
     def read_into(self, reader: int, offset: int, view: memoryview, ahead: int = 0) -> int:
         """Wait for bytes and fill the view; less only at the end."""
@@ -95,8 +95,7 @@ class Flight:
     def prefetch(self, reader: int, range: ByteRange, ahead: int) -> None:
         """It has these bytes, and will probably go on to `ahead`; until left()."""
         with self._lock:
-            self._wants[reader] = m.Want(reader, range, ahead)
-            self._post(self._wants[reader])
+            self._ask(m.Want(reader, range, ahead), begin=False)
 
     def size(self, reader: int) -> int:
         """Bytes of the whole; waits until that is known."""
@@ -190,7 +189,7 @@ class Flight:
         with self._check(), self._followers.kept(waiter):
             with self._lock:
                 if self.shown.row is None and self._run is None:  # that it is there at all
-                    self._ask(m.Want(self.number(), None), everything=False)
+                    self._ask(m.Want(self.number(), None))
             while (head := self.head()) <= beyond and self.result is None:
                 if waiter.error is not None:
                     raise waiter.error
@@ -212,11 +211,12 @@ class Flight:
         with self._lock:
             self._followers.discard(waiter)
 
-    def want(self, reader: int, range: ByteRange | None, ahead: int = 0) -> None:
+    def want(self, waiter: Waiter, range: ByteRange | None, ahead: int = 0) -> None:
         """Ask for these bytes (None: for the length) without waiting; until left(). In place of
-        what it wanted before."""
+        what it wanted before, and the last error is over."""
         with self._check(), self._lock:
-            self._ask(m.Want(reader, range, ahead), everything=False)
+            waiter.error, want = None, m.Want(waiter.reader, range, ahead)
+            self._ask(want, begin=not self.shown.tells(range))  # it may have come just now
 
     def ready(self, offset: int) -> int:
         """The end of the bytes that are here from this one on."""
@@ -260,6 +260,10 @@ class Flight:
             self.result = None if ranges else self.result
             self.shown.hide(ranges)
             self._savers.ring()
+            if self._run is None:  # else the heart knows what they want
+                for want in [self._wants.get(one.reader) for one in self._followers]:
+                    if want is not None and not self.shown.tells(want.range):
+                        self._ask(want)
 
     def evict(self, size: int, wanted: Sequence[ByteRange]) -> Sequence[ByteRange]:
         with self._lock:  # nobody shall find them in the view, but not in memory
@@ -309,15 +313,14 @@ class Flight:
                             asked = self._ask(want, everything=waiter.everything)
                     waiter.wait()
             finally:
-                with self._lock:
-                    self._wants.pop(want.reader, None)
-                    self._post(m.Left(want.reader))
+                self.left(want.reader)
 
-    def _ask(self, want: m.Want, *, everything: bool) -> Run:
-        """Let the heart know, in the run that is under way or in a new one."""
+    def _ask(self, want: m.Want, *, everything: bool = False, begin: bool = True) -> Run | None:
+        """Let the heart know, in the run that is under way or, to `begin`, in a new one: only for
+        what is not here, since a run takes back the name of what was published."""
         self._wants[want.reader] = want
         self._everything = self._everything or everything
-        if self._run is None:
+        if self._run is None and begin:
             run = Run()
             run.begin(self._fly)
             self._run = run  # or it does so itself
@@ -386,14 +389,11 @@ class Flight:
         """The run is over: those who wait hear of it."""
         with self._lock:
             self._driver = self._run = None
-            self._wants.clear()
+            self._everything, self._wants = False, {} if error else self._wants
             if error is None:
                 self.result = result
-            elif (
-                isinstance(error, e.ChangedError | e.DigestMismatch) and self.shown.row is not None
-            ):
+            elif self.shown.row is not None and isinstance(error, FINAL):
                 self._poison = error
-            self._everything = False
             for waiter in (*self._waiters, *self._followers):
                 waiter.error = waiter.error or (copy(error) if error else None)
                 waiter.ring()

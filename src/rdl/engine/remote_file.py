@@ -341,10 +341,9 @@ class Subscription(Waiter):
 
     def want(self, start: int, stop: int, ahead: int = 0) -> None:
         """Ask for these bytes, to be gone on with to `ahead`, in place of what was asked before;
-        the last error is over. Where nothing is known yet, an empty range asks for the length."""
-        self.error = None
-        range = ByteRange(start, stop)
-        self._flight.want(self.reader, range or None, ahead)
+        the last error is over. What is here already is asked of nobody. Where nothing is known yet,
+        an empty range asks for the length."""
+        self._flight.want(self, ByteRange(start, stop) or None, ahead)
 
     def ready(self, offset: int) -> int:
         """The end of the bytes that are here from this one on; read_into() has them at once."""

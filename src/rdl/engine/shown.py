@@ -45,6 +45,10 @@ class Shown:
         """Whether all of these bytes are here, as far as the file has them."""
         return self.row is not None and self.row.holds(self.clipped(range))
 
+    def tells(self, range: ByteRange | None) -> bool:
+        """Whether all of these bytes are here; None: whether it is known how long it is."""
+        return self.size is not None if range is None else self.holds(range)
+
     def present(self) -> tuple[ByteRange, ...]:
         """Runs of bytes that are here."""
         return tuple(self.row.present()) if self.row else ()

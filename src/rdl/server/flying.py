@@ -158,8 +158,7 @@ class Flying:
             self._lacked = self._lacks()
         if whole:
             self._keeper.keep(self.held)
-        if missing:
-            subscription.want(wanted.start, wanted.stop, ahead)
+        subscription.want(wanted.start, wanted.stop, ahead if missing else 0)  # else it might go
 
     def on_behalf(self, client: str) -> None:
         self.client = client
