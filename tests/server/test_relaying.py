@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,16 +14,18 @@ from rdl.core.chunks import Chunks
 from rdl.core.manifest import parse_coarse, parse_head
 from rdl.core.wishlist import Receiver
 from rdl.errors import NetworkError
+from rdl.lazy_files import cached_path
 from rdl.manifests import make_manifest
 from rdl.options import Options, TransferOptions
 from rdl.server import granting
 from rdl.server.folder import Folder
 from rdl.server.granting import Granted, Granting
 from rdl.server.upstream import Upstream
+from rdl.storage.part_file import PartStore
 from tests.server.conftest import Running, Start
 from tests.server.filling import Filling, filling
 from tests.server.wire import ask, connected, request, response
-from tests.server.wishes import DATA, LIST, body_for, list_of, post, receiver_for, settle
+from tests.server.wishes import DATA, LIST, answered, body_for, list_of, post, receiver_for, settle
 from tests.support.waiting import until
 
 HALF = len(DATA) // 2
@@ -358,6 +360,19 @@ def test_row_55_a_cache_grants_what_it_receives(between: Running, writer: Fillin
         writer.publish()
         assert len(one.all()) == len(chunks)
     assert are_right(chunks, one.came)
+
+
+def test_a_cache_that_another_process_fills_grants_nothing(
+    between: Running, relay: Running, here: Path, tmp_path: Path
+) -> None:
+    """What it has is in memory, and no file: that is said at once, so that ranges bring it."""
+    chunks = list_of(relay.port)
+    place = cached_path(tmp_path / "kept", f"{relay.url}{LIST}", Options())
+    with closing(PartStore(place)) as other:
+        other.open()
+        assert list_of(between.port).span == chunks.span
+        status, text = answered(between.port, body_for(chunks, [0]))
+    assert (status, text) == (404, b"no list of chunks can be read here now\n")
 
 
 def test_row_55_a_cache_says_that_it_fails(

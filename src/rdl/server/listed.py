@@ -145,8 +145,11 @@ class Listed:
         if reading.descriptor is None and not self._wanted:
             self._wanted = True
             reading.demand(ByteRange(0, about.size))
+        proved = reading.available(0) >= about.size  # asked first: it is in its file by then
         file = reading.descriptor
         if file is None:
+            if proved:
+                raise Reply(404, "no list of chunks can be read here now")
             return None
         return Opened(file, Version.of(file), self._pair.name, reading is self._pair.own)
 

@@ -232,6 +232,8 @@ class Upstream:
         assert held.file is not None
         try:
             held.file.complete()
+            with suppress(OSError):  # it is kept in memory, while another process has its place
+                held.descriptor = os.open(self._place(held.name), os.O_RDONLY | os.O_NOFOLLOW)
             held.verified = True
             self._ring(held)
             self._finish(held, held.file)
@@ -269,8 +271,6 @@ class Upstream:
 
     def _finish(self, held: Held, file: RemoteFile) -> None:
         """It is complete, and verified as far as that goes."""
-        with suppress(OSError):
-            held.descriptor = os.open(self._place(held.name), os.O_RDONLY | os.O_NOFOLLOW)
         about = file.stat()
         key = held.name, about.etag, about.modified, about.size
         known = None if about.trust < "T2" else self._digests.get(key)  # else of which version?
