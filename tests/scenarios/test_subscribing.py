@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rdl
+from rdl.engine.ground import Run
 from rdl.engine.remote_file import RemoteFile, Subscription
 from rdl.errors import ChangedError, HTTPStatusError
 from rdl.options import LazyOptions, Options, TransferOptions
@@ -74,6 +75,20 @@ def test_what_is_wanted_comes(file: RemoteFile, origin: Origin) -> None:
         origin.size - 5, origin.size
     )
     assert subscription.representation is not None
+    subscription.close()
+
+
+def test_what_is_wanted_when_all_has_come_begins_nothing(
+    file: RemoteFile, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run would take its name from the file for a moment, as if some of it were wrong."""
+    file.complete()
+    begun, bell = list[object](), Bell()
+    monkeypatch.setattr(Run, "begin", lambda self, fly: begun.append(fly))
+    subscription = file.subscribe(bell)
+    assert wanted(subscription, bell, 0, BLOCK) == coded(0, BLOCK)
+    subscription.want(0, 0)
+    assert (begun, subscription.size) == ([], origin.size)
     subscription.close()
 
 

@@ -109,10 +109,14 @@ class Wishing:
 def wishing(
     relay: Running, chunks: Chunks, numbers: Iterable[int], *fields: str, slots: int = 1
 ) -> Iterator[Wishing]:
-    numbers = list(numbers)
-    with connected(relay.port) as sock:
-        sock.sendall(post(relay.port, body_for(chunks, numbers, slots), *fields))
-        yield Wishing(sock, receiver_for(chunks, numbers, slots))
+    """Of a list that cannot be made now (a cache gives its file its times) it is wished again."""
+    numbers, status = list(numbers), 503
+    while status == 503:
+        with connected(relay.port) as sock:
+            sock.sendall(post(relay.port, body_for(chunks, numbers, slots), *fields))
+            one = Wishing(sock, receiver_for(chunks, numbers, slots))
+            if (status := one.status) != 503:
+                yield one
 
 
 def part(chunks: Chunks, number: int) -> bytes:
