@@ -217,6 +217,19 @@ def test_what_was_reported_of_a_batch_leaves_the_scheduler(local: LocalCluster) 
         cluster.forget("rdl-8")
 
 
+def on_a_worker(address: str, number: int) -> int:
+    with Cluster(address) as cluster:
+        (result,) = rdl.get_all([rdl.Target("file:///nonexistent/f", Path(f"/{number}"))], cluster)
+    return result.exit_code
+
+
+def test_workers_that_call_wait_for_others(local: LocalCluster) -> None:
+    """As many as there are, so that none would be left."""
+    with Client(local, set_as_default=False) as client:
+        calls = [client.submit(on_a_worker, local.scheduler_address, one) for one in range(2)]
+        assert [one.result(60) for one in calls] == [3, 3]
+
+
 def test_what_is_no_scheduler() -> None:
     with pytest.raises(NetworkError, match=r"^scheduler tcp://127\.0\.0\.1:1: cannot be reached"):
         Cluster("tcp://127.0.0.1:1", timeout=0.2)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from distributed import Client, Scheduler, get_worker
+from distributed import Client, Scheduler, get_worker, secede
 from distributed import Future as Outcome
 
 from rdl.batch.running import Far
@@ -63,7 +63,8 @@ class Connected(Client):
 class Cluster(Far):
     """The workers of the scheduler at `address`; a context manager. Raises NetworkError where it
     cannot be reached within `timeout` seconds, or has no worker by then; UsageError where that is
-    no address. Later on a scheduler, or any worker, is to come back within `patience` seconds."""
+    no address. Later on a scheduler, or any worker, is to come back within `patience` seconds. Made
+    on a worker of that scheduler it leaves its place to who is to be waited for (`secede`)."""
 
     call = staticmethod(fetch_and_report)
 
@@ -86,6 +87,10 @@ class Cluster(Far):
         self.width = len(self._client.nthreads(callback_timeout=timeout))
         self._looked = self._good = time.monotonic()
         self._is_good = True
+        with suppress(ValueError, AttributeError, KeyError):  # no worker's, or it has left already
+            own = self._client.scheduler
+            if own is not None and get_worker().scheduler.address == own.address:
+                secede()
 
     @property
     def num_workers(self) -> int:
