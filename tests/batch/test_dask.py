@@ -126,8 +126,10 @@ def test_a_scheduler_without_workers_one_that_is_restarted_and_one_that_is_silen
     logs.mkdir()
     with Origin(slow.answer) as origin, running(logs) as processes:
         with monkeypatch.context() as short:
-            wait = Client.wait_for_workers
-            short.setattr(Client, "wait_for_workers", lambda self, least, _: wait(self, least, 0.1))
+            wait = Client._wait_for_workers
+            short.setattr(
+                Client, "_wait_for_workers", lambda self, least, timeout: wait(self, least, 0.1)
+            )
             with pytest.raises(NetworkError, match="it has no workers"):
                 Cluster(processes.address, timeout=60)
         processes.start_worker()
@@ -244,6 +246,17 @@ def test_who_accepts_and_says_nothing_is_no_scheduler(monkeypatch: pytest.Monkey
         silent.listen()
         with pytest.raises(NetworkError, match="cannot be reached: timed out after"):
             Cluster(f"tcp://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1)
+
+
+def test_a_scheduler_that_is_lost_as_its_workers_are_counted(
+    local: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(client: Client, callback_timeout: float) -> None:
+        raise CommClosedError("lost")
+
+    monkeypatch.setattr(Client, "nthreads", lose)
+    with pytest.raises(NetworkError, match="cannot be reached: lost"):
+        Cluster(local.scheduler_address)
 
 
 def test_a_worker_reports_under_the_name_of_the_batch(

@@ -80,11 +80,12 @@ class Cluster(Far):
         except OSError as error:
             raise NetworkError(self._shown, "cannot be reached: " + _short(error)) from None
         try:
-            self._client.wait_for_workers(1, timeout)
-        except TimeoutError:
-            self._client.close()
-            raise NetworkError(self._shown, "it has no workers") from None
-        self.width = len(self._client.nthreads(callback_timeout=timeout))
+            self.width = self._count_workers(timeout)
+        except OSError as error:
+            self.shutdown()
+            silent = isinstance(error, TimeoutError)
+            why = "it has no workers" if silent else f"cannot be reached: {_short(error)}"
+            raise NetworkError(self._shown, why) from None
         self._looked = self._good = time.monotonic()
         self._is_good = True
         with suppress(ValueError, AttributeError, KeyError):  # no worker's, or it has left already
@@ -143,6 +144,12 @@ class Cluster(Far):
 
     def _connect(self, timeout: float) -> None:
         self._client: Client = Connected(self._address, timeout)
+
+    def _count_workers(self, timeout: float) -> int:
+        """When there is one. A scheduler that falls silent meanwhile is not waited for."""
+        come, most = self._client._wait_for_workers, timeout + LOOK_SECONDS
+        self._client.sync(come, 1, timeout=timeout, callback_timeout=most)
+        return len(self._client.nthreads(callback_timeout=most))
 
     def _look(self) -> bool:
         """Whether there is a scheduler with a worker. Where the client has given up, a new one."""
