@@ -288,6 +288,17 @@ def test_a_bad_line_of_a_list_is_named(rdl: Rdl, text: bytes, why: str) -> None:
     assert answer.session is None
 
 
+@pytest.mark.parametrize("words", ["get -i -", "lock - -o l"])
+def test_no_list_on_stdin(rdl: Rdl, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    answer = rdl(*words.split())
+    assert (answer.code, answer.err) == (2, "rdl: stdin: no URL in this list\n")
+    monkeypatch.setattr(sys, "stdin", None)
+    answer = rdl(*words.split())
+    where = "-i -" if words.startswith("get") else "-"
+    assert (answer.code, answer.err) == (2, f"rdl: {where}: stdin is closed\n")
+
+
 @pytest.mark.parametrize(
     ("urls", "code"),
     [

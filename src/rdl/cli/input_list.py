@@ -17,8 +17,6 @@ from rdl.options import BlockDigests, RangeSpec
 
 MAX_LIST = 64 << 20
 """Bytes; a longer list is refused."""
-
-
 _KNOWN = "out=, dir=, checksum=, mirror=, header="
 _LINE = f"one URL a line; below it, indented, {_KNOWN}; nothing was fetched"
 
@@ -95,7 +93,7 @@ def _add(entry: Entry, text: str, where: str, foreign: bool) -> Entry:
         case "out" | "dir":
             if getattr(entry, key) is not None:
                 raise UsageError(where, f"{key}= is given twice")
-            return replace(entry, out=value) if key == "out" else replace(entry, dir=value)
+            return replace(entry, **{key: value})
         case "checksum":
             if foreign and is_file_url(value):
                 raise UsageError(f"{where}: checksum=", "a list from stdin names no local files")

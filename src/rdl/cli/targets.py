@@ -58,7 +58,7 @@ def entries_from(given: Mapping[str, Any]) -> list[Entry]:
         else:
             found = parse_list(data, shown, foreign=name == "-")
         if not found:
-            raise UsageError(safe_text(name), "no URL in this list")
+            raise UsageError(safe_text(shown), "no URL in this list")
         entries += found
     if given["locked"] is not None:
         entries += _locked_entries(given)
@@ -149,7 +149,7 @@ def _list_data(name: str, option: str) -> bytes:
     if name != "-":
         return read_small(name, MAX_LIST, f"{option}{name}")
     if sys.stdin is None:
-        raise UsageError("-i -", "stdin is closed")
+        raise UsageError(f"{option}-", "stdin is closed")
     return sys.stdin.buffer.read(MAX_LIST + 1)
 
 
@@ -231,11 +231,8 @@ def _target(
         what = f"{entry.where}: {error.what}" if entry.where else error.what
         raise type(error)(what, error.why, hint=error.hint) from None
     options = options_for(address, entry.headers)
-    transfer = replace(options.transfer, digests=digests)
-    if entry.size is not None:
-        transfer = replace(transfer, expected_size=entry.size)
-    if entry.blocks is not None:
-        transfer = replace(transfer, blocks=entry.blocks)
+    transfer = options.transfer
+    transfer = replace(transfer, digests=digests, expected_size=entry.size, blocks=entry.blocks)
     if entry.range is not None:  # in another version these bytes may be others
         transfer = replace(transfer, range=entry.range, on_change="fail")
     own = replace(
