@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from rdl.core.byterange import ByteRange
 from rdl.core.fields import MAX_TOTAL
+from rdl.core.index_json import Header, header_bytes, read_header
 from rdl.core.representation import Representation
 from rdl.core.row import ENDLESS, Remembered, Row, span_of
 from rdl.options import RangeSpec
@@ -119,6 +120,11 @@ def test_the_largest_files_can_be_complete(total):
     row = Row(Representation(total), ByteRange(0, total), None)
     row.add([ByteRange(0, total)])
     assert (row.size, row.complete, row.part) == (total, True, None)
+
+
+def test_what_stands_for_no_end_can_be_kept():
+    header = Header("u", Representation(None), 4096, ByteRange(5, ENDLESS))
+    assert read_header(header_bytes(header)) == header
 
 
 def test_only_a_real_part_is_written_into_the_index():

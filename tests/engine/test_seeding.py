@@ -42,7 +42,7 @@ def test_it_ends_before_a_long_index_is_prepared() -> None:
     with pytest.raises(Interrupted):
         Wanted(chunks, alive=alive)
     with pytest.raises(Interrupted):
-        Sought(Zsync(10, 512, None, (), 1, 4, 16, bytes(20)), alive=alive)
+        Sought(Zsync(10, 512, None, 1, 4, 16, bytes(20)), alive=alive)
 
 
 def test_a_round_trip_that_nobody_has_measured() -> None:

@@ -196,7 +196,9 @@ def test_a_header_is_read_by_type_and_bound(changes: dict[str, Any]) -> None:
         return
     header = decoded.header
     assert decode(IndexEncoder().begin(header)).header == header
-    bound = header.representation.total if header.representation.total is not None else MAX_TOTAL
+    bound = (
+        header.representation.total if header.representation.total is not None else MAX_TOTAL + 1
+    )
     spans = [*header.adopted, *([header.span] if header.span else [])]
     assert all(0 <= span.start <= span.stop <= bound for span in spans)
 

@@ -115,7 +115,8 @@ def read_header(payload: bytes) -> Header:
         digests=fields.digests("digests") if fields.has("digests") else (),
     )
     limit = MAX_TOTAL if total is None else total
-    span = fields.optional("span", lambda name: fields.span(name, limit))
+    last = limit + (total is None)  # what stands for an end that nobody said
+    span = fields.optional("span", lambda name: fields.span(name, last))
     adopted = fields.runs("adopted", limit) if fields.has("adopted") else ()
     return Header(fields.text("url"), representation, size, span, adopted)
 
