@@ -46,14 +46,14 @@ simulate: $(READY)
 	$(BIN)/python -m tests.engine.simulator $(SEED)
 
 # The same tests with larger counts: seeds, kills, states after power cuts, fuzzers' examples,
-# orders of events.
+# orders of events. As long as they take.
 nightly: export NIGHTLY_SEEDS ?= 50000
 nightly: export NIGHTLY_KILLS ?= 40
 nightly: export NIGHTLY_STATES ?= 100000
 nightly: export NIGHTLY_FUZZ ?= 2000
 nightly: export NIGHTLY_ORDERS ?= 10000
 nightly: $(READY)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -o faulthandler_timeout=0 $(PYTEST)
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -1,8 +1,10 @@
-"""No test reads the configuration of whoever runs it, or compiles rdl anew for each process."""
+"""No test reads the configuration of whoever runs it, or compiles rdl anew for each process, and
+none holds the run."""
 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import shutil
 import subprocess
@@ -42,6 +44,11 @@ if sys.dont_write_bytecode:  # nothing beside the sources, but the processes of 
     subprocess.run(  # once, before any test that looks at the clock
         [sys.executable, "-c", every], env=os.environ | {"PYTHONPATH": own}, timeout=60, check=True
     )
+
+
+def pytest_unconfigure() -> None:
+    """A thread that was left is waited for no longer than a test (pyproject.toml has its bound)."""
+    faulthandler.dump_traceback_later(300, exit=True)
 
 
 @pytest.fixture

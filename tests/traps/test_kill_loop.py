@@ -120,7 +120,6 @@ class Loop:
         raise AssertionError(f"the index claims what no version has: {status!r}")
 
 
-@pytest.mark.timeout(60 + 2 * KILLS)
 def test_killed_again_and_again_while_the_file_changes(tmp_path: Path) -> None:
     folder, server = tmp_path / "in", Changing(content_of(SIZE, seed=0), PAUSE)
     folder.mkdir()
