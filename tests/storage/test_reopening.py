@@ -7,6 +7,9 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -107,7 +110,14 @@ def test_an_index_that_comes_after_the_lock_is_another_s(path: Path) -> None:
 
 
 def test_killed_at_any_operation(path: Path) -> None:
-    """What is left is FILE, or a partial that claims what was right."""
+    """What is left is FILE, or a partial that claims what was right. In a process of its own: a
+    fork of this one copies the tables of all that the tests have in memory."""
+    spawn, like_here = get_context("spawn"), ("tests.conftest",)
+    with ProcessPoolExecutor(1, spawn, import_module, like_here) as small:
+        small.submit(kill_at_any_operation, path).result()
+
+
+def kill_at_any_operation(path: Path) -> None:
     for last in range(OPERATIONS):
         for one in path.parent.iterdir():
             one.unlink()
