@@ -126,7 +126,7 @@ def test_row_54_two_with_other_orders_fetch_little_twice(
             peer.writer.publish()
             assert peer.writer.path.read_bytes() == DATA
         share = (one.fetched + two.fetched) / len(DATA)
-        sent = sum(int(line.split(" ")[4]) for line in origin.lines if " POST " in line)
+        sent = sum(int(line.split(" ")[4]) for line in origin.told() if " POST " in line)
     assert one.fetched + two.fetched < sent < 1.01 * (one.fetched + two.fetched)
     assert share < most if most < 2 else share == most
 

@@ -85,11 +85,11 @@ class Server:
 
     @property
     def asked(self) -> list[str]:
-        return [" ".join(line.split(" ")[1:3]) for line in self._running.lines]
+        return [" ".join(line.split(" ")[1:3]) for line in self._running.told()]
 
     def sent(self, what: str = "POST ") -> int:
         """Bytes of answers to wishes, or to these requests."""
-        return sum(int(line.split(" ")[4]) for line in self._running.lines if f" {what}" in line)
+        return sum(int(line.split(" ")[4]) for line in self._running.told() if f" {what}" in line)
 
     def wishes(self) -> list[set[int]]:
         """Which bytes were wished for, by each wishlist."""
@@ -599,7 +599,7 @@ def test_row_55_b_fetches_slowly_and_c_follows(chain: Chain) -> None:
     b.result(30)
     assert c.result(30).retries == 0
     assert (chain.path / "C" / "new").read_bytes() == NEW
-    asked = [" ".join(line.split(" ")[1:3]) for line in chain.b.lines]
+    asked = [" ".join(line.split(" ")[1:3]) for line in chain.b.told()]
     assert asked == ["GET /new.rdlm", "HEAD /new", "POST /new.rdlm"]
 
 
@@ -617,5 +617,5 @@ def test_row_55_b_aborts_and_c_has_an_error(chain: Chain, monkeypatch: pytest.Mo
     with pytest.raises(Interrupted):
         b.result(30)
     assert left(chain.path / "C") == left(chain.path / "late") == ["new.part", "new.part.index"]
-    asked = [line.split(" ")[1] for line in chain.b.lines]
+    asked = [line.split(" ")[1] for line in chain.b.told()]
     assert asked.count("POST") == 4, "each, and once more"

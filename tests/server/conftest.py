@@ -16,6 +16,7 @@ from rdl.server.loop import Address, Server
 from rdl.server.resource import Site
 from tests.scenarios.coded import MiB, Origin
 from tests.server.proxying import Proxy
+from tests.support.waiting import until
 
 ANY = Address(port=0)
 
@@ -27,6 +28,11 @@ class Running:
         self.server, self.lines, self._thread = server, lines, thread
         self.port = server.address.port
         self.url = f"http://{server.address.shown}"
+
+    def told(self) -> list[str]:
+        """The lines, when each answer has its own: it is written behind the answer."""
+        until(lambda: len(self.lines) >= sum(self.server.tally.requests.values()))
+        return self.lines
 
     def ended(self, seconds: float = 10) -> bool:
         """Whether the loop ends by itself in that time."""

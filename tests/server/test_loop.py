@@ -322,7 +322,7 @@ def test_a_client_that_goes_concerns_nobody(start: Start, folder: Path) -> None:
                 sock.shutdown(end)
     assert until(lambda: not running.server._connections)
     assert ask(running.port, request(running.port, "/data.bin", "Connection: close")).endswith(DATA)
-    assert len(running.lines) == 4
+    assert len(running.told()) == 4
 
 
 def test_without_sendfile_it_is_copied(start: Start, folder: Path, monkeypatch) -> None:
