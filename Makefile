@@ -10,8 +10,10 @@ SOURCES := src tests demo bench manual scoreboard
 demo: $(READY)
 	$(BIN)/python -m demo.demo $(DEMO)
 
+# By two processes, each of which plays whole files; PYTEST="-n 0" for one. One that dies is not
+# begun anew: it would play its file again, and hang again.
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
 
 # Every branch of the modules that pyproject.toml names is taken by their own tests.
 coverage: $(READY)
