@@ -22,6 +22,14 @@ def test_plain_http_where_tls_was_asked_for(connect, certificates, greeting):
     assert "speaks plain HTTP" in caught.value.hint
 
 
+def test_an_alert_is_no_plain_http(connect, certificates):
+    alert = b"\x15\x03\x03\x00\x02\x02\x28"
+    with Origin(lambda *_: [], greeting=(alert, HANG)) as origin:
+        with pytest.raises(NetworkError, match="handshake") as caught:
+            fetch(connect(cacert=certificates.authority), f"https://127.0.0.1:{origin.port}/")
+        assert (caught.value.permanent, caught.value.hint) == (False, "")
+
+
 TOLD_SO = "400 The plain HTTP request was sent to HTTPS port"
 
 
