@@ -498,3 +498,9 @@ def test_what_a_part_file_is_to_hold(
     total: int | None, span: ByteRange | None, wanted: ByteRange | None
 ) -> None:
     assert Header("u", Representation(total), 4096, span).wanted == wanted
+
+
+def test_what_is_mixed_keeps_its_place_and_no_validator() -> None:
+    before = Header("u", Representation(9, '"1"', "Mon"), 4096, ByteRange(2, 9), (ByteRange(2, 3),))
+    after = Header("u", Representation(9), 4096, ByteRange(2, 9), (ByteRange(2, 3),))
+    assert before.mixed() == after

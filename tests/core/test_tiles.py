@@ -106,6 +106,15 @@ def test_a_transfer_goes_through_them() -> None:
     assert sum(len(one.blocks) for one in play.ever(m.CheckBlocks)) == len(EVEN)
 
 
+@pytest.mark.parametrize("tiled", [True, False])
+def test_what_others_have_counts_in_a_run_with_a_digest_alone(tiled: bool) -> None:
+    """It comes as if their server had sent it, but only the manifest's digests speak for it."""
+    play = playing(tiled=tiled)
+    play.head(part(play.fetch.ask.start, play.fetch.ask.stop or TOTAL))
+    kinds = [type(one) for one in play.out if isinstance(one, m.Mix | m.Receive)]
+    assert kinds == [m.Mix, m.Receive][not tiled :]
+
+
 def test_a_body_that_brings_the_start_of_one() -> None:
     """The rest is asked for next."""
     play = playing()

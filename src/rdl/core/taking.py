@@ -210,8 +210,8 @@ class Taking(Asking):
         if self.order is not None:
             lane.stop = min(lane.stop, max(self.order.limit, lane.upto))
         known = self.row.representation
-        named = self._mixed or speaks(known, body.representation, source, self.sources.lead)
-        if wanted and not named:
+        named = speaks(known, body.representation, source, self.sources.lead)
+        if wanted and not self._mixed and not (named and self.tiles is None):  # of others, or soon
             self._mixed = True
             self.emit(m.Mix())
         wanted = ByteRange(lane.upto, lane.stop)
