@@ -115,7 +115,7 @@ def test_what_has_ended_well_when_all_is_to_end(monkeypatch: pytest.MonkeyPatch)
             completing, "ended_well", lambda what, code: setattr(commands, "_signal", "SIGINT")
         )
         commands.done(Result("u", "p"))
-        assert until(commands._begun[0].done)
+        assert until(lambda: heard.results)
         commands.done(Result("u", "q"))
     assert [(one.path, one.exit_code) for one in heard.results] == [("p", 0), ("q", 130)]
 
