@@ -223,6 +223,19 @@ def test_refusals(rdl: Rdl, arguments: list[str], code: int, why: str) -> None:
     assert not os.listdir(".")
 
 
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [(0o700, "holds other files, and is no cache"), (0o777, "others may write to it")],
+)
+def test_a_folder_of_others_is_no_cache(rdl: Rdl, tmp_path: Path, mode: int, why: str) -> None:
+    (tmp_path / "notes").write_bytes(b"the user's")
+    tmp_path.chmod(mode)
+    answer = rdl("serve", "--upstream", "http://h/", "--cache", str(tmp_path))
+    assert (answer.code, answer.out) == (3, "")
+    assert why in answer.err.splitlines()[0]
+    assert os.listdir(".") == ["notes"]
+
+
 def test_without_a_token_nobody_logs_in_by_netrc() -> None:
     assert not _without_login(Options()).network.netrc
 

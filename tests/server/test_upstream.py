@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from base64 import b64encode
@@ -16,6 +17,7 @@ import pytest
 from rdl.core.byterange import ByteRange
 from rdl.engine.remote_file import RemoteFile
 from rdl.server.room import taken
+from rdl.storage.platform import PosixDisk
 from tests.scenarios.coded import KiB, MiB, Origin, coded
 from tests.server.proxying import CUT, asked, whole
 from tests.support.waiting import until
@@ -303,12 +305,37 @@ def test_the_etag_stays_while_it_is_fetched_and_afterwards(origin: Origin, proxi
     assert digest in proxy.site._digests.values()
 
 
-def test_the_cache_keeps_no_more_than_it_may(origin: Origin, proxies: Any) -> None:
+@pytest.mark.parametrize("notes", [True, False])
+def test_the_cache_keeps_no_more_than_it_may(
+    origin: Origin, proxies: Any, monkeypatch: pytest.MonkeyPatch, *, notes: bool
+) -> None:
+    """Also where no file system says which files are ours."""
+    if not notes:
+        monkeypatch.setattr(PosixDisk, "keeps_notes", lambda *_: False)
+        monkeypatch.setattr(PosixDisk, "note", lambda *_: None)
     proxy = proxies(most=9 * MiB)
     for name in "abcd":
         assert whole(proxy, f"/{name}") == origin.content
         assert until(lambda: not proxy.site._held)
     assert until(lambda: len(list(proxy.site._cache.iterdir())) == 2)
+
+
+def test_files_of_others_neither_go_nor_count(origin: Origin, proxies: Any) -> None:
+    """Nor those that are named as ours are."""
+    proxy = proxies(most=5 * MiB)
+    cache = proxy.site._cache
+    cache.mkdir(mode=0o700)
+    own = proxy.site._place("/a").name
+    foreign = {"notes", "c" * 40, f"{'d' * 40}.txt", f"{'e' * 40}.part", f"{own}.txt"}
+    for name in foreign:
+        (cache / name).write_bytes(bytes(KiB))
+        os.utime(cache / name, (0, 0))
+    (cache / "notes").write_bytes(bytes(8 * MiB))
+    for name in "ab":
+        assert whole(proxy, f"/{name}") == origin.content
+        assert until(lambda: not proxy.site._held)
+    kept = {*foreign, proxy.site._place("/b").name}
+    assert until(lambda: {one.name for one in cache.iterdir()} == kept)
 
 
 def test_parts_of_files_take_no_more_either(origin: Origin, proxies: Any) -> None:

@@ -21,8 +21,9 @@ from rdl.core.representation import Representation
 from rdl.errors import BusyError, LocalFileError
 from rdl.storage import platform
 from rdl.storage.base import Finish
+from rdl.storage.disk import opened_folder
 from rdl.storage.part_file import PartStore
-from rdl.storage.platform import PosixDisk
+from rdl.storage.platform import NOTE, PosixDisk
 from rdl.storage.publishing import read_published
 
 HEADER = Header("u", Representation(5, '"a"'), 4096)
@@ -384,3 +385,12 @@ def test_a_foreign_note_is_nothing(tmp_path: Path, note: bytes) -> None:
     link.symlink_to(path)
     assert read_published(link) is None
     assert read_published(tmp_path / "none" / "f") is None
+
+
+def test_which_file_systems_keep_notes(folder: int) -> None:
+    disk = PosixDisk()
+    with opened_folder(disk, Path("/proc")) as none:
+        assert not disk.keeps_notes(none)
+    assert disk.keeps_notes(folder)
+    os.setxattr(folder, NOTE, b"of a folder")
+    assert disk.keeps_notes(folder)

@@ -1,5 +1,5 @@
-"""How much a cache folder takes, and what goes where it is too much: what was used the longest
-time ago. Files that go meanwhile take nothing.
+"""How much a cache folder holds of ours, and what goes where it is too much: what was used the
+longest time ago. Files that go meanwhile take nothing; others' do not count, and never go.
 """
 
 from __future__ import annotations
@@ -10,26 +10,43 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from rdl.storage.names import Names
+from rdl.core.text import safe_text
+from rdl.errors import LocalFileError
+from rdl.storage.disk import opened_folder, told
+from rdl.storage.names import PRIVATE, SUFFIXES, Names
 from rdl.storage.packs import Holdings
 from rdl.storage.platform import PosixDisk
+from rdl.storage.private import private_folder
 from rdl.storage.publishing import read_published
 
-_NAME = re.compile("[0-9a-f]{40}")
+_NAME = re.compile(f"([0-9a-f]{{40}})({'|'.join(map(re.escape, SUFFIXES))})?")
+
+
+def claim(cache: Path) -> None:
+    """Make the folder where it is missing. Raises LocalFileError, also where others may write to
+    it, or where it is for something else: there are files in it, and none of ours."""
+    private_folder(cache)
+    with told(shown := safe_text(str(cache), 200)):
+        others = any(not one.name.startswith(PRIVATE) for one in cache.iterdir())
+        if others and not _files(cache):
+            hint = "name a folder of its own; it will be made"
+            raise LocalFileError(shown, "holds other files, and is no cache", hint=hint)
 
 
 def taken(cache: Path) -> int:
     """Bytes of the disk. Raises OSError where the folder cannot be read."""
-    with os.scandir(cache) as entries:
-        return sum(map(_allocated, entries))
+    return sum(sum(map(_allocated, files)) for files in _files(cache).values())
 
 
 def evict(cache: Path, most: int, free: Callable[[str], bool]) -> None:
-    """Let files of ours go, with what stands beside them, until it takes `most`. `free`: whether
-    the one of this name may go. Raises OSError."""
-    surplus, found = taken(cache) - most, _files(cache)
+    """Let files go that are surely ours, with what stands beside them, until it takes `most`;
+    where the file system keeps no notes, those that are named so. `free`: whether the one of this
+    name may go. Raises OSError."""
+    surplus, found, disk = taken(cache) - most, _files(cache), PosixDisk()
+    with opened_folder(disk, cache) as folder:
+        noted = disk.keeps_notes(folder)
     for name in sorted(found, key=lambda name: max(map(_used_at, found[name]))):
-        if surplus > 0 and free(name):
+        if surplus > 0 and (not noted or _is_ours(cache / name)) and free(name):
             surplus -= sum(map(_allocated, found[name]))
             for entry in found[name]:
                 with suppress(OSError):
@@ -38,9 +55,9 @@ def evict(cache: Path, most: int, free: Callable[[str], bool]) -> None:
 
 def remove(place: Path) -> None:
     """What is kept under this name."""
-    for path in place.parent.glob(f"{place.name}*"):
+    for suffix in ("", *SUFFIXES):
         with suppress(OSError):
-            path.unlink()
+            place.with_name(place.name + suffix).unlink()
 
 
 def _allocated(entry: os.DirEntry[str]) -> int:
@@ -76,13 +93,12 @@ def let_go(cache: Path) -> tuple[int, int]:
 
 
 def _files(cache: Path) -> dict[str, list[os.DirEntry[str]]]:
-    """By the names of those that are ours."""
+    """By the names of those that are named as ours."""
     found = dict[str, list[os.DirEntry[str]]]()
     with os.scandir(cache) as entries:
         for entry in entries:
-            name = entry.name.partition(".")[0]
-            if _NAME.fullmatch(name):
-                found.setdefault(name, []).append(entry)
+            if name := _NAME.fullmatch(entry.name):
+                found.setdefault(name[1], []).append(entry)
     return found
 
 

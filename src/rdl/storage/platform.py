@@ -243,6 +243,15 @@ class PosixDisk:
     def set_mtime(self, file: int, mtime_ns: int) -> None:
         os.utime(file, ns=(mtime_ns, mtime_ns))
 
+    def keeps_notes(self, folder: int) -> bool:
+        if sys.platform == "linux":
+            try:
+                os.getxattr(folder, NOTE)
+            except OSError as error:
+                return error.errno == errno.ENODATA
+            return True
+        return False
+
     def set_note(self, file: int, value: bytes) -> None:
         if sys.platform == "linux":
             os.setxattr(file, NOTE, value)

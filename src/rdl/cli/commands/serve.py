@@ -122,7 +122,8 @@ def _folder(path: str, given: dict[str, Any]) -> Folder:
 
 
 def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Upstream | None:
-    """With --upstream: its files, kept in the folder of --cache. Raises UsageError."""
+    """With --upstream: its files, kept in the folder of --cache. Raises UsageError,
+    LocalFileError."""
     if given["upstream"] is None:
         for name in ("cache", "cache_size"):
             if given[name]:
@@ -138,8 +139,10 @@ def _upstream(layers: Layers, given: dict[str, Any], token: str | None) -> Upstr
     if token is None:
         options = _without_login(options)
     from rdl.api import Session
+    from rdl.server.room import claim
     from rdl.server.upstream import Upstream
 
+    claim(Path(given["cache"]))
     return Upstream(
         Session(SessionOptions(given["limit_rate"], given["limit_requests"], connections=ABREAST)),
         address.url,
