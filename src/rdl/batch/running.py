@@ -163,7 +163,7 @@ class _Line(Struct):
     running: int = 0
 
 
-class _Flight(Struct):
+class _Handed(Struct):
     """A shard that was handed out."""
 
     line: _Line
@@ -178,7 +178,7 @@ class _Run:
         self._batch, self._targets, self._tell, self._done = batch, targets, tell, done
         self._numbers = {_absolute(one.path): number for number, one in enumerate(targets)}
         self._results: dict[int, Result] = {}
-        self._flying: dict[Future[list[Report]], _Flight] = {}
+        self._handed: dict[Future[list[Report]], _Handed] = {}
         self._heard = queue.SimpleQueue[list[Report]]()
         self._deadline: float | None = None
         executor = batch.executor
@@ -196,12 +196,12 @@ class _Run:
     @property
     def stuck(self) -> bool:
         """Whether nothing that was handed out has begun."""
-        flying = list(self._flying)
-        return bool(flying) and not any(one.running() or one.done() for one in flying)
+        handed = list(self._handed)
+        return bool(handed) and not any(one.running() or one.done() for one in handed)
 
     def to_the_end(self) -> list[Result]:
         """Raises RdlError where the workers cannot be had."""
-        while self._flying or any(line.waiting for line in self._lines):
+        while self._handed or any(line.waiting for line in self._lines):
             if self._batch.signal is not None and self._deadline is None:
                 self._deadline = time.monotonic() + PATIENCE
                 self.abandon(self._batch.signal)
@@ -210,9 +210,9 @@ class _Run:
             if self._far is None or self._deadline is not None or self._far.ready():
                 self._hand_out()
             _check_turn(self._batch.executor)
-            if not self._flying:
+            if not self._handed:
                 time.sleep(LOOK_SECONDS)
-            for future in wait(self._flying, LOOK_SECONDS, FIRST_COMPLETED).done:
+            for future in wait(self._handed, LOOK_SECONDS, FIRST_COMPLETED).done:
                 self._take(future)
             self._listen()
         self._fail_the_rest(Interrupted(self._batch.signal or "SIGINT"))
@@ -222,11 +222,11 @@ class _Run:
         """Wait for what was abandoned to save its state, where the workers are not Far."""
         self._deadline = time.monotonic()
         if self._far is None:
-            wait(self._flying, PATIENCE)
+            wait(self._handed, PATIENCE)
 
     def give_up(self, error: RdlError) -> None:
         """What has no result by now has this one."""
-        for future in wait(self._flying, 0).done:
+        for future in wait(self._handed, 0).done:
             with suppress(RdlError):
                 self._take(future)
         self._listen()
@@ -241,8 +241,8 @@ class _Run:
             self._far.interrupt(self._batch.name, signal)
         else:
             hoist(self._batch.name, signal)
-            for future in [one for one in self._flying if one.cancel()]:
-                del self._flying[future]
+            for future in [one for one in self._handed if one.cancel()]:
+                del self._handed[future]
 
     def forget(self) -> None:
         """Nothing is left of how it was told of."""
@@ -253,28 +253,28 @@ class _Run:
 
     def _hand_out(self) -> None:
         """To as many as have room; first of the group of which the fewest run."""
-        while len(self._flying) < self._room:
+        while len(self._handed) < self._room:
             free = [one for one in self._lines if one.waiting and one.running < one.abreast]
             if not free:
                 return
             line = min(free, key=lambda one: one.running)
             numbers, losses = line.waiting.popleft()
             numbers = [number for number in numbers if number not in self._results]
-            if numbers and not self._submit(_Flight(line, numbers, losses)):
+            if numbers and not self._submit(_Handed(line, numbers, losses)):
                 return  # whether there are workers is asked first
 
-    def _submit(self, flight: _Flight) -> bool:
-        shard = self._shard(flight.numbers, flight.line.abreast)
+    def _submit(self, handed: _Handed) -> bool:
+        shard = self._shard(handed.numbers, handed.line.abreast)
         call = fetch_in_sight if self._far is None else self._far.call
         try:
             future = self._batch.executor.submit(call, shard)
         except Exception as error:
             if self._far is None:  # it is broken, or was shut down
                 raise _without_workers(error) from error
-            self._lost(flight, error)
+            self._lost(handed, error)
             return False
-        self._flying[future] = flight
-        flight.line.running += 1
+        self._handed[future] = handed
+        handed.line.running += 1
         return True
 
     def _shard(self, numbers: Sequence[int], abreast: int) -> Shard:
@@ -283,27 +283,27 @@ class _Run:
         return packed(self._batch.name, targets, share_of(own, abreast, self._most))
 
     def _take(self, future: Future[list[Report]]) -> None:
-        flight = self._flying.pop(future)
-        flight.line.running -= 1
+        handed = self._handed.pop(future)
+        handed.line.running -= 1
         try:
             reports = future.result()
         except RdlError:
             raise
         except Exception as error:
-            self._lost(flight, error)
+            self._lost(handed, error)
         else:
             self._told(reports)
 
-    def _lost(self, flight: _Flight, error: BaseException) -> None:
+    def _lost(self, handed: _Handed, error: BaseException) -> None:
         if self._deadline is not None:
             return
-        losses = flight.losses + 1
+        losses = handed.losses + 1
         if losses < TRIES:
-            flight.line.waiting.appendleft((flight.numbers, losses))
+            handed.line.waiting.appendleft((handed.numbers, losses))
             return
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         lost = NetworkError("worker", f"lost {losses} times: {safe_text(why, 300)}", hint=SAME)
-        for number in flight.numbers:
+        for number in handed.numbers:
             if number not in self._results:
                 self._fail(number, lost)
 
