@@ -1,9 +1,13 @@
 """A row that is filled as its readers want it, by pure sequences of events."""
 
+from base64 import b64encode
+
 import pytest
 
 from rdl.core import messages as m
 from rdl.core.demand import Demands
+from rdl.core.events import Warned
+from rdl.core.fields import ResponseHead
 from rdl.core.gate import Ask
 from rdl.core.lanes import Lanes
 from rdl.core.planner import Claim, Flow, Steal
@@ -104,6 +108,26 @@ def test_of_a_long_block_what_is_waited_for_comes_first():
     step = demands.step(row, [], 4, 0.0)
     assert isinstance(step, Claim)
     assert 7 * MiB in step.range
+
+
+@pytest.mark.parametrize("given", [SUM, ()])
+@pytest.mark.parametrize(("etag", "joins"), [('"a"', True), ('"m"', False), (None, False)])
+def test_nobody_joins_by_a_digest_that_is_checked_after_the_reads(given, etag, joins):
+    play = lazy(mirrors=("http://m/f",), digests=given)
+    want(play, 0, TOTAL)
+    segment, stop = play.fetch.segment, play.fetch.ask.stop or TOTAL
+    says = ("repr-digest", f"sha-256=:{b64encode(bytes(32)).decode()}:")
+    fields = (("content-range", f"bytes 0-{stop - 1}/{TOTAL}"), ("etag", '"a"'), says)
+    play.head(ResponseHead(206, fields, content_length=stop))
+    play.arrive(segment, 0, MiB, after=0.5)
+    while not any(fetch.source for fetch in play.ever(m.Fetch)):
+        play.wake()
+    (probe,) = [fetch for fetch in play.ever(m.Fetch) if fetch.source]
+    play.head(part(probe.ask.start, probe.ask.stop, etag=etag), probe.segment)
+    assert bool(play.of(m.Receive)) is joins
+    aside = [fact.message for fact in play.facts(Warned) if "only when no other" in fact.message]
+    assert len(aside) == (not joins)
+    assert not play.ever(m.Seek)
 
 
 def test_what_compares_is_not_dropped_for_a_read():

@@ -117,6 +117,11 @@ class Failing:
             return False
         return bool(self.digests.wanted) or (self.spec.has_blocks and self.order is None)
 
+    @property
+    def proving(self) -> bool:
+        """The same, of those that servers publish too: nothing else need vouch for who joins."""
+        return self.decided or (self.demands is None and bool(self.digests.checked))
+
     def forget(self) -> None:
         """Ask from the start; what is on disk stays until a response was accepted."""
         if self._begun():

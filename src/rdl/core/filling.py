@@ -63,7 +63,7 @@ class Filling(Suspecting):
         if self.row is not None and known is None:  # _take looks closer
             known, decided = Representation(self.row.representation.total), True
         if source is not self.sources.lead:  # it joined under that
-            decided = decided or bool(self.digests.checked)
+            decided = decided or self.proving
         existing = self.existing if source is self.sources.given else None
         return c.Context(known, existing, decided, self._erratic)
 
@@ -260,8 +260,8 @@ class Filling(Suspecting):
         if self.row is None or self.known(source) is not None:
             return True
         known, offered = self.row.representation, body.representation
-        why, decided = differs(known, offered), self.decided or bool(self.digests.checked)
-        if not why and (decided or (vouched(known, offered) and not source.found)):
+        why = differs(known, offered)
+        if not why and (self.proving or (vouched(known, offered) and not source.found)):
             source.known = offered
             return True
         if why and source is self.sources.given:  # a mirror was before it, with another file

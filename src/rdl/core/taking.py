@@ -123,8 +123,7 @@ class Taking(Asking):
 
     def _seek(self, lane: Lane, source: Source) -> None:
         """Where a digest decides, other mirrors may be used than the user named."""
-        decided = self.decided or bool(self.digests.checked)
-        if decided and not self._sought and source is self.sources.lead:
+        if self.proving and not self._sought and source is self.sources.lead:
             self._sought = True
             self.emit(m.Seek(lane.segment))
 
