@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from base64 import b64encode
@@ -26,6 +27,7 @@ from rdl.transport.base import ResponseHead
 from tests.engine.staging import content_of
 from tests.support.mirror import DATE, Mirror
 from tests.support.origin import RESET, Answer, response
+from tests.support.program import Download, download
 from tests.support.waiting import until
 
 KiB, MiB = 1 << 10, 1 << 20
@@ -206,6 +208,27 @@ def test_a_killed_download_goes_on_with_the_mirror_it_was_begun_with(tmp_path: P
         assert result["bytes_reused"] > 0
         assert result["sources"][0]["bytes_downloaded"] == 0
         assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_digest_let_in_is_not_continued_without_it(
+    here: Path, number: signal.Signals
+) -> None:
+    path, lies = here / "f", range(2 * MiB + 256 * KiB, len(CONTENT), 512 * KiB)
+    with (
+        Mirror(CONTENT, None, 'ETag: "one"') as first,
+        Mirror(CONTENT, None, 'ETag: "two"', flips=tuple(lies)) as second,
+    ):
+        first.hold, second.hold = 2 * MiB, MiB + 512 * KiB
+        words = "--sha256", SUM.hex, "--mirror", second.url()
+        with Download(first.url(), path, *words) as run:
+            assert run.wait_for("progress", bytes_present=3 * MiB)
+            run.interrupt(number)
+        left = (here / "f.part").read_bytes()
+        assert any(left[at] == second.content[at] for at in lies), "wrong bytes are here"
+        first.hold = second.hold = None
+        with download(first.url(), path):
+            assert path.read_bytes() == CONTENT
 
 
 # Mirrors that a server names

@@ -33,6 +33,8 @@ class Mirror(Origin):
         self.sent = 0
         self.cut: int | None = None
         """The connection ends after so many bytes in all."""
+        self.hold: int | None = None
+        """Nothing more comes after so many bytes in all, while this stands."""
         self.asked: list[tuple[int, int]] = []
         self._lock, self._free_at = threading.Lock(), 0.0
         super().__init__(self._serve_file)
@@ -58,6 +60,8 @@ class Mirror(Origin):
         yield "\r\n".join(["HTTP/1.1 206 Partial Content", *lines, "", ""]).encode()
         for at in range(start, stop, STEP):
             data = self.content[at : min(at + STEP, stop)]
+            while self.hold is not None and self.sent >= self.hold:
+                yield Wait(0.01)
             if self.rate:
                 yield Wait(self._turn(len(data)))
             if self.cut is not None and self.sent >= self.cut:
