@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections.abc import Iterator
 from itertools import accumulate
 
 import pytest
@@ -72,6 +73,24 @@ def test_what_is_here_or_comes_is_not_asked_for() -> None:
     assert tiles.next(row, [Flow(1, 0, TOTAL)]) is None
 
 
+def test_one_that_is_here_is_looked_at_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request would look at all that is done, while another tile is slow to come."""
+    tiles, row, looked = Tiles(EVEN, 1), row_of(EVEN), list[ByteRange | None]()
+    first = order(EVEN, 1)
+    slow = Flow(1, first[0].start, first[0].stop)
+    row.add(first[1:50])
+    assert tiles.next(row, [slow]) == first[50]
+    missing = row.missing
+
+    def look(within: ByteRange | None = None) -> Iterator[ByteRange]:
+        looked.append(within)
+        return missing(within)
+
+    monkeypatch.setattr(row, "missing", look)
+    assert tiles.next(row, [slow]) == first[50]
+    assert {*looked} == {first[0], first[50]}
+
+
 @pytest.mark.parametrize(
     ("ask", "overlap", "first"),
     [
@@ -113,6 +132,21 @@ def test_what_others_have_counts_in_a_run_with_a_digest_alone(tiled: bool) -> No
     play.head(part(play.fetch.ask.start, play.fetch.ask.stop or TOTAL))
     kinds = [type(one) for one in play.out if isinstance(one, m.Mix | m.Receive)]
     assert kinds == [m.Mix, m.Receive][not tiled :]
+
+
+def test_what_is_taken_back_comes_last() -> None:
+    """Its tile is looked at no more."""
+    play, tiles = playing(), order(EVEN, 1)
+    lost = ByteRange(tiles[0].start, tiles[0].start + MiB // 4)
+    for number, tile in enumerate(tiles):
+        segment = play.fetch.segment
+        assert play.fetch.ask == Ask(tile.start, tile.stop)
+        play.head(part(tile.start, tile.stop))
+        play.arrive(segment, tile.start, tile.stop)
+        if number == 3:
+            play.on(m.CheckedBlocks((lost,), ("ff",)))
+        play.end(segment)
+    assert play.fetch.ask == Ask(lost.start, lost.stop)
 
 
 def test_a_body_that_brings_the_start_of_one() -> None:

@@ -25,14 +25,17 @@ class Tiles:
     def __init__(self, chunks: Chunks, seed: int) -> None:
         self._cut = [*_cut(chunks)]
         order = Permutation.seeded(len(self._cut), seed).slots
-        self._tiles = [self._cut[number] for number in order]
+        self._left = [self._cut[number] for number in order]
+        self._first = self._left[0]
 
     def next(self, row: Row, flows: Sequence[Flow]) -> ByteRange | None:
         """What is asked for next: of the first tile of which something is missing that no flow
-        brings."""
-        for tile in self._tiles:
+        brings. One that is here is looked at no more; what is taken back of it is in no tile."""
+        for tile in tuple(self._left):
             for gap in gaps(row.missing(tile), flows):
                 return gap
+            if not any(row.missing(tile)):
+                self._left.remove(tile)
         return None
 
     def first(self, ask: Ask, overlap: int) -> Ask:
@@ -40,7 +43,7 @@ class Tiles:
         if not ask.ranged or ask.suffix is not None:
             return ask
         if not overlap and ask.start == 0 and ask.stop is None:
-            return Ask(self._tiles[0].start, self._tiles[0].stop)
+            return Ask(self._first.start, self._first.stop)
         after = bisect_right(self._cut, ask.start + overlap, key=lambda tile: tile.stop)
         if after == len(self._cut):
             return ask
