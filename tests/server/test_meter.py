@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from rdl.core.byterange import ByteRange
+from rdl.errors import NetworkError, RdlError
+from rdl.server.flying import Flying, Held, Keeper
 from rdl.server.latest import Latest
 from rdl.server.meter import FACTOR, HOUR, Meter
+from tests.scenarios.coded import KiB, MiB
 
 
 def test_time_gives_back_what_was_in_vain() -> None:
@@ -57,3 +63,23 @@ def test_the_latest_are_remembered() -> None:
     for number, key in enumerate("abbc"):
         latest[key] = number
     assert latest == {"b": 2, "c": 3}
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "owed"),
+    [
+        (192 * KiB, None, 192 * KiB - 4),
+        (MiB, None, 192 * KiB - 4),
+        (MiB, NetworkError("u", "gone"), 0),
+    ],
+)
+def test_s28_what_still_comes_for_who_has_left_is_paid_for(
+    asked: int, error: RdlError | None, owed: int
+) -> None:
+    """Of a small read all of it; of one that failed nothing does."""
+    meter, file = Meter(2 * MiB), SimpleNamespace(present=lambda: ())
+    held = SimpleNamespace(file=file, keeping=False, payer="b", error=error)
+    reading = Flying(cast(Held, held), cast(Keeper, SimpleNamespace(meter=meter)), waits=False)
+    reading.client, reading._paid, reading._lacked = "a", ByteRange(0, asked), asked
+    reading.settle(1)
+    assert meter._owed.get("a", (0.0, 0.0))[0] == owed

@@ -26,6 +26,8 @@ from rdl.server.version import tag_and_time
 AHEAD = 8 << 20
 LAZY = LazyOptions(max_jump=4 << 20)
 """Who reads a little ahead of what is being fetched waits: what is taken over may come twice."""
+UNDER_WAY = LAZY.block + LAZY.least
+"""Of what was asked of the upstream for who has left so much comes all the same."""
 STEP = 1 << 20
 
 
@@ -167,7 +169,9 @@ class Flying:
 
     def settle(self, sent: int) -> None:
         held, size = self.held, self._subscription.size if self._subscription else None
-        cost = self._cost + self._lacked - (0 if held.keeping else self._lacks())
+        lacks = 0 if held.keeping else self._lacks()
+        under_way = min(lacks, UNDER_WAY) if held.error is None else 0
+        cost = self._cost + self._lacked - lacks + under_way
         if held.payer == self.client:
             first = size or 0 if self._keeper.hold else min(size or 0, LAZY.least)
             cost, held.payer = cost + first, ""
