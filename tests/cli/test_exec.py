@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import signal
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -71,14 +72,21 @@ def test_row_38_a_cut_body_is_no_end(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (4, "")
 
 
-def test_row_38_ctrl_c_ends_the_program(folder: Folder, tmp_path: Path) -> None:
-    words = "get", f"{folder.url}/f", "--limit-rate", "100K", "--exec"
-    program = "echo $$; exec cat >/dev/null"
+@contextmanager
+def feeding(
+    folder: Folder, place: Path, program: str
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], Path]]:
+    """rdl, slowly; what the program prints after its number; and where /proc has it."""
+    words = "get", f"{folder.url}/f", "--limit-rate", "100K", "--exec", program
     with subprocess.Popen(
-        [*RDL, *words, program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*RDL, *words], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
-        child = Path("/proc", process.stdout.readline().decode().strip())
+        yield process, process.stdout, Path("/proc", process.stdout.readline().decode().strip())
+
+
+def test_row_38_ctrl_c_ends_the_program(folder: Folder, tmp_path: Path) -> None:
+    with feeding(folder, tmp_path, "echo $$; exec cat >/dev/null") as (process, _, child):
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert until(lambda: not child.exists())
@@ -96,15 +104,10 @@ def test_a_second_signal_leaves_no_program(
     folder: Folder, tmp_path: Path, second: signal.Signals, end: str
 ) -> None:
     """One that is asked to end and takes its time: until a second Ctrl-C, or until it has ended."""
-    words = "get", f"{folder.url}/f", "--limit-rate", "100K", "--exec"
     trap = f"trap 'echo asked; {end}' TERM; echo $$; sleep 60 & wait"
-    with subprocess.Popen(
-        [*RDL, *words, trap], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        child = Path("/proc", process.stdout.readline().decode().strip())
+    with feeding(folder, tmp_path, trap) as (process, out, child):
         process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == b"asked\n"
+        assert out.readline() == b"asked\n"
         process.send_signal(second)
         (tmp_path / "sent").touch()  # before that rdl may have ended, and the signal ends Python
         assert process.wait(20) == 130

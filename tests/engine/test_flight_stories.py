@@ -142,6 +142,7 @@ def test_who_wants_what_has_just_come_takes_no_name_away(stop):
 
 def test_what_is_taken_back_before_it_was_looked_at_comes_again():
     """Who never waits does not ask twice."""
+    came = bytearray(1000)
 
     def read(stage, files, way):
         file = files.open(way, None)
@@ -152,10 +153,11 @@ def test_what_is_taken_back_before_it_was_looked_at_comes_again():
         stage.current.until = stage.world.now + 100
         while subscription.ready(0) < 1000:
             stage.sleep(0.1)
+        assert subscription.read_into(0, memoryview(came)) == 1000
         subscription.close()
         file.close()
 
-    play(read)
+    assert play(read).versions[-1].content.startswith(bytes(came))
 
 
 def test_who_asks_while_a_run_fails_does_not_hear_of_it():

@@ -420,6 +420,13 @@ def test_a_folder_of_other_files_is_not_made_a_cache(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_and_stays_one_beside_other_files(tmp_path: Path) -> None:
-    for _ in range(2):
-        with Packs(tmp_path, 1 << 20):
-            (tmp_path / "notes").write_bytes(b"the user's")
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    path, chunks = made(tmp_path, bytes(range(256)) * 40)
+    for number in range(2):
+        with Packs(folder, 1 << 20) as packs:
+            (folder / "notes").write_bytes(b"the user's")
+            add(packs, path, chunks, number)
+            assert len(packs.packs()) == number + 1
+    assert len(held(folder)) == 2
+    assert (folder / "notes").read_bytes() == b"the user's"

@@ -114,10 +114,12 @@ def test_killed_at_any_operation(path: Path) -> None:
     fork of this one copies the tables of all that the tests have in memory."""
     spawn, like_here = get_context("spawn"), ("tests.conftest",)
     with ProcessPoolExecutor(1, spawn, import_module, like_here) as small:
-        small.submit(kill_at_any_operation, path).result()
+        operations = small.submit(kill_at_any_operation, path).result()
+    assert 0 < operations < OPERATIONS - 1
 
 
-def kill_at_any_operation(path: Path) -> None:
+def kill_at_any_operation(path: Path) -> int:
+    """How many there are."""
     for last in range(OPERATIONS):
         for one in path.parent.iterdir():
             one.unlink()
@@ -140,7 +142,7 @@ def kill_at_any_operation(path: Path) -> None:
         claimed = saved.extents.ranges() if saved else ()
         assert there or claimed == (ByteRange(BLOCK, SIZE),)
         assert not there or claimed == ()
-    assert 0 < last < OPERATIONS - 1
+    return last
 
 
 @pytest.mark.parametrize("why", ["refused", "replaced"])
