@@ -208,9 +208,10 @@ class Taking(Asking):
         lane.began = wanted.start
         if self.order is not None:
             lane.stop = min(lane.stop, max(self.order.limit, lane.upto))
-        known = self.row.representation
-        named = speaks(known, body.representation, source, self.sources.lead)
-        if wanted and not self._mixed and not (named and self.tiles is None):  # of others, or soon
+        known, lead = self.row.representation, self.sources.lead
+        # In tiles, what others have comes as if its server had sent it.
+        named = self.tiles is None and speaks(known, body.representation, source, lead)
+        if wanted and not self._mixed and not named:
             self._mixed = True
             self.emit(m.Mix())
         wanted = ByteRange(lane.upto, lane.stop)

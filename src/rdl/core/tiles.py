@@ -32,9 +32,10 @@ class Tiles:
         """What is asked for next: of the first tile of which something is missing that no flow
         brings. One that is here is looked at no more; what is taken back of it is in no tile."""
         for tile in tuple(self._left):
-            for gap in gaps(row.missing(tile), flows):
+            missing = tuple(row.missing(tile))
+            for gap in gaps(missing, flows):
                 return gap
-            if not any(row.missing(tile)):
+            if not missing:
                 self._left.remove(tile)
         return None
 
