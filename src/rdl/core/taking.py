@@ -208,15 +208,20 @@ class Taking(Asking):
         lane.began = wanted.start
         if self.order is not None:
             lane.stop = min(lane.stop, max(self.order.limit, lane.upto))
-        known, lead = self.row.representation, self.sources.lead
-        # In tiles, what others have comes as if its server had sent it.
-        named = self.tiles is None and speaks(known, body.representation, source, lead)
-        if wanted and not self._mixed and not named:
-            self._mixed = True
-            self.emit(m.Mix())
+        if wanted and not self._mixed:
+            self._mix(self.row, body, source)
         wanted = ByteRange(lane.upto, lane.stop)
         hold = lane.stop < lane.end
         self.emit(m.Receive(lane.segment, wanted, before - compare, compare, hold))
+
+    def _mix(self, row: Row, body: c.Partial | c.Whole, source: Source) -> None:
+        """Unless what the index names speaks for this body too. In tiles what others have comes as
+        if its server had sent it."""
+        lead = self.sources.lead
+        named = speaks(row.representation, body.representation, source, lead)
+        if not named or self.tiles is not None:
+            self._mixed = True
+            self.emit(m.Mix())
 
     def _note_digests(self, row: Row, published: tuple[Published, ...]) -> None:
         """What the server says the whole hashes to. Where its answers contradict each other, none
