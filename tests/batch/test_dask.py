@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import pytest
 from distributed import Client, LocalCluster
@@ -244,8 +245,27 @@ def test_who_accepts_and_says_nothing_is_no_scheduler(monkeypatch: pytest.Monkey
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        with pytest.raises(NetworkError, match="cannot be reached: timed out after"):
+        with pytest.raises(NetworkError, match=r"cannot be reached: no answer within 0\.1 s$"):
             Cluster(f"tcp://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1)
+
+
+class Silent:
+    status = "running"
+
+    def close(self, timeout: float) -> None:
+        self.status = "closing"
+        raise TimeoutError
+
+
+def test_who_was_left_is_not_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """distributed does so in any thread, as the memory is given back."""
+    silent, leave, left = Silent(), dask.leave, list[Client]()
+    leave(cast(Client, silent))
+    assert silent.status == "closed"
+    monkeypatch.setattr(dask, "leave", lambda client: (left.append(client), leave(client)))
+    with pytest.raises(NetworkError):
+        Cluster("tcp://127.0.0.1:1", timeout=0.1)
+    assert [one.status for one in left] == ["closed"]
 
 
 def test_a_scheduler_that_is_lost_as_its_workers_are_counted(

@@ -55,9 +55,19 @@ class Connected(Client):
         try:
             Client.start(self, callback_timeout=kwargs["timeout"] + LOOK_SECONDS, **kwargs)
         except TimeoutError:
-            with suppress(TimeoutError):
-                Client.close(self, CLOSE_SECONDS)
+            leave(self)
+            raise TimeoutError(f"no answer within {kwargs['timeout']:g} s") from None
+        except BaseException:
+            leave(self)
             raise
+
+
+def leave(client: Client) -> None:
+    """Close it, for good also where the scheduler is silent: distributed would close it again as
+    its memory is given back, in the thread of another client that waits for just that."""
+    with suppress(TimeoutError):
+        client.close(CLOSE_SECONDS)
+    client.status = "closed"
 
 
 class Cluster(Far):
@@ -139,8 +149,7 @@ class Cluster(Far):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the scheduler, which goes on."""
-        with suppress(TimeoutError):  # it is silent, and is left all the same
-            self._client.close(CLOSE_SECONDS)
+        leave(self._client)
 
     def _connect(self, timeout: float) -> None:
         self._client: Client = Connected(self._address, timeout)
